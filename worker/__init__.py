@@ -1,0 +1,1 @@
+"""fusion-worker: one anchor, one verdict, whatever the order of arrival, whatever crashes."""

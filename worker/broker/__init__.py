@@ -1,0 +1,1 @@
+"""The Kafka room: the only one that imports kafka."""

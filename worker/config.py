@@ -1,0 +1,208 @@
+"""Settings of the worker (CONTRACT section 7): one class a section, unknown keys are errors."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
+
+_UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+
+
+def parse_duration(value: Any) -> Any:
+    """Turns `"500ms"`, `"2s"`, `"1.5h"` into a timedelta; anything else passes on to pydantic."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)\s*", value)
+    if not found:
+        raise ValueError(f"{value!r} is not a duration; write a number and a unit, such as 500ms, 2s, 1h")
+    return timedelta(microseconds=round(float(found[1]) * _UNITS[found[2]]))
+
+
+def _not_negative(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError("a duration may not be negative")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_not_negative)]
+
+
+def micros(value: timedelta) -> int:
+    """Whole microseconds of a duration."""
+    return value // timedelta(microseconds=1)
+
+
+class Section(BaseModel):
+    """A section of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Kafka(Section):
+    """Connection to Kafka, named as kafka-python names it."""
+
+    bootstrap_servers: str = Field("localhost:9092", description="Comma-separated host:port list of brokers.")
+    group_id: str = Field("fusion-worker", min_length=1, description="Consumer group; also the namespace in Redis.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    sasl_mechanism: str | None = Field(None, description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI.")
+    sasl_plain_username: str | None = Field(None, description="SASL user.")
+    sasl_plain_password: str | None = Field(None, description="SASL password (secret).", json_schema_extra={"secret": True})
+    ssl_cafile: str | None = Field(None, description="CA certificates that sign the brokers.")
+    ssl_certfile: str | None = Field(None, description="Client certificate.")
+    ssl_keyfile: str | None = Field(None, description="Client key.")
+    ssl_password: str | None = Field(None, description="Password of the client key (secret).", json_schema_extra={"secret": True})
+    ssl_check_hostname: bool = Field(True, description="Check that the broker's certificate names its host.")
+    auto_offset_reset: Literal["earliest", "latest"] = Field(
+        "earliest", description="Where a group without committed offsets begins."
+    )
+    session_timeout: Duration = Field(
+        timedelta(seconds=10), description="A worker unheard of for this long is out of the group."
+    )
+    max_poll_interval: Duration = Field(timedelta(minutes=1), description="A worker that does not poll for this long is out.")
+    startup_timeout: Duration = Field(timedelta(seconds=30), description="How long Kafka and Redis may take to answer at start.")
+    fetch_max_bytes: ByteSize = Field(ByteSize(16 * 2**20), gt=0, description="Bytes fetched from one broker at a time.")
+    max_poll_records: int = Field(500, ge=1, description="Records taken per poll.")
+
+
+class Redis(Section):
+    """Connection to Redis or Valkey."""
+
+    url: str = Field("redis://localhost:6379/0", description="redis://, rediss:// or unix:// address.", json_schema_extra={"secret": True})
+    username: str | None = Field(None, description="ACL user, where the address names none.")
+    password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
+    cluster: bool = Field(False, description="The address is a node of a Redis Cluster.")
+    timeout: Duration = Field(timedelta(seconds=2), description="Longest wait for one answer.")
+
+
+class Stream(Section):
+    """One input stream."""
+
+    topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$", description="Kafka topic.")
+    modality: Literal["image", "text"] = Field(description="What the events carry: image or text.")
+    role: Literal["anchor", "context"] = Field(description="anchor: each event gets one outcome; context: is matched to it.")
+    match: Literal["nearest", "latest", "window"] = Field("nearest", description="Which events are matched (contract 5).")
+    before: Duration = Field(timedelta(milliseconds=500), description="How far before the anchor a match may lie.")
+    after: Duration = Field(timedelta(milliseconds=500), description="How far after the anchor a match may lie.")
+    lateness: Duration = Field(timedelta(0), description="How far out of order events of one key may come.")
+    max_wait: Duration = Field(timedelta(seconds=2), description="Longest wait of an anchor for this stream, wall clock.")
+    horizon: Duration = Field(
+        timedelta(seconds=30), description="Event time kept, and how far context may be read ahead of lagging anchors."
+    )
+    required: bool = Field(False, description="true: an anchor without a match is a dead letter.")
+    limit: int = Field(16, ge=1, le=1024, description="Most events of a window match.")
+    max_events_per_key: int = Field(4096, ge=1, description="Events kept in Redis per key; the oldest go first.")
+    max_bytes_per_key: ByteSize = Field(
+        ByteSize(256 * 2**20), gt=0, description="Bytes kept in Redis per key; the oldest go first."
+    )
+
+    @model_validator(mode="after")
+    def _horizon_covers_window(self) -> Stream:
+        if self.role == "context" and self.horizon < self.before + self.after + self.lateness:
+            raise ValueError(
+                f"horizon ({self.horizon}) must be at least before + after + lateness "
+                f"({self.before + self.after + self.lateness})"
+            )
+        return self
+
+
+class Output(Section):
+    """Where outcomes go."""
+
+    topic: str = Field("fusions", min_length=1, description="Topic of the results.")
+    dead_letter_topic: str = Field("fusions.dead", min_length=1, description="Topic of the dead letters.")
+    embedding: bool = Field(False, description="Add the fused vector F (D numbers) to each result.")
+
+
+class Model(Section):
+    """The model and how it is batched."""
+
+    path: str | None = Field(None, description="A from_pretrained directory; default: the junction model that ships.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="auto, cpu, cuda or cuda:N.")
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field("auto", description="auto, fp32, bf16 or int8.")
+    max_batch: int = Field(32, ge=1, description="Most items in a batch.")
+    max_delay: Duration = Field(timedelta(milliseconds=5), description="Longest wait of the oldest item for a fuller batch.")
+    decode_threads: int = Field(2, ge=1, description="Threads that decode and tokenise ahead of the model.")
+
+
+class Delivery(Section):
+    """How outcomes are delivered."""
+
+    guarantee: Literal["exactly_once", "at_least_once"] = Field("exactly_once", description="exactly_once or at_least_once.")
+    transaction_timeout: Duration = Field(timedelta(seconds=10), description="Kafka ends a transaction left open for this long.")
+    commit_timeout: Duration = Field(timedelta(seconds=15), description="A commit without an answer for this long is uncertain.")
+    drain_timeout: Duration = Field(timedelta(seconds=10), description="Longest time to finish work on SIGTERM or revoke.")
+
+
+class Http(Section):
+    """The HTTP server of /metrics, /livez and /readyz."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(9108, ge=0, le=65535, description="Port; 0 takes any free one.")
+
+
+class Limits(Section):
+    """What is refused, and when to stop."""
+
+    dead_letters_in_a_row: int = Field(100, ge=0, description="Stop (exit 4) after so many in a row; 0: no limit.")
+    dead_letter_ratio: float = Field(0.5, ge=0, le=1, description="Stop (exit 4) past this part of the last 1,000; 0: no limit.")
+    max_frame_bytes: ByteSize = Field(ByteSize(8 * 2**20), gt=0, description="Largest image.")
+    max_frame_pixels: int = Field(40_000_000, gt=0, description="Most pixels an image header may declare.")
+    max_text_bytes: ByteSize = Field(ByteSize(64 * 2**10), gt=0, description="Largest text.")
+    max_ahead: Duration = Field(timedelta(hours=1), description="Event times further in the future are dead letters.")
+    max_pending_anchors: int = Field(20_000, ge=1, description="Anchors held by one worker before it pauses reading them.")
+    max_pending_bytes: ByteSize = Field(ByteSize(512 * 2**20), gt=0, description="Bytes of held anchors before it pauses.")
+
+
+class Log(Section):
+    """Logging."""
+
+    format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else json.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
+
+
+def _default_streams() -> dict[str, Stream]:
+    return {
+        "texts": Stream(topic="texts", modality="text", role="anchor"),
+        "frames": Stream(topic="frames", modality="image", role="context"),
+    }
+
+
+class Settings(Section):
+    """The whole configuration."""
+
+    kafka: Kafka = Kafka()
+    redis: Redis = Redis()
+    streams: dict[str, Stream] = Field(default_factory=_default_streams)
+    output: Output = Output()
+    model: Model = Model()
+    delivery: Delivery = Delivery()
+    http: Http = Http()
+    limits: Limits = Limits()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _streams_fit_together(self) -> Settings:
+        anchors = [name for name, stream in self.streams.items() if stream.role == "anchor"]
+        if len(anchors) != 1:
+            raise ValueError(f"streams: exactly one stream has role = \"anchor\"; found {len(anchors)} ({', '.join(anchors)})")
+        if bad := [name for name in self.streams if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name)]:
+            raise ValueError(f"streams.{bad[0]}: a stream's name is a-z, 0-9 and _, at most 32, beginning with a letter")
+        topics = [s.topic for s in self.streams.values()] + [self.output.topic, self.output.dead_letter_topic]
+        if twice := {t for t in topics if topics.count(t) > 1}:
+            raise ValueError(f"topic {sorted(twice)[0]!r} is named twice; each stream and output needs a topic of its own")
+        return self
+
+    @property
+    def anchor(self) -> str:
+        """Name of the anchor stream."""
+        return next(name for name, stream in self.streams.items() if stream.role == "anchor")
+
+    @property
+    def contexts(self) -> dict[str, Stream]:
+        """The context streams by name."""
+        return {name: stream for name, stream in self.streams.items() if stream.role == "context"}

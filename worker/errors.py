@@ -1,0 +1,64 @@
+"""Errors and who reacts: Retryable (the loop, again), Poison (a dead letter), Fatal (the process stops)."""
+
+from __future__ import annotations
+
+
+class FusionError(Exception):
+    """Root of every error that the worker raises on purpose."""
+
+
+class Retryable(FusionError):
+    """A server is away or busy; the same call may succeed later. The loop waits and repeats."""
+
+
+class Uncertain(Retryable):
+    """A transaction's result is unknown or it was fenced. The committed offsets must be read again."""
+
+
+class Fatal(FusionError):
+    """The process must stop.
+
+    Attributes:
+        exit_code: the process's exit status (CONTRACT section 6).
+    """
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class ConfigError(Fatal):
+    """Bad usage or configuration: one line naming the key and what it may be (exit 2)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_code=2)
+
+
+class Unreachable(Fatal):
+    """Kafka or Redis not reached within `startup_timeout` (exit 3)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_code=3)
+
+
+class DeadLetterLimit(Fatal):
+    """`[limits]` on dead letters was hit (exit 4)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, exit_code=4)
+
+
+class Poison(FusionError):
+    """One record can never succeed; it becomes a dead letter and its neighbours go on.
+
+    Attributes:
+        stage: VALIDATE, ALIGN, DECODE, MODEL or PUBLISH (CONTRACT section 3).
+        reason: a short word of a fixed list, fit for a metric label.
+        stream: the stream whose body is at fault, where it is not the anchor's own.
+    """
+
+    def __init__(self, stage: str, reason: str, message: str, stream: str | None = None) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.reason = reason
+        self.stream = stream

@@ -1,0 +1,1 @@
+"""Event sources that write to Kafka."""

@@ -1,0 +1,94 @@
+"""What the pipeline asks of the outside: each Protocol has a real implementation and a fake under one contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from worker.records import Aligned, Candidate, Event, Flow, Match, Partition, PartitionFlow, Query, Record, Verdict
+
+
+class Clock(Protocol):
+    """Time, passed in."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; for intervals."""
+
+    def now_us(self) -> int:
+        """Wall clock, microseconds since 1970 UTC; for `max_ahead` and latencies only."""
+
+
+class ContextStore(Protocol):
+    """Context events by (stream, key, time), shared by all workers. Calls are pipelined: one round trip a call.
+
+    Every method raises Retryable when the server is away, loading, or full.
+    """
+
+    def index(self, events: Sequence[Event]) -> int:
+        """Stores context events, wakes the anchors they complete, and returns how many came late.
+
+        Idempotent: the same (stream, key, id, time) is the same event, the one stored first stays.
+        """
+
+    def match(self, queries: Sequence[Query]) -> list[Match]:
+        """Answers each query. One that is not complete leaves a note: its token comes out of `woken()` of this
+        worker once the stream has moved far enough that asking again may complete it."""
+
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
+        """Reads back the records of (stream, key, candidate); None where it is no longer kept."""
+
+    def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
+        """True for the first token that claims this event, and for it alone, however often it asks."""
+
+    def woken(self) -> list[str]:
+        """Drains the tokens of anchors that were completed since the last call."""
+
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
+        """Publishes this worker's partitions and returns everybody's."""
+
+    def epoch(self) -> str:
+        """The random value that this Redis got when it was first used; a new one means that it was emptied."""
+
+    def lease_slot(self) -> int:
+        """Takes the lowest free transactional slot for this worker."""
+
+    def renew_slot(self) -> bool:
+        """Prolongs the lease; False when another worker holds it."""
+
+    def release_slot(self) -> None:
+        """Gives the slot back at a clean stop."""
+
+
+class Model(Protocol):
+    """The fusion model behind the batcher."""
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """name, version, device, precision."""
+
+    def prepare(self, aligned: Aligned) -> Any:
+        """Decodes and tokenises one item; runs in any thread.
+
+        Raises:
+            Poison: stage DECODE; `stream` names the stream whose body cannot be decoded.
+        """
+
+    def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+        """One verdict per prepared item, in the same order.
+
+        Raises:
+            Poison: stage MODEL, for a batch of one whose item gives no finite scores.
+        """
+
+
+class Observer(Protocol):
+    """Hears what happens; only ops/ turns it into metrics. Names and labels are those of CONTRACT section 9."""
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Adds to a counter."""
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Adds one value to a histogram."""
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Sets a gauge."""

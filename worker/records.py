@@ -1,0 +1,208 @@
+"""Frozen values on the way from Kafka to a verdict. Times are integer microseconds since 1970, UTC (`_us`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Where a record was rejected (CONTRACT section 3)."""
+
+    VALIDATE = "VALIDATE"
+    ALIGN = "ALIGN"
+    DECODE = "DECODE"
+    MODEL = "MODEL"
+    PUBLISH = "PUBLISH"
+
+
+class Missing(StrEnum):
+    """Why a context stream has no match in a result (CONTRACT section 2)."""
+
+    NEVER_SEEN = "never_seen"
+    OUT_OF_TOLERANCE = "out_of_tolerance"
+    PAYLOAD_EXPIRED = "payload_expired"
+    UNDECODABLE = "undecodable"
+    SHED = "shed"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition of one topic."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A Kafka record as it came.
+
+    Attributes:
+        lease: the number of the assignment under which it was read; a record whose lease is over is forgotten.
+        timestamp_ms: the record's own timestamp (milliseconds).
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    lease: int = 0
+
+    @property
+    def place(self) -> str:
+        """`topic/partition/offset`: names this record in the whole cluster."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A validated event. `payload` is the body alone; `record` is what the dead-letter topic would get."""
+
+    stream: str
+    key: str
+    id: str
+    source: str
+    time_us: int
+    content_type: str
+    payload: bytes
+    record: Record
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchRule:
+    """How one context stream is matched (CONTRACT section 5). Durations in microseconds."""
+
+    stream: str
+    mode: str  # nearest | latest | window
+    before_us: int
+    after_us: int
+    lateness_us: int
+    limit: int
+    max_wait_us: int
+    horizon_us: int
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A context event in the store: enough to name, order and fetch it."""
+
+    time_us: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One anchor asks one context stream. `token` names the anchor when it is woken."""
+
+    stream: str
+    key: str
+    time_us: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The store's answer to a Query.
+
+    Attributes:
+        complete: no event still to come can change `candidates` (CONTRACT section 5).
+        candidates: the chosen events in time order; empty when none is in bounds.
+        highest_us: the key's highest event time in that stream; None when it was never seen.
+        bound: the name of a declared bound that has removed events inside the anchor's window, else None.
+    """
+
+    complete: bool
+    candidates: tuple[Candidate, ...]
+    highest_us: int | None
+    bound: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """An anchor with what was matched to it.
+
+    Attributes:
+        inputs: per context stream the matched events, in time order; a stream without a match is absent.
+        missing: per context stream without a match, the reason.
+        complete: False when `max_wait` ended the wait of some stream.
+    """
+
+    anchor: Event
+    inputs: Mapping[str, tuple[Event, ...]]
+    missing: Mapping[str, Missing]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the model says of one Aligned. `embedding` has D numbers, or is None when not asked for."""
+
+    label: str
+    score: float
+    scores: Mapping[str, float]
+    embedding: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record on its way to the dead-letter topic."""
+
+    record: Record
+    stage: Stage
+    reason: str
+    message: str
+    exception: str = "Poison"
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to be produced."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one input record led to: it is finished when `outgoing` is committed.
+
+    Attributes:
+        record: the finished input record (an anchor, or a bad context record).
+        outgoing: the result or dead letters; empty for a record whose dead letter another outcome carries.
+    """
+
+    record: Record
+    outgoing: tuple[Outgoing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFlow:
+    """How far one input partition has been read, told to all workers through Redis (DESIGN 3).
+
+    Attributes:
+        frontier_us: event time reached (an anchor partition: of its oldest unfinished anchor); None: nothing read.
+        clear_from_us: Redis time since when every check found the partition read to its end; None: it has lag.
+        caught_up_us: Redis time of the last check that found it read to its end; None: never.
+    """
+
+    frontier_us: int | None
+    clear_from_us: int | None
+    caught_up_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """All workers' partitions as one worker sees them now. `now_us` is the Redis server's clock."""
+
+    now_us: int
+    partitions: Mapping[Partition, PartitionFlow] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The Redis room: the only one that imports redis."""

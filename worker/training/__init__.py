@@ -1,0 +1,1 @@
+"""Training and evaluation; serving never imports it."""
