@@ -15,6 +15,14 @@ class Uncertain(Retryable):
     """A transaction's result is unknown or it was fenced. The committed offsets must be read again."""
 
 
+class StaleMember(Retryable):
+    """The group has moved on since the membership was captured; nothing was published."""
+
+
+class TooLarge(Retryable):
+    """Some record is larger than its topic takes; nothing was published."""
+
+
 class Fatal(FusionError):
     """The process must stop.
 

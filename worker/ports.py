@@ -81,6 +81,32 @@ class Model(Protocol):
         """
 
 
+class Health(Protocol):
+    """Hears whether the loop turns and what keeps the worker from being ready."""
+
+    def beat(self) -> None:
+        """The loop has turned once more."""
+
+    def block(self, name: str, reason: str) -> None:
+        """Not ready, for this reason, until `clear(name)`."""
+
+    def clear(self, name: str) -> None:
+        """This reason is gone."""
+
+
+class Log(Protocol):
+    """Structured log lines."""
+
+    def info(self, event: str, **fields: Any) -> Any:
+        """Something an operator may want to know."""
+
+    def warning(self, event: str, **fields: Any) -> Any:
+        """Something an operator should look at."""
+
+    def error(self, event: str, **fields: Any) -> Any:
+        """Something that stops the worker."""
+
+
 class Observer(Protocol):
     """Hears what happens; only ops/ turns it into metrics. Names and labels are those of CONTRACT section 9."""
 

@@ -178,11 +178,15 @@ class Outcome:
 
     Attributes:
         record: the finished input record (an anchor, or a bad context record).
-        outgoing: the result or dead letters; empty for a record whose dead letter another outcome carries.
+        outgoing: the result and dead letters that become visible with it.
+        rejected: what the dead letters say, for the metrics.
+        labels: (label, complete, streams present) of the result, for the metrics; None without a result.
     """
 
     record: Record
     outgoing: tuple[Outgoing, ...]
+    rejected: tuple[Rejected, ...] = ()
+    labels: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

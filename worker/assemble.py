@@ -1,0 +1,283 @@
+"""The only place where parts are made and joined: consume, validate, align, batch, fuse, publish, commit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from worker.broker.admin import ensure_reachable, missing_topics
+from worker.broker.options import connection_options
+from worker.broker.sink import PlainSink, SlotSink, TransactionalSink
+from worker.broker.source import KafkaSource
+from worker.config import Settings, Stream, micros
+from worker.errors import ConfigError, FusionError, Unreachable
+from worker.model.runtime import ModelRuntime
+from worker.ops.health import Health
+from worker.ops.http import OpsServer
+from worker.ops.logs import configure, get_logger
+from worker.ops.metrics import PrometheusObserver
+from worker.pipeline.anchors import Anchors
+from worker.pipeline.contexts import Contexts
+from worker.pipeline.loop import Bounds, Pipeline
+from worker.pipeline.outcomes import Outcomes
+from worker.records import Aligned, Candidate, MatchRule
+from worker.stages.batch import Batcher
+from worker.stages.commit import Committer
+from worker.stages.guard import DeadLetterGuard
+from worker.stages.publish import ResultWriter
+from worker.stages.validate import StreamSpec, Validator
+from worker.store.context_store import RedisContextStore
+
+# Prepared items ahead of the model: enough that it never waits for a JPEG, few enough to bound their memory.
+BATCHES_AHEAD = 4
+
+
+class SystemClock:
+    """The real clock."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def now_us(self) -> int:
+        """Microseconds since 1970, UTC."""
+        return time.time_ns() // 1000
+
+
+def run(settings: Settings) -> int:
+    """Runs one worker until SIGTERM or SIGINT; 0 when it drained."""
+    configure(settings.log.format, settings.log.level)
+    log = get_logger()
+    health = Health()
+    health.block("starting", "the worker is starting")
+    observer = PrometheusObserver()
+    server = OpsServer(settings.http.host, settings.http.port, observer.registry, health)
+    server.start()
+    log.info("listening", host=settings.http.host, port=server.port)
+    try:
+        with worker(settings, observer, health, log) as pipeline:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: pipeline.stop())
+            health.clear("starting")
+            pipeline.run()
+    finally:
+        server.stop()
+    return 0
+
+
+@contextlib.contextmanager
+def worker(settings: Settings, observer: PrometheusObserver, health: Health, log: Any) -> Iterator[Pipeline]:
+    """A pipeline joined to real servers; closed in the reverse order of the trip.
+
+    Raises:
+        Unreachable: Kafka or Redis did not answer within `kafka.startup_timeout`.
+        ConfigError: a topic is missing, or the model cannot be loaded.
+    """
+    connection = connection_options(settings.kafka.model_dump())
+    _check_kafka(settings, connection)
+    model = model_of(settings)
+    rules = rules_of(settings)
+    clock = SystemClock()
+    observer.initialise(list(settings.streams), model.labels)
+    observer.gauge("model_info", 1, **model.info)
+    with contextlib.ExitStack() as closing:
+        store = store_of(settings, rules, observer)
+        closing.callback(store.close)
+        errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        source = KafkaSource(_consumer_options(settings, connection), _topics(settings), lambda p: committer.forget(p))
+        closing.callback(source.close)
+        sink = _sink(settings, connection, store, source)
+        closing.callback(sink.close)
+        committer = Committer(
+            lambda: sink,
+            lambda: source.membership,
+            lambda partition: contexts.describe(partition),
+            lambda outcomes: fates.committed(outcomes),
+            errors.put,
+            observer,
+        )
+        closing.callback(committer.close)
+        anchor_topic = settings.streams[settings.anchor].topic
+        topics = {stream.topic: name for name, stream in settings.contexts.items()}
+        contexts = Contexts(store, source, rules, topics, anchor_topic, observer, health, log)
+        guard = DeadLetterGuard(settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio)
+        fates = Outcomes(committer, writer_of(settings, model.info), guard, anchor_topic, observer, clock)
+        batcher = Batcher(
+            model,
+            lambda aligned, stream: _claim(store, aligned, stream),
+            fates.fused,
+            errors.put,
+            observer,
+            max_batch=settings.model.max_batch,
+            max_delay_seconds=settings.model.max_delay.total_seconds(),
+            threads=settings.model.decode_threads,
+        )
+        closing.callback(batcher.close)
+        validator = validator_of(settings, clock)
+        anchors = Anchors(store, contexts, fates, batcher, rules, validator, observer)
+        yield Pipeline(
+            source, store, validator, contexts, anchors, fates, batcher, committer, errors, _bounds(settings),
+            anchor_topic, observer, health, log,
+        )  # fmt: skip
+
+
+def rules_of(settings: Settings) -> dict[str, MatchRule]:
+    """The matching rule of each context stream."""
+    return {name: _rule(name, stream) for name, stream in settings.contexts.items()}
+
+
+def _rule(name: str, stream: Stream) -> MatchRule:
+    return MatchRule(
+        stream=name,
+        mode=stream.match,
+        before_us=micros(stream.before),
+        after_us=micros(stream.after),
+        lateness_us=micros(stream.lateness),
+        limit=stream.limit,
+        max_wait_us=micros(stream.max_wait),
+        horizon_us=micros(stream.horizon),
+        required=stream.required,
+    )
+
+
+def validator_of(settings: Settings, clock: SystemClock) -> Validator:
+    """The validator of all input topics."""
+    return Validator(
+        {stream.topic: StreamSpec(name, stream.modality) for name, stream in settings.streams.items()},
+        max_frame_bytes=settings.limits.max_frame_bytes,
+        max_frame_pixels=settings.limits.max_frame_pixels,
+        max_text_bytes=settings.limits.max_text_bytes,
+        max_ahead_us=micros(settings.limits.max_ahead),
+        clock=clock,
+    )
+
+
+def writer_of(settings: Settings, info: Mapping[str, str]) -> ResultWriter:
+    """The builder of outgoing records."""
+    return ResultWriter(
+        output_topic=settings.output.topic,
+        dead_letter_topic=settings.output.dead_letter_topic,
+        source=f"/fusion-worker/{settings.kafka.group_id}",
+        model_name=info["name"],
+        model_version=info["version"],
+        embedding=settings.output.embedding,
+        window_streams=frozenset(n for n, s in settings.contexts.items() if s.match == "window"),
+    )
+
+
+def model_of(settings: Settings) -> ModelRuntime:
+    """The model, loaded.
+
+    Raises:
+        ConfigError: `model.path` or `model.device` does not fit.
+    """
+    return ModelRuntime(
+        path=settings.model.path,
+        device=settings.model.device,
+        precision=settings.model.precision,
+        anchor=settings.anchor,
+        modalities={name: stream.modality for name, stream in settings.streams.items()},
+        embedding=settings.output.embedding,
+    )
+
+
+def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) -> RedisContextStore:
+    """The context store, reached.
+
+    Raises:
+        Unreachable: Redis did not answer within `kafka.startup_timeout`, or refused the password.
+    """
+    deadline = time.monotonic() + settings.kafka.startup_timeout.total_seconds()
+    while True:
+        try:
+            return RedisContextStore.connect(
+                settings.redis.model_dump(),
+                settings.kafka.group_id,
+                _worker_id(),
+                rules,
+                _key_bounds(settings),
+                observer,
+            )
+        except Unreachable:
+            raise
+        except FusionError as error:
+            if time.monotonic() > deadline:
+                raise Unreachable(f"redis.url: {error}; is the server up and the address right?") from error
+            time.sleep(0.2)
+
+
+def _key_bounds(settings: Settings) -> dict[str, tuple[int, int]]:
+    return {n: (s.max_events_per_key, int(s.max_bytes_per_key)) for n, s in settings.contexts.items()}
+
+
+def _worker_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
+    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
+    needed = [*_topics(settings), settings.output.topic, settings.output.dead_letter_topic]
+    if missing := missing_topics(connection, needed):
+        raise ConfigError(
+            f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them, "
+            "or name others in streams.*.topic, output.topic and output.dead_letter_topic"
+        )
+
+
+def _topics(settings: Settings) -> list[str]:
+    return [stream.topic for stream in settings.streams.values()]
+
+
+def _consumer_options(settings: Settings, connection: Mapping[str, Any]) -> dict[str, Any]:
+    kafka = settings.kafka
+    session_ms = int(kafka.session_timeout.total_seconds() * 1000)
+    return {
+        **connection,
+        "group_id": kafka.group_id,
+        "auto_offset_reset": kafka.auto_offset_reset,
+        "session_timeout_ms": session_ms,
+        "heartbeat_interval_ms": max(100, session_ms // 5),
+        "max_poll_interval_ms": int(kafka.max_poll_interval.total_seconds() * 1000),
+        "fetch_max_bytes": int(kafka.fetch_max_bytes),
+        "max_poll_records": kafka.max_poll_records,
+    }
+
+
+def _sink(
+    settings: Settings, connection: Mapping[str, Any], store: RedisContextStore, source: KafkaSource
+) -> SlotSink | PlainSink:
+    delivery = settings.delivery
+    if delivery.guarantee == "at_least_once":
+        return PlainSink(connection, source.commit_later)
+    return SlotSink(
+        store.lease_slot,
+        store.renew_slot,
+        lambda slot: TransactionalSink(
+            connection,
+            f"{settings.kafka.group_id}-{slot}",
+            delivery.transaction_timeout.total_seconds(),
+            delivery.commit_timeout.total_seconds(),
+        ),
+        store.release_slot,
+    )
+
+
+def _claim(store: RedisContextStore, aligned: Aligned, stream: str) -> bool:
+    event = aligned.inputs[stream][-1]
+    return store.claim(stream, event.key, Candidate(event.time_us, event.id), aligned.anchor.record.place)
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        settings.limits.max_pending_anchors,
+        int(settings.limits.max_pending_bytes),
+        BATCHES_AHEAD * settings.model.max_batch,
+        settings.delivery.drain_timeout.total_seconds(),
+    )

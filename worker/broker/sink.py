@@ -1,0 +1,225 @@
+"""Outgoing records + offsets -> one Kafka transaction, fenced by the group's generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from kafka import KafkaProducer, TopicPartition
+from kafka.errors import (
+    CommitFailedError,
+    FencedInstanceIdError,
+    IllegalGenerationError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RebalanceInProgressError,
+    RecordListTooLargeError,
+    UnknownMemberIdError,
+)
+from kafka.structs import OffsetAndMetadata
+
+from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
+from worker.records import Outgoing, Partition
+
+# At the default 16 KiB each 30 KB record is a batch of its own and costs 4 times as much (PARTS 0.4).
+BATCH_SIZE_BYTES = 256 * 1024
+# The wait after CONCURRENT_TRANSACTIONS sets the cost of a commit: 220 ms with 100, 23 ms with 5 (PARTS 12).
+RETRY_BACKOFF_MS = 5
+# A dead letter is as large as the record that came; the broker's own limit is the one that counts.
+MAX_REQUEST_BYTES = 64 * 2**20
+_STALE_MEMBER = (
+    CommitFailedError,
+    FencedInstanceIdError,
+    IllegalGenerationError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+
+class TransactionalSink:
+    """One transactional producer. Not thread-safe.
+
+    Guarantees: `publish` returns only after the commit; StaleMember, TooLarge and plain Retryable mean that nothing was
+    published; Uncertain means that nobody knows, and that the producer was thrown away.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        transactional_id: str,
+        transaction_timeout_seconds: float,
+        commit_timeout_seconds: float,
+    ) -> None:
+        """`options`: kafka-python connection options."""
+        self._options = {
+            **options,
+            "transactional_id": transactional_id,
+            "transaction_timeout_ms": int(transaction_timeout_seconds * 1000),
+        }
+        self._timeout = commit_timeout_seconds
+        self._producer: Any = None
+        self._watched = ThreadPoolExecutor(1, "transaction")
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        """Publishes all of it and commits the offsets, or nothing.
+
+        1. A producer with this slot's id exists; making it ends whatever its predecessor left open.
+        2. The records are sent.
+        3. The offsets join the transaction under the captured membership, so a stale owner is refused.
+        4. The commit is watched: it was seen never to return after a broker's restart (PARTS 0.2).
+        """
+        if membership is None or membership.generation_id < 0:
+            raise StaleMember("no membership of the group yet")
+        self._watch(self._open)
+        try:
+            self._watch(lambda: self._transact(outgoing, offsets, membership))
+        except KafkaError as error:
+            self._abort(error)
+
+    def _transact(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        self._producer.begin_transaction()
+        sent = [
+            self._producer.send(out.topic, key=out.key, value=out.value, headers=list(out.headers)) for out in outgoing
+        ]
+        self._producer.send_offsets_to_transaction(
+            {TopicPartition(p.topic, p.number): OffsetAndMetadata(o, m, -1) for p, (o, m) in offsets.items()},
+            membership,
+        )
+        self._producer.flush()
+        for future in sent:
+            future.get(timeout=0)
+        self._producer.commit_transaction()
+
+    def _abort(self, error: KafkaError) -> None:
+        try:
+            self._watch(self._producer.abort_transaction)
+        except KafkaError as worse:
+            self._discard()
+            raise Uncertain(f"transaction: {type(error).__name__}: {error}; abort: {worse}") from error
+        if isinstance(error, _STALE_MEMBER):
+            raise StaleMember(f"{type(error).__name__}: {error}") from error
+        if isinstance(error, _TOO_LARGE) or isinstance(error.__cause__, _TOO_LARGE):
+            raise TooLarge(str(error)) from error
+        raise Retryable(f"transaction aborted: {type(error).__name__}: {error}") from error
+
+    def _open(self) -> None:
+        if self._producer is None:
+            producer = plain_producer(self._options, max_block_ms=int(self._timeout * 1000))
+            try:
+                producer.init_transactions()
+            except KafkaError:
+                producer.close(timeout=0)
+                raise
+            self._producer = producer
+
+    def _watch(self, step: Callable[[], None]) -> None:
+        try:
+            self._watched.submit(step).result(self._timeout + 1.0)
+        except FutureTimeout:
+            self._watched.shutdown(wait=False)
+            self._watched = ThreadPoolExecutor(1, "transaction")
+            self._discard()
+            raise Uncertain(f"a transaction had no answer for {self._timeout:g} s") from None
+        except KafkaError as error:
+            if self._producer is None:
+                raise Uncertain(f"no producer: {type(error).__name__}: {error}") from error
+            raise
+
+    def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            self._watched.submit(producer.close, 0)
+
+    def close(self) -> None:
+        """Ends the producer; an open transaction is aborted by Kafka."""
+        self._discard()
+        self._watched.shutdown(wait=True)
+
+
+class SlotSink:
+    """A TransactionalSink whose id is a slot leased from the store: `<group>-<slot>`.
+
+    The successor of a killed worker takes over its slot and so ends its open transaction at once. Of two owners of one
+    slot Kafka fences the older, which takes another.
+    """
+
+    def __init__(
+        self,
+        lease: Callable[[], int],
+        renew: Callable[[], bool],
+        make: Callable[[int], TransactionalSink],
+        release: Callable[[], None],
+    ) -> None:
+        self._lease, self._renew, self._make, self._release = lease, renew, make, release
+        self._sink: TransactionalSink | None = None
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        """See TransactionalSink.publish."""
+        if self._sink is None:
+            self._sink = self._make(self._lease())
+        try:
+            self._sink.publish(outgoing, offsets, membership)
+        except Uncertain:
+            if not self._renew():
+                self._sink.close()
+                self._sink = None
+            raise
+
+    def close(self) -> None:
+        """Ends the producer and gives the slot back."""
+        if self._sink is not None:
+            self._sink.close()
+            self._release()
+
+
+class PlainSink:
+    """At least once: records are acknowledged first, offsets are committed after, by the source."""
+
+    def __init__(
+        self, options: Mapping[str, Any], commit: Callable[[Mapping[Partition, tuple[int, str]]], None]
+    ) -> None:
+        self._producer = plain_producer(options)
+        self._commit = commit
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        """Publishes, waits for the acknowledgements, then hands the offsets on. A repeat may publish twice."""
+        try:
+            sent = [self._producer.send(o.topic, key=o.key, value=o.value, headers=list(o.headers)) for o in outgoing]
+            self._producer.flush()
+            for future in sent:
+                future.get(timeout=0)
+        except _TOO_LARGE as error:
+            raise TooLarge(str(error)) from error
+        except KafkaError as error:
+            raise Retryable(f"publish: {type(error).__name__}: {error}") from error
+        self._commit(offsets)
+
+    def close(self) -> None:
+        """Ends the producer."""
+        self._producer.close(timeout=5)
+
+
+def plain_producer(options: Mapping[str, Any], **more: Any) -> Any:
+    """A kafka-python producer with the measured settings of PARTS 12, murmur2 partitions and acks from all."""
+    return KafkaProducer(
+        **{
+            "batch_size": BATCH_SIZE_BYTES,
+            "linger_ms": 0,
+            "retry_backoff_ms": RETRY_BACKOFF_MS,
+            "max_request_size": MAX_REQUEST_BYTES,
+            "allow_auto_create_topics": False,
+            **options,
+            **more,
+        }
+    )

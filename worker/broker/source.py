@@ -1,0 +1,224 @@
+"""Kafka topics -> Polled records, with the group's generation as it was when they were polled (KIP-447)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from worker.errors import Fatal, Retryable
+from worker.records import Partition, Record
+
+# One partition may fill a whole fetch: at the client's 1 MiB a poll of 30 KB frames costs 8 times as much (PARTS 12).
+MAX_PARTITION_FETCH_BYTES = 8 * 2**20
+# A call that needs an answer from the broker gives up after this long and is repeated by the loop.
+CALL_TIMEOUT_MS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought. `revoked` was forgotten before `assigned` began; a partition may be in both."""
+
+    records: Sequence[Record] = ()
+    assigned: Mapping[Partition, int] = field(default_factory=dict)  # partition -> its new lease
+    revoked: frozenset[Partition] = frozenset()
+
+
+class KafkaSource:
+    """One member of the group over all input topics (cooperative-sticky). Used by one thread.
+
+    `on_revoked` is called inside the rebalance, before any other member can be given those partitions.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        topics: Sequence[str],
+        on_revoked: Callable[[frozenset[Partition]], None],
+    ) -> None:
+        """`options`: kafka-python consumer options (connection, group_id, timeouts)."""
+        self._listener = _Listener(on_revoked)
+        self._leases: dict[Partition, int] = {}
+        self._next_lease = 0
+        self._membership: Any = None
+        self._commits: dict[TopicPartition, OffsetAndMetadata] = {}
+        self._consumer = KafkaConsumer(
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
+            allow_auto_create_topics=False,
+            metadata_max_age_ms=30_000,
+            **options,
+        )
+        self._consumer.subscribe(topics=list(topics), listener=self._listener)
+
+    def poll(self, timeout_seconds: float) -> Polled:
+        """Waits for records; keeps the membership alive also when every partition is paused.
+
+        Raises:
+            Retryable: the broker did not answer.
+            Fatal: offsets are gone (retention passed the committed offset) or access is denied.
+        """
+        try:
+            batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
+        except KafkaError as error:
+            raise _translate(error) from error
+        metadata = self._consumer.group_metadata()
+        if metadata.generation_id >= 0:
+            self._membership = metadata
+        revoked, assigned = self._listener.drain()
+        for partition in revoked:
+            self._leases.pop(partition, None)
+        new = {}
+        for partition in assigned:
+            self._next_lease += 1
+            new[partition] = self._leases[partition] = self._next_lease
+        records = [self._record(raw) for batch in batches.values() for raw in batch if _of(raw) in self._leases]
+        return Polled(records, new, revoked)
+
+    def _record(self, raw: Any) -> Record:
+        return Record(
+            raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value,
+            tuple((name, value if value is not None else b"") for name, value in raw.headers),
+            self._leases[_of(raw)],
+        )  # fmt: skip
+
+    @property
+    def membership(self) -> Any:
+        """The group's generation and member id, captured when records were last polled; None before the first join.
+
+        Never asked for at commit time: once `max_poll_interval` has passed the client hands out generation -1,
+        which the broker accepts unchecked even while another member owns the partition (PARTS 0.1).
+        """
+        return self._membership
+
+    @property
+    def leases(self) -> Mapping[Partition, int]:
+        """The partitions held now, each with its lease."""
+        return self._leases
+
+    def renew_leases(self) -> dict[Partition, int]:
+        """Ends every lease and begins new ones: what was read before is forgotten and will be read again."""
+        for partition in self._leases:
+            self._next_lease += 1
+            self._leases[partition] = self._next_lease
+        return dict(self._leases)
+
+    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str] | None]:
+        """What the group has committed for each partition, once no transaction is pending on it."""
+        out: dict[Partition, tuple[int, str] | None] = {}
+        for partition in partitions:
+            found = self._call(self._consumer.committed, _topic_partition(partition), metadata=True)
+            out[partition] = None if found is None or found.offset < 0 else (found.offset, found.metadata or "")
+        return out
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has; 0 while unknown."""
+        return len(self._consumer.partitions_for_topic(topic) or ())
+
+    def position(self, partition: Partition) -> int | None:
+        """The next offset that a poll will bring."""
+        found: int | None = self._call(self._consumer.position, _topic_partition(partition), timeout_ms=CALL_TIMEOUT_MS)
+        return found
+
+    def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """The offsets at which the logs end now, for a read_committed reader."""
+        wanted = [_topic_partition(p) for p in partitions]
+        if not wanted:
+            return {}
+        found = self._call(self._consumer.end_offsets, wanted, timeout_ms=CALL_TIMEOUT_MS)
+        return {Partition(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Reads on from `offset`."""
+        self._consumer.seek(_topic_partition(partition), offset)
+
+    def seek_to_start(self, partition: Partition) -> None:
+        """Reads on from the partition's first record."""
+        self._consumer.seek_to_beginning(_topic_partition(partition))
+
+    def offset_at(self, partition: Partition, timestamp_ms: int) -> int | None:
+        """The first offset whose record is as young as `timestamp_ms`; None when there is none."""
+        tp = _topic_partition(partition)
+        found = self._call(self._consumer.offsets_for_times, {tp: max(0, timestamp_ms)}, timeout_ms=CALL_TIMEOUT_MS)
+        return int(found[tp].offset) if found.get(tp) is not None else None
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """No more records of these until resumed; the membership goes on."""
+        self._consumer.pause(*map(_topic_partition, partitions))
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Records again of these."""
+        self._consumer.resume(*map(_topic_partition, partitions))
+
+    def commit_later(self, offsets: Mapping[Partition, tuple[int, str]]) -> None:
+        """Commits outside any transaction (at_least_once); from any thread, sent by `send_commits`."""
+        for partition, (offset, metadata) in offsets.items():
+            self._commits[_topic_partition(partition)] = OffsetAndMetadata(offset, metadata, -1)
+
+    def send_commits(self) -> None:
+        """Sends what `commit_later` left, for partitions still held."""
+        commits, self._commits = self._commits, {}
+        held = {tp: meta for tp, meta in commits.items() if Partition(tp.topic, tp.partition) in self._leases}
+        if held:
+            self._call(self._consumer.commit, held, timeout_ms=CALL_TIMEOUT_MS)
+
+    def close(self) -> None:
+        """Leaves the group."""
+        self._consumer.close(autocommit=False, timeout_ms=CALL_TIMEOUT_MS)
+
+    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except KafkaError as error:
+            raise _translate(error) from error
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, on_revoked: Callable[[frozenset[Partition]], None]) -> None:
+        self._on_revoked = on_revoked
+        self._revoked: set[Partition] = set()
+        self._assigned: set[Partition] = set()
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        gone = frozenset(Partition(tp.topic, tp.partition) for tp in revoked)
+        self._revoked |= gone
+        self._assigned -= gone
+        self._on_revoked(gone)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self.on_partitions_revoked(lost)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._assigned |= {Partition(tp.topic, tp.partition) for tp in assigned}
+
+    def drain(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
+        found = frozenset(self._revoked), frozenset(self._assigned)
+        self._revoked.clear()
+        self._assigned.clear()
+        return found
+
+
+def _translate(error: KafkaError) -> Exception:
+    name = type(error).__name__
+    if name in ("OffsetOutOfRangeError", "NoOffsetForPartitionError", "LogTruncationError"):
+        return Fatal(
+            f"{error}: committed offsets are gone; retention was shorter than the stop, or the topic was recreated"
+        )
+    if "Authorization" in name or "Authentication" in name:
+        return Fatal(f"Kafka refuses access: {error}; check kafka.sasl_* and the topics' access rules")
+    return Retryable(f"Kafka: {name}: {error}")
+
+
+def _of(raw: Any) -> Partition:
+    return Partition(raw.topic, raw.partition)
+
+
+def _topic_partition(partition: Partition) -> TopicPartition:
+    return TopicPartition(partition.topic, partition.number)

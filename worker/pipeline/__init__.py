@@ -1,0 +1,1 @@
+"""The loop that calls the stages in order, and what it keeps between turns."""

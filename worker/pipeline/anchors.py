@@ -1,0 +1,150 @@
+"""Anchors -> the model: each asks its context streams, waits, and leaves in the order of its key."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+
+from worker.pipeline.contexts import Contexts
+from worker.pipeline.outcomes import Outcomes
+from worker.ports import ContextStore, Observer
+from worker.records import Aligned, Event, MatchRule, Missing, Partition, Record
+from worker.stages.align import Waiting, WaitingRoom, reason_missing, wanted
+from worker.stages.batch import Batcher
+from worker.stages.clock import WaitClock
+from worker.stages.validate import Validator
+
+# Questions asked of Redis in one pipeline; more would hold the loop for longer than a poll should wait.
+MOST_QUESTIONS = 1_000
+
+
+class Anchors:
+    """The anchor side of one worker. Nothing is decided while Redis is away or not whole."""
+
+    def __init__(
+        self,
+        store: ContextStore,
+        contexts: Contexts,
+        outcomes: Outcomes,
+        batcher: Batcher,
+        rules: Mapping[str, MatchRule],
+        validator: Validator,
+        observer: Observer,
+    ) -> None:
+        self._store, self._contexts, self._outcomes, self._batcher = store, contexts, outcomes, batcher
+        self._rules, self._validator, self._observer = rules, validator, observer
+        self._room = WaitingRoom(rules)
+        self._clocks = {name: WaitClock(rule) for name, rule in rules.items()}
+        self._ask: dict[str, None] = {}
+        self._expired: defaultdict[str, set[str]] = defaultdict(set)
+        self._leaving: list[Waiting] = []
+
+    def __len__(self) -> int:
+        return len(self._room) + len(self._leaving)
+
+    @property
+    def bytes(self) -> int:
+        """Payload bytes of the waiting anchors."""
+        return self._room.bytes
+
+    def add(self, anchor: Event) -> None:
+        """A valid anchor was read."""
+        waiting = self._room.add(anchor, time.monotonic())
+        self._ask[waiting.token] = None
+        for clock in self._clocks.values():
+            clock.add(waiting.token, anchor.time_us, self._contexts.now_us())
+
+    def drop(self, partitions: Collection[Partition]) -> None:
+        """Forgets the anchors of partitions whose lease is over."""
+        gone = self._room.drop(partitions)
+        for token in gone:
+            self._ask.pop(token, None)
+            self._expired.pop(token, None)
+        for clock in self._clocks.values():
+            clock.remove(gone)
+        self._leaving = [w for w in self._leaving if _partition(w.anchor.record) not in set(partitions)]
+
+    def ask_all_again(self) -> None:
+        """Redis has forgotten who waits."""
+        self._ask = dict.fromkeys(self._room.tokens())
+
+    def align(self) -> None:
+        """Asks for those that are new, woken or out of time, and notes what is decided."""
+        started = time.perf_counter()
+        self._ask.update(dict.fromkeys(self._store.woken()))
+        for name, clock in self._clocks.items():
+            for token in clock.tick(self._contexts.now_us(), self._contexts.partitions(name)):
+                self._expired[token].add(name)
+                self._ask[token] = None
+        if not self._ask:
+            return
+        tokens = list(self._ask)[:MOST_QUESTIONS]
+        queries = self._room.queries(tokens)
+        matches = self._store.match(queries)
+        if not self._contexts.same_epoch():
+            return
+        for query, match in zip(queries, matches, strict=True):
+            expired = query.stream in self._expired.get(query.token, ())
+            if self._room.decide(query, match, expired=expired):
+                self._clocks[query.stream].remove((query.token,))
+                if match.bound is not None and not match.candidates:
+                    self._observer.count("bound_hits_total", bound=match.bound)
+        for token in tokens:
+            self._ask.pop(token, None)
+            self._expired.pop(token, None)
+        self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
+
+    def dispatch(self, room: int) -> None:
+        """Sends up to `room` decided anchors on to the model, each key in its order."""
+        self._leaving.extend(self._room.leave(room - len(self._leaving)))
+        if not self._leaving:
+            return
+        asked = [wanted(waiting) for waiting in self._leaving]
+        records = self._store.fetch([one for each in asked for one in each])
+        if not self._contexts.same_epoch():
+            return
+        ends = [0]
+        for each in asked:
+            ends.append(ends[-1] + len(each))
+        for waiting, each, (begin, end) in zip(self._leaving, asked, pairwise(ends), strict=True):
+            self._send(waiting, dict(zip(each, records[begin:end], strict=True)))
+        self._leaving = []
+
+    def _send(self, waiting: Waiting, records: Mapping[tuple[str, str, object], Record | None]) -> None:
+        found: dict[str, tuple[Event, ...]] = {}
+        missing: dict[str, Missing] = {}
+        for name, match in sorted(waiting.chosen.items()):
+            kept = [records[(name, waiting.anchor.key, candidate)] for candidate in match.candidates]
+            events = tuple(self._validator.reread(record) for record in kept if record is not None)
+            if events:
+                found[name] = events
+            else:
+                missing[name] = Missing.PAYLOAD_EXPIRED if match.candidates else reason_missing(match)
+            self._observe(name, waiting, events)
+        aligned = Aligned(waiting.anchor, found, missing, waiting.complete)
+        absent = next((name for name in missing if self._rules[name].required), None)
+        if absent is None:
+            self._batcher.submit(aligned)
+        else:
+            self._outcomes.without_required(aligned, absent)
+
+    def _observe(self, name: str, waiting: Waiting, events: tuple[Event, ...]) -> None:
+        self._observer.observe("alignment_wait_seconds", time.monotonic() - waiting.since, stream=name)
+        for event in events:
+            delta = (event.time_us - waiting.anchor.time_us) / 1e6
+            self._observer.observe("alignment_delta_seconds", delta, stream=name)
+
+    def unfinished_us(self) -> dict[Partition, int]:
+        """Event time of the oldest waiting anchor per partition."""
+        return self._room.oldest_times_us()
+
+    def oldest_seconds(self) -> float:
+        """How long the longest waiting anchor has waited."""
+        since = self._room.oldest_since()
+        return 0.0 if since is None else time.monotonic() - since
+
+
+def _partition(record: Record) -> Partition:
+    return Partition(record.topic, record.partition)

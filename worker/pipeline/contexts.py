@@ -1,0 +1,184 @@
+"""Context events -> Redis, as far as the anchors allow; the epoch that says whether Redis still holds them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+
+from worker.broker.source import KafkaSource
+from worker.ports import ContextStore, Health, Log, Observer
+from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow, Record
+from worker.stages.commit import Committer
+from worker.stages.flow import Checked, FlowBoard, HoldBack, slowest_anchor_us
+from worker.stages.ledger import Ledger
+
+# How often the partitions' ends are asked for and the flow is exchanged; it adds to `max_wait` at most twice.
+EXCHANGE_EVERY_SECONDS = 0.1
+# A context position's metadata: version, Redis epoch, record time (ms) up to which Redis holds the events.
+_VERSION = "c1"
+
+
+class Contexts:
+    """The context side of one worker, and the flow of all its partitions."""
+
+    def __init__(
+        self,
+        store: ContextStore,
+        source: KafkaSource,
+        rules: Mapping[str, MatchRule],
+        topics: Mapping[str, str],
+        anchor_topic: str,
+        observer: Observer,
+        health: Health,
+        log: Log,
+    ) -> None:
+        """`topics`: context topic -> stream name."""
+        self._store, self._source, self._rules, self._topics = store, source, rules, topics
+        self._anchor_topic, self._observer, self._health, self._log = anchor_topic, observer, health, log
+        self._horizons = {name: rule.horizon_us for name, rule in rules.items()}
+        self._hold = HoldBack()
+        self._board = FlowBoard()
+        self._epoch = ""
+        self._targets: dict[Partition, int] = {}
+        self._indexed_ms: dict[Partition, int] = {}
+        self._exchanged = 0.0
+        self._flow_at = 0.0
+        self.flow = Flow(0)
+
+    def open(self, partition: Partition, lease: int, committed: tuple[int, str] | None, committer: Committer) -> None:
+        """Begins a lease of any input partition; a context whose events Redis has lost is read again from before."""
+        self._board.open(partition)
+        if partition.topic == self._anchor_topic:
+            return
+        self._epoch = self._epoch or self._store.epoch()
+        start = None if committed is None else self._start(partition, *committed)
+        committer.open(partition, Ledger(lease, start), context=True)
+        if start is not None:
+            self._source.seek(partition, start)
+
+    def _start(self, partition: Partition, offset: int, metadata: str) -> int:
+        version, _, rest = metadata.partition(":")
+        epoch, _, indexed_ms = rest.partition(":")
+        if version == _VERSION and indexed_ms:
+            self._indexed_ms[partition] = int(indexed_ms)
+            if epoch == self._epoch:
+                return offset
+        return self._before(partition, offset)
+
+    def _before(self, partition: Partition, offset: int) -> int:
+        """The offset from which the events of one horizon before `offset` come again."""
+        rule = self._rules[self._topics[partition.topic]]
+        span_ms = (rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us) // 1000
+        since_ms = self._indexed_ms.get(partition, 0) - span_ms
+        found = self._source.offset_at(partition, since_ms) if since_ms > 0 else 0
+        self._targets[partition] = offset
+        start = offset if found is None else min(found, offset)
+        self._log.info("rebuilding", topic=partition.topic, partition=partition.number, records=offset - start)
+        return start
+
+    def close(self, partitions: Collection[Partition]) -> None:
+        """Ends leases."""
+        self._board.close(partitions)
+        self._hold.drop(partitions)
+        for partition in partitions:
+            self._targets.pop(partition, None)
+            self._indexed_ms.pop(partition, None)
+
+    def add(self, event: Event) -> None:
+        """A valid context event was read."""
+        self._hold.add(event)
+
+    def anchor_read(self, event: Event) -> None:
+        """A valid anchor was read: its partition has come this far."""
+        self._board.reached(Partition(event.record.topic, event.record.partition), event.time_us)
+
+    def index(self, committer: Committer) -> None:
+        """Puts into Redis what may go there now, then lets its offsets be committed."""
+        events = self._hold.allowed(self._horizons, slowest_anchor_us(self.flow, self._anchors()))
+        if not events:
+            return
+        started = time.perf_counter()
+        self._store.index(events)
+        for event in events:
+            partition = Partition(event.record.topic, event.record.partition)
+            self._board.reached(partition, event.time_us)
+            self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), event.record.timestamp_ms)
+        self._hold.remove(events)
+        committer.indexed([event.record for event in events])
+        self._observer.observe("stage_seconds", time.perf_counter() - started, stage="index")
+
+    def rejected(self, record: Record) -> None:
+        """A context record became a dead letter; its offset travels with that."""
+        partition = Partition(record.topic, record.partition)
+        self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), record.timestamp_ms)
+
+    def exchange(self, unfinished_us: Mapping[Partition, int]) -> bool:
+        """Looks at the partitions' ends and tells the others, a few times a second; True when it did."""
+        now = time.monotonic()
+        if now - self._exchanged < EXCHANGE_EVERY_SECONDS:
+            return False
+        self._exchanged = now
+        checked_at_us = self.now_us()
+        held = self._hold.partitions
+        self._board.checked(checked_at_us, self._look(), held)
+        for partition, target in list(self._targets.items()):
+            if (self._source.position(partition) or 0) >= target and partition not in held:
+                del self._targets[partition]
+        own = self._board.own(unfinished_us, self._hold.full(), self._targets)
+        self.flow = self._store.exchange_flow(own)
+        self._flow_at = time.monotonic()
+        for partition, lag in self._board.lag.items():
+            self._observer.gauge("consumer_lag_records", lag, topic=partition.topic, partition=str(partition.number))
+        return True
+
+    def _look(self) -> dict[Partition, Checked]:
+        ends = self._source.ends(self._source.leases)
+        return {p: Checked(self._source.position(p) or 0, end) for p, end in ends.items()}
+
+    def now_us(self) -> int:
+        """The Redis server's clock, carried on from the last exchange."""
+        return self.flow.now_us + int((time.monotonic() - self._flow_at) * 1e6) if self.flow.now_us else 0
+
+    def same_epoch(self) -> bool:
+        """True while Redis is the one that was filled; asked after each answer that a decision rests on."""
+        return self._store.epoch() == self._epoch
+
+    def lost(self) -> list[tuple[Partition, int]]:
+        """Redis was emptied: returns from where each context partition is read again (CONTRACT 4.7)."""
+        self._epoch = self._store.epoch()
+        self.flow = Flow(0)
+        self._observer.count("redis_rebuilds_total")
+        self._health.block("rebuilding", "Redis was emptied; context is being read again from Kafka")
+        again = []
+        for partition in self._source.leases:
+            self._board.open(partition)
+            if partition.topic != self._anchor_topic:
+                position = max(self._source.position(partition) or 0, self._targets.get(partition, 0))
+                again.append((partition, self._before(partition, position)))
+        self._hold.drop([partition for partition, _ in again])
+        return again
+
+    def whole(self) -> bool:
+        """True when every partition of every context stream is in Redis as far as it has been read."""
+        known = all(flow is not None for name in self._rules for flow in self.partitions(name))
+        if known:
+            self._health.clear("rebuilding")
+        return known
+
+    def partitions(self, stream: str) -> Sequence[PartitionFlow | None]:
+        """The flow of all partitions of a context stream; None where unknown."""
+        topic = next(topic for topic, name in self._topics.items() if name == stream)
+        count = self._source.partitions_of(topic)
+        return [self.flow.partitions.get(Partition(topic, number)) for number in range(max(count, 1))]
+
+    def describe(self, partition: Partition) -> str:
+        """The metadata of a context position."""
+        return f"{_VERSION}:{self._epoch}:{self._indexed_ms.get(partition, 0)}"
+
+    def _anchors(self) -> list[Partition]:
+        topic = self._anchor_topic
+        return [Partition(topic, number) for number in range(max(self._source.partitions_of(topic), 1))]
+
+    def full(self) -> set[Partition]:
+        """The partitions that hold so many events back that they must pause."""
+        return set(self._hold.full())

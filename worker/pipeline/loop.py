@@ -1,0 +1,256 @@
+"""Kafka -> verdicts: one loop calls the stages in order; the model and the commits run beside it in their own threads."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.broker.source import KafkaSource, Polled
+from worker.errors import Poison, Retryable, StaleMember, Uncertain
+from worker.pipeline.anchors import Anchors
+from worker.pipeline.contexts import Contexts
+from worker.pipeline.outcomes import Outcomes
+from worker.ports import ContextStore, Health, Log, Observer
+from worker.records import Partition, Record
+from worker.stages.batch import Batcher
+from worker.stages.commit import Committer
+from worker.stages.ledger import Ledger
+from worker.stages.validate import Validator
+
+# While anchors wait, their wake-ups come through Redis, which is looked at once a poll.
+POLL_SECONDS_BUSY = 0.01
+POLL_SECONDS_IDLE = 0.1
+# The slot's lease lives 5 s in Redis; a fifth of that survives four lost renewals.
+RENEW_EVERY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Past these the loop slows its reading; it never loses."""
+
+    max_pending_anchors: int
+    max_pending_bytes: int
+    max_inside: int
+    drain_timeout_seconds: float
+
+
+class Pipeline:
+    """One worker's loop. `run` returns when `stop` was called and what was on the model is committed."""
+
+    def __init__(
+        self,
+        source: KafkaSource,
+        store: ContextStore,
+        validator: Validator,
+        contexts: Contexts,
+        anchors: Anchors,
+        outcomes: Outcomes,
+        batcher: Batcher,
+        committer: Committer,
+        errors: queue.SimpleQueue[BaseException],
+        bounds: Bounds,
+        anchor_topic: str,
+        observer: Observer,
+        health: Health,
+        log: Log,
+    ) -> None:
+        self._source, self._store, self._validator = source, store, validator
+        self._contexts, self._anchors, self._outcomes = contexts, anchors, outcomes
+        self._batcher, self._committer, self._errors, self._bounds = batcher, committer, errors, bounds
+        self._anchor_topic, self._observer, self._health, self._log = anchor_topic, observer, health, log
+        self._stop = threading.Event()
+        self._opening: dict[Partition, int] = {}
+        self._paused: set[Partition] = set()
+        self._unread: list[Record] = []
+        self._redis_away = False
+        self._renewed = 0.0
+
+    def stop(self) -> None:
+        """Asks the loop to drain and return; from any thread or signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Turns until stopped.
+
+        Raises:
+            Fatal: the process must end; nothing uncommitted was published.
+        """
+        while not self._stop.is_set():
+            self.turn()
+        self._drain()
+
+    def turn(self) -> None:
+        """One trip round the loop.
+
+        1. Poll; end and begin leases as the group says.
+        2. Validate; bad records become dead letters.
+        3. Context events go to Redis; partitions' progress is exchanged.
+        4. Anchors ask; those that are decided go on to the model.
+        5. Pause what must not be read on.
+        """
+        self._health.beat()
+        polled = self._poll()
+        self._leases(polled)
+        self._take(polled.records)
+        self._with_redis(self._meet)
+        self._throttle()
+        self._react()
+        self._measure()
+
+    def _poll(self) -> Polled:
+        busy = len(self._anchors) or self._batcher.inside or self._opening
+        started = time.perf_counter()
+        try:
+            polled = self._source.poll(POLL_SECONDS_BUSY if busy else POLL_SECONDS_IDLE)
+            self._source.send_commits()
+        except Retryable as error:
+            self._health.block("kafka", str(error))
+            self._log.warning("kafka away", reason=str(error))
+            return Polled()
+        self._health.clear("kafka")
+        self._observer.observe("stage_seconds", time.perf_counter() - started, stage="poll")
+        return polled
+
+    def _leases(self, polled: Polled) -> None:
+        if polled.revoked:
+            self._close(polled.revoked)
+        self._opening.update(polled.assigned)
+        if self._opening:
+            self._with_redis(self._open)
+
+    def _close(self, partitions: frozenset[Partition]) -> None:
+        self._committer.forget(partitions)
+        self._contexts.close(partitions)
+        self._anchors.drop(partitions)
+        self._paused -= partitions
+        for partition in partitions:
+            self._opening.pop(partition, None)
+        self._unread = [r for r in self._unread if Partition(r.topic, r.partition) not in partitions]
+
+    def _open(self) -> None:
+        """Begins leases: reads what the group has committed; a partition stays unread until that is known."""
+        for partition, committed in self._source.committed(self._opening).items():
+            lease = self._opening[partition]
+            self._contexts.open(partition, lease, committed, self._committer)
+            if partition.topic == self._anchor_topic:
+                offset, metadata = committed or (None, "")
+                self._committer.open(partition, Ledger(lease, offset, metadata), context=False)
+            del self._opening[partition]
+        self._log.info("partitions", held=sorted(f"{p.topic}/{p.number}" for p in self._source.leases))
+
+    def _take(self, records: list[Record] | tuple[Record, ...] | object) -> None:
+        """Validates what was polled. Records of partitions that are not open yet wait here."""
+        todo = self._unread + list(records)  # type: ignore[call-overload]
+        self._unread = [r for r in todo if Partition(r.topic, r.partition) in self._opening]
+        for record in todo:
+            if Partition(record.topic, record.partition) in self._opening or not self._committer.read(record):
+                continue
+            try:
+                event = self._validator.read(record)
+            except Poison as poison:
+                self._outcomes.invalid(record, poison)
+                self._contexts.rejected(record)
+                continue
+            self._outcomes.accepted()
+            self._observer.count("events_total", stream=event.stream, outcome="accepted")
+            if record.topic == self._anchor_topic:
+                self._contexts.anchor_read(event)
+                self._anchors.add(event)
+            else:
+                self._contexts.add(event)
+
+    def _meet(self) -> None:
+        self._contexts.index(self._committer)
+        if self._contexts.exchange(self._anchors.unfinished_us()):
+            if not self._contexts.same_epoch():
+                self._rebuild()
+            if time.monotonic() - self._renewed > RENEW_EVERY_SECONDS:
+                self._store.renew_slot()
+                self._renewed = time.monotonic()
+        if self._contexts.whole():
+            self._anchors.align()
+            self._anchors.dispatch(self._bounds.max_inside - self._batcher.inside)
+
+    def _rebuild(self) -> None:
+        self._log.warning("redis was emptied", action="context is read again from Kafka")
+        for partition, start in self._contexts.lost():
+            self._source.seek(partition, start)
+        leases = self._source.leases
+        for partition in leases:
+            if partition.topic != self._anchor_topic:
+                self._committer.open(partition, Ledger(leases[partition], None), context=True)
+        self._anchors.ask_all_again()
+
+    def _with_redis(self, step: Callable[[], None]) -> None:
+        """Runs a step that may be repeated whole; while Redis is away nothing is read and nothing is decided."""
+        try:
+            step()
+        except Retryable as error:
+            if not self._redis_away:
+                self._log.warning("a server is away", reason=str(error))
+            self._redis_away = True
+            self._health.block("redis", str(error))
+        else:
+            if self._redis_away:
+                self._log.info("back")
+            self._redis_away = False
+            self._health.clear("redis")
+
+    def _throttle(self) -> None:
+        held = set(self._source.leases)
+        stop = held if self._redis_away else self._contexts.full() & held | self._opening.keys() & held
+        full = (
+            len(self._anchors) >= self._bounds.max_pending_anchors
+            or self._anchors.bytes >= self._bounds.max_pending_bytes
+        )
+        if full:
+            stop = stop | {p for p in held if p.topic == self._anchor_topic}
+        else:
+            stop = stop | (self._committer.too_wide() & held)
+        self._paused &= held
+        self._source.pause(stop - self._paused)
+        self._source.resume(self._paused - stop)
+        self._paused = set(stop)
+
+    def _react(self) -> None:
+        """Hears of the errors of the other threads."""
+        while not self._errors.empty():
+            error = self._errors.get()
+            if isinstance(error, Uncertain):
+                self._log.warning("transaction uncertain", reason=str(error), action="read the commits again")
+                self._begin_again()
+            elif isinstance(error, StaleMember):
+                self._log.info("transaction refused", reason=str(error), action="repeat after the rebalance")
+            elif isinstance(error, Retryable):
+                self._log.warning("transaction aborted", reason=str(error), action="repeat")
+            else:
+                raise error
+
+    def _begin_again(self) -> None:
+        """After a transaction whose result nobody knows: every lease ends and begins anew from what is committed."""
+        self._close(frozenset(self._source.leases))
+        for partition in self._source.leases:
+            self._source.seek_to_start(partition)
+        self._opening.update(self._source.renew_leases())
+        self._committer.uncertain = False
+
+    def _measure(self) -> None:
+        waiting = len(self._anchors)
+        self._observer.gauge("pending_anchors", waiting)
+        self._observer.gauge("oldest_pending_seconds", self._anchors.oldest_seconds())
+
+    def _drain(self) -> None:
+        """Finishes what is on the model and commits it; the rest stays uncommitted for the next owner."""
+        self._health.block("draining", "the worker is stopping")
+        deadline = time.monotonic() + self._bounds.drain_timeout_seconds
+        self._source.pause(self._source.leases)
+        while self._batcher.inside and time.monotonic() < deadline:
+            polled = self._source.poll(POLL_SECONDS_BUSY)
+            self._close(polled.revoked)
+            self._react()
+        drained = self._committer.drain(max(0.0, deadline - time.monotonic()))
+        self._source.send_commits()
+        self._log.info("drained" if drained else "drain timed out", left=self._committer.queued)

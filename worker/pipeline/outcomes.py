@@ -1,0 +1,89 @@
+"""Fused and rejected -> Outcomes for the committer, and the counting of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from worker.errors import Poison
+from worker.ports import Clock, Observer
+from worker.records import Aligned, Outcome, Record, Rejected, Stage
+from worker.stages.batch import Fused, reject
+from worker.stages.commit import Committer
+from worker.stages.guard import DeadLetterGuard
+from worker.stages.publish import ResultWriter
+
+
+class Outcomes:
+    """Turns every fate into what will be published; called by the loop and by the model's thread."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        writer: ResultWriter,
+        guard: DeadLetterGuard,
+        anchor_topic: str,
+        observer: Observer,
+        clock: Clock,
+    ) -> None:
+        self._committer, self._writer, self._guard = committer, writer, guard
+        self._anchor_topic, self._observer, self._clock = anchor_topic, observer, clock
+        self._lock = threading.Lock()
+
+    def accepted(self) -> None:
+        """A record was good so far."""
+        with self._lock:
+            self._guard.saw(False)
+
+    def invalid(self, record: Record, poison: Poison) -> None:
+        """A record that cannot be read becomes a dead letter.
+
+        Raises:
+            DeadLetterLimit: too many; this one is not published.
+        """
+        self._finish(record, (reject(record, poison),), None)
+
+    def without_required(self, aligned: Aligned, stream: str) -> None:
+        """An anchor whose required stream has no match becomes a dead letter (stage ALIGN)."""
+        reason = str(aligned.missing[stream])
+        message = f"stream {stream!r} is required and has no match: {reason}"
+        rejected = Rejected(aligned.anchor.record, Stage.ALIGN, reason, message, "RequiredStreamMissing")
+        self._finish(aligned.anchor.record, (rejected,), None)
+
+    def fused(self, batch: Sequence[Fused]) -> None:
+        """Verdicts of one batch, in order."""
+        started = time.perf_counter()
+        for one in batch:
+            self._finish(one.aligned.anchor.record, one.rejected, one)
+        self._observer.observe("stage_seconds", time.perf_counter() - started, stage="publish")
+
+    def _finish(self, record: Record, rejected: Sequence[Rejected], fused: Fused | None) -> None:
+        with self._lock:
+            for one in rejected:
+                self._guard.saw(True, one.message)
+        outgoing = [self._writer.dead_letter(one) for one in rejected]
+        if fused is not None and fused.verdict is not None:
+            outgoing.append(self._writer.result(fused.aligned, fused.verdict))
+        self._committer.finish((Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused)),))
+
+    def committed(self, outcomes: Sequence[Outcome]) -> None:
+        """Counts what is now visible to readers."""
+        now_ms = self._clock.now_us() / 1000
+        for outcome in outcomes:
+            for one in outcome.rejected:
+                self._observer.count("dead_letters_total", stage=str(one.stage), reason=one.reason)
+            if outcome.labels is not None:
+                label, complete, pattern = outcome.labels
+                self._observer.count("results_total", label=label, complete=complete)
+                self._observer.count("inputs_present_total", pattern=pattern)
+            if outcome.record.topic == self._anchor_topic:
+                self._observer.observe("end_to_end_seconds", (now_ms - outcome.record.timestamp_ms) / 1000)
+
+
+def fused_labels(fused: Fused | None) -> tuple[str, str, str] | None:
+    """(label, complete, streams present) of a result, for the metrics; None where there is no result."""
+    if fused is None or fused.verdict is None:
+        return None
+    present = "+".join([fused.aligned.anchor.stream, *sorted(fused.aligned.inputs)])
+    return fused.verdict.label, "true" if fused.aligned.complete else "false", present

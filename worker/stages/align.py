@@ -1,0 +1,151 @@
+"""Event (anchor) -> Aligned: who waits for what, per key in order.
+
+Pure bookkeeping: it speaks with the store through the Query and Match values that the pipeline carries.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from worker.records import Candidate, Event, Match, MatchRule, Missing, Partition, Query
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """An anchor on its way to alignment.
+
+    Attributes:
+        open: the context streams that are not decided yet.
+        chosen: per decided stream what was matched.
+        complete: False once `max_wait` has ended the wait of some stream.
+    """
+
+    anchor: Event
+    since: float
+    open: set[str]
+    chosen: dict[str, Match] = field(default_factory=dict)
+    complete: bool = True
+
+    @property
+    def token(self) -> str:
+        """Names the anchor: its place in Kafka."""
+        return self.anchor.record.place
+
+
+class WaitingRoom:
+    """All anchors of this worker that were read and are not on the model yet.
+
+    Guarantees: the anchors of one key leave in the order in which they were read; keys do not wait for each other.
+    """
+
+    def __init__(self, rules: Mapping[str, MatchRule]) -> None:
+        self._rules = rules
+        self._by_token: dict[str, Waiting] = {}
+        self._by_key: dict[str, deque[Waiting]] = {}
+        self._by_partition: dict[Partition, dict[str, Waiting]] = {}
+        self._ready_keys: dict[str, None] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def add(self, anchor: Event, since: float) -> Waiting:
+        """Takes an anchor in; `since` is the monotonic time at which it was read."""
+        waiting = Waiting(anchor, since, set(self._rules))
+        self._by_token[waiting.token] = waiting
+        self._by_key.setdefault(anchor.key, deque()).append(waiting)
+        partition = Partition(anchor.record.topic, anchor.record.partition)
+        self._by_partition.setdefault(partition, {})[waiting.token] = waiting
+        self.bytes += len(anchor.payload)
+        if not waiting.open:
+            self._ready_keys[anchor.key] = None
+        return waiting
+
+    def get(self, token: str) -> Waiting | None:
+        """The anchor, unless it has left."""
+        return self._by_token.get(token)
+
+    def queries(self, tokens: Iterable[str]) -> list[Query]:
+        """What these anchors still have to ask; tokens that have left are passed over."""
+        found = (self._by_token[token] for token in dict.fromkeys(tokens) if token in self._by_token)
+        return [Query(stream, w.anchor.key, w.anchor.time_us, w.token) for w in found for stream in sorted(w.open)]
+
+    def decide(self, query: Query, match: Match, *, expired: bool) -> bool:
+        """Notes an answer; True when it ends the wait for that stream. `expired`: `max_wait` is over for it."""
+        waiting = self._by_token.get(query.token)
+        if waiting is None or query.stream not in waiting.open or not (match.complete or expired):
+            return False
+        waiting.open.discard(query.stream)
+        waiting.chosen[query.stream] = match
+        waiting.complete = waiting.complete and match.complete
+        if not waiting.open:
+            self._ready_keys[waiting.anchor.key] = None
+        return True
+
+    def leave(self, most: int) -> list[Waiting]:
+        """Up to `most` decided anchors that may go on to the model: only from the head of their key's queue."""
+        out: list[Waiting] = []
+        for key in list(self._ready_keys):
+            line = self._by_key[key]
+            while line and not line[0].open and len(out) < most:
+                out.append(line.popleft())
+            if not (line and not line[0].open):
+                del self._ready_keys[key]
+            if not line:
+                del self._by_key[key]
+            if len(out) >= most:
+                break
+        for waiting in out:
+            self._forget(waiting)
+        return out
+
+    def drop(self, partitions: Iterable[Partition]) -> list[str]:
+        """Forgets the anchors of partitions that are no longer ours; returns their tokens."""
+        gone = [w for p in partitions for w in self._by_partition.get(p, {}).values()]
+        for waiting in gone:
+            self._forget(waiting)
+            line = self._by_key[waiting.anchor.key]
+            line.remove(waiting)
+            if not line:
+                del self._by_key[waiting.anchor.key]
+            if not (line and not line[0].open):
+                self._ready_keys.pop(waiting.anchor.key, None)
+            else:
+                self._ready_keys[waiting.anchor.key] = None
+        return [waiting.token for waiting in gone]
+
+    def tokens(self) -> list[str]:
+        """All that wait."""
+        return list(self._by_token)
+
+    def oldest_times_us(self) -> dict[Partition, int]:
+        """Event time of the anchor that was read first, per partition with waiting anchors."""
+        return {p: next(iter(found.values())).anchor.time_us for p, found in self._by_partition.items() if found}
+
+    def oldest_since(self) -> float | None:
+        """Monotonic time since when the longest waiting anchor waits."""
+        return min((next(iter(found.values())).since for found in self._by_partition.values() if found), default=None)
+
+    def _forget(self, waiting: Waiting) -> None:
+        del self._by_token[waiting.token]
+        record = waiting.anchor.record
+        del self._by_partition[Partition(record.topic, record.partition)][waiting.token]
+        self.bytes -= len(waiting.anchor.payload)
+
+
+def reason_missing(match: Match) -> Missing:
+    """Why a decided stream has no match (CONTRACT section 2)."""
+    if match.bound is not None:
+        return Missing.PAYLOAD_EXPIRED
+    return Missing.NEVER_SEEN if match.highest_us is None else Missing.OUT_OF_TOLERANCE
+
+
+def wanted(waiting: Waiting) -> list[tuple[str, str, Candidate]]:
+    """The context events to be fetched for an anchor that leaves."""
+    return [
+        (stream, waiting.anchor.key, candidate)
+        for stream, match in sorted(waiting.chosen.items())
+        for candidate in match.candidates
+    ]

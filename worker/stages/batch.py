@@ -1,0 +1,174 @@
+"""Aligned -> Fused: continuous micro-batches, prepared ahead of the model, in the order of arrival.
+
+When the model is free it takes what is ready, up to `max_batch`; `max_delay` adds a wait only when fewer are ready,
+counted from the oldest item. Decoding and tokenising run ahead in threads (both release the GIL).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from worker.errors import Poison
+from worker.ports import Model, Observer
+from worker.records import Aligned, Missing, Rejected, Stage, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """One anchor's fate: a verdict or a rejection, with the context records that proved undecodable."""
+
+    aligned: Aligned
+    verdict: Verdict | None
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    aligned: Aligned
+    item: Any  # None: the anchor itself was rejected
+    rejected: tuple[Rejected, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    prepared: Future[_Prepared]
+    since: float
+
+
+class Batcher:
+    """Feeds the model from its own thread and hands each Fused on, in the order in which they were submitted.
+
+    Guarantees: one Fused per submitted Aligned; a verdict belongs to the item at its place; an item that fails its
+    batch is found by halving and rejected alone.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        claim: Callable[[Aligned, str], bool],
+        done: Callable[[Sequence[Fused]], None],
+        failed: Callable[[BaseException], None],
+        observer: Observer,
+        *,
+        max_batch: int,
+        max_delay_seconds: float,
+        threads: int,
+    ) -> None:
+        """`claim(aligned, stream)` says whether this anchor is the one that rejects the stream's undecodable event."""
+        self._model, self._claim, self._done, self._failed, self._observer = model, claim, done, failed, observer
+        self._max_batch, self._max_delay = max_batch, max_delay_seconds
+        self._queue: queue.SimpleQueue[_Ready | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(threads, "prepare")
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._inside = 0
+        self._lock = threading.Lock()
+        self._thread.start()
+
+    @property
+    def inside(self) -> int:
+        """How many items were submitted and are not done."""
+        return self._inside
+
+    def submit(self, aligned: Aligned) -> None:
+        """Takes one item; never blocks. The caller bounds `inside`."""
+        with self._lock:
+            self._inside += 1
+        self._queue.put(_Ready(self._pool.submit(self._prepare, aligned), time.monotonic()))
+
+    def close(self) -> None:
+        """Ends the threads once what is inside is done."""
+        self._queue.put(None)
+        self._thread.join()
+        self._pool.shutdown()
+
+    def _run(self) -> None:
+        try:
+            while (first := self._queue.get()) is not None:
+                batch, last = self._collect(first)
+                fused = self._fuse(batch)
+                self._done(fused)
+                with self._lock:
+                    self._inside -= len(fused)
+                if last:
+                    return
+        except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
+            self._failed(error)
+
+    def _collect(self, first: _Ready) -> tuple[list[_Prepared], bool]:
+        batch, last = [first.prepared.result()], False
+        deadline = first.since + self._max_delay
+        while len(batch) < self._max_batch:
+            try:
+                left = deadline - time.monotonic()
+                ready = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if ready is None:
+                last = True
+                break
+            batch.append(ready.prepared.result())
+        return batch, last
+
+    def _prepare(self, aligned: Aligned) -> _Prepared:
+        started = time.perf_counter()
+        rejected: list[Rejected] = []
+        try:
+            while True:
+                try:
+                    return _Prepared(aligned, self._model.prepare(aligned), tuple(rejected))
+                except Poison as poison:
+                    stream = poison.stream
+                    if stream is None or stream not in aligned.inputs:
+                        rejected.append(reject(aligned.anchor.record, poison))
+                        return _Prepared(aligned, None, tuple(rejected))
+                    if self._claim(aligned, stream):
+                        rejected.extend(reject(event.record, poison) for event in aligned.inputs[stream])
+                    aligned = _without(aligned, stream)
+        finally:
+            self._observer.observe("stage_seconds", time.perf_counter() - started, stage="decode")
+
+    def _fuse(self, batch: Sequence[_Prepared]) -> list[Fused]:
+        started = time.perf_counter()
+        usable = [prepared for prepared in batch if prepared.item is not None]
+        verdicts = iter(self._infer([prepared.item for prepared in usable]))
+        fused = []
+        for prepared in batch:
+            verdict = next(verdicts) if prepared.item is not None else None
+            if isinstance(verdict, Poison):
+                rejected = (*prepared.rejected, reject(prepared.aligned.anchor.record, verdict))
+                fused.append(Fused(prepared.aligned, None, rejected))
+            else:
+                fused.append(Fused(prepared.aligned, verdict, prepared.rejected))
+        self._observer.observe("stage_seconds", time.perf_counter() - started, stage="model")
+        self._observer.observe("batch_size", len(batch))
+        return fused
+
+    def _infer(self, items: Sequence[Any]) -> list[Verdict | Poison]:
+        if not items:
+            return []
+        try:
+            verdicts = self._model.infer(items)
+        except Poison as poison:
+            if len(items) == 1:
+                return [poison]
+            middle = len(items) // 2
+            return self._infer(items[:middle]) + self._infer(items[middle:])
+        if len(verdicts) != len(items):
+            raise RuntimeError(f"the model gave {len(verdicts)} verdicts for {len(items)} items")
+        return list(verdicts)
+
+
+def reject(record: Any, poison: Poison) -> Rejected:
+    """The dead letter that a Poison leads to."""
+    return Rejected(record, Stage(poison.stage), poison.reason, str(poison), type(poison).__name__)
+
+
+def _without(aligned: Aligned, stream: str) -> Aligned:
+    inputs = {name: events for name, events in aligned.inputs.items() if name != stream}
+    return replace(aligned, inputs=inputs, missing={**aligned.missing, stream: Missing.UNDECODABLE})

@@ -1,0 +1,70 @@
+"""Waiting anchors + flow of one context stream -> whose `max_wait` is over (CONTRACT 4.5, DESIGN 3).
+
+The clock of an anchor starts once every partition of the context stream has been read past where it ended when the
+anchor was read, or has reached an event time after which only late events could still come. Times are the Redis
+server's, in microseconds, so that the workers' own clocks do not matter.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Sequence
+
+from worker.records import MatchRule, PartitionFlow
+
+
+class WaitClock:
+    """The `max_wait` clocks of one context stream. Work per tick is for those that start or end, not for all."""
+
+    def __init__(self, rule: MatchRule) -> None:
+        self._rule = rule
+        self._waiting: dict[str, int] = {}  # token -> when it was read
+        self._by_read: list[tuple[int, str]] = []
+        self._by_reach: list[tuple[int, str]] = []
+        self._deadlines: list[tuple[int, str]] = []
+
+    def add(self, token: str, time_us: int, read_us: int) -> None:
+        """An anchor of event time `time_us`, read at `read_us`, waits for this stream."""
+        self._waiting[token] = read_us
+        heapq.heappush(self._by_read, (read_us, token))
+        heapq.heappush(self._by_reach, (time_us + self._rule.after_us + self._rule.lateness_us, token))
+
+    def remove(self, tokens: Collection[str]) -> None:
+        """Anchors that wait no longer."""
+        for token in tokens:
+            self._waiting.pop(token, None)
+
+    def tick(self, now_us: int, partitions: Sequence[PartitionFlow | None]) -> list[str]:
+        """The tokens whose wait is over; they are removed. `partitions`: all of the stream's, None where unknown."""
+        known = [flow for flow in partitions if flow is not None]
+        if known and len(known) == len(partitions):
+            self._start_caught_up(known)
+            self._start_by_reach(now_us, known)
+        expired = []
+        while self._deadlines and self._deadlines[0][0] <= now_us:
+            token = heapq.heappop(self._deadlines)[1]
+            if self._waiting.pop(token, None) is not None:
+                expired.append(token)
+        return expired
+
+    def _start_caught_up(self, flows: Sequence[PartitionFlow]) -> None:
+        if any(flow.clear_from_us is None for flow in flows):
+            return
+        caught_up = min(flow.caught_up_us or 0 for flow in flows)
+        clear_from = max(flow.clear_from_us or 0 for flow in flows)
+        while self._by_read and self._by_read[0][0] <= caught_up:
+            read_us, token = heapq.heappop(self._by_read)
+            self._start(token, max(read_us, clear_from))
+
+    def _start_by_reach(self, now_us: int, flows: Sequence[PartitionFlow]) -> None:
+        behind = [flow for flow in flows if flow.clear_from_us is None]
+        reached = min((flow.frontier_us or 0 for flow in behind), default=0)
+        caught_up = min((flow.caught_up_us or 0 for flow in flows if flow.clear_from_us is not None), default=now_us)
+        while self._by_reach and self._by_reach[0][0] < reached:
+            if self._waiting.get(self._by_reach[0][1], 0) > caught_up:
+                return
+            self._start(heapq.heappop(self._by_reach)[1], now_us)
+
+    def _start(self, token: str, from_us: int) -> None:
+        if token in self._waiting:
+            heapq.heappush(self._deadlines, (from_us + self._rule.max_wait_us, token))

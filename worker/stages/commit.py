@@ -1,0 +1,229 @@
+"""Outcomes -> committed: results, dead letters and offsets in one transaction, overlapped with the next batch.
+
+A transaction takes all that is finished when it begins, so it grows by itself when Kafka is slow.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from worker.errors import Retryable, TooLarge, Uncertain
+from worker.ports import Observer
+from worker.records import Outcome, Outgoing, Partition, Record
+from worker.stages.ledger import Ledger
+
+# Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
+MOST_OUTCOMES = 500
+# Positions of context streams have no outcome to travel with; after this long they are committed alone.
+POSITIONS_EVERY_SECONDS = 1.0
+# A refused transaction is tried again after this long, or at once when the membership has changed.
+RETRY_SECONDS = 0.1
+
+
+# On a dead letter whose body its topic does not take: how many bytes were left out.
+VALUE_OMITTED_HEADER = "fusion.value_omitted_bytes"
+
+
+class Sink(Protocol):
+    """Publishes records and offsets together (see worker.broker.sink)."""
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        """Raises Retryable (nothing was published) or Uncertain (nobody knows)."""
+
+    def close(self) -> None:
+        """Ends the producer."""
+
+
+class Committer:
+    """Owns the ledgers and the transaction thread.
+
+    Guarantees: an outcome whose lease is over is never published; when `forget` returns, no transaction that carries
+    the forgotten partitions is under way; after Uncertain nothing is published until `open` has read the commits again.
+    """
+
+    def __init__(
+        self,
+        sink: Callable[[], Sink],
+        membership: Callable[[], Any],
+        describe: Callable[[Partition], str],
+        committed: Callable[[Sequence[Outcome]], None],
+        failed: Callable[[BaseException], None],
+        observer: Observer,
+    ) -> None:
+        """`sink` gives the producer of now; `describe` the metadata of a context position."""
+        self._sink, self._membership, self._describe = sink, membership, describe
+        self._committed, self._failed, self._observer = committed, failed, observer
+        self._ledgers: dict[Partition, Ledger] = {}
+        self._contexts: set[Partition] = set()
+        self._moved: set[Partition] = set()
+        self._queue: deque[Outcome] = deque()
+        self._gate = threading.Lock()  # held through a transaction; `forget` waits for it
+        self._lock = threading.Lock()  # guards ledgers and queue; held for moments only
+        self._wake = threading.Event()
+        self._stop = False
+        self.uncertain = False
+        self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self._thread.start()
+
+    def open(self, partition: Partition, ledger: Ledger, *, context: bool) -> None:
+        """Begins a lease."""
+        with self._lock:
+            self._ledgers[partition] = ledger
+            (self._contexts.add if context else self._contexts.discard)(partition)
+
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """Ends leases: waits for the transaction under way; what was not in it is not ours any more."""
+        with self._gate, self._lock:
+            for partition in partitions:
+                self._ledgers.pop(partition, None)
+                self._moved.discard(partition)
+            self._queue = deque(outcome for outcome in self._queue if self._ledger(outcome.record) is not None)
+
+    def read(self, record: Record) -> bool:
+        """Registers a record that was read; False for one that is finished already, or is not ours."""
+        with self._lock:
+            ledger = self._ledger(record)
+            return ledger is not None and ledger.read(record.offset)
+
+    def finish(self, outcomes: Iterable[Outcome]) -> None:
+        """Queues outcomes for the next transaction, in this order."""
+        with self._lock:
+            self._queue.extend(outcomes)
+        self._wake.set()
+
+    def indexed(self, records: Iterable[Record]) -> None:
+        """Context records that Redis holds now: their offsets may be committed."""
+        with self._lock:
+            for record in records:
+                if (ledger := self._ledger(record)) is not None:
+                    ledger.finish((record.offset,))
+                    self._moved.add(Partition(record.topic, record.partition))
+
+    def unfinished(self) -> int:
+        """Anchors that were read and whose outcome is not committed."""
+        with self._lock:
+            return sum(ledger.unfinished for p, ledger in self._ledgers.items() if p not in self._contexts)
+
+    @property
+    def queued(self) -> int:
+        """Outcomes that wait for their transaction."""
+        return len(self._queue)
+
+    def too_wide(self) -> set[Partition]:
+        """Partitions whose finished offsets are too scattered to read on."""
+        with self._lock:
+            return {partition for partition, ledger in self._ledgers.items() if ledger.too_wide}
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Waits until all that was queued is committed; False when it took too long."""
+        deadline = time.monotonic() + timeout_seconds
+        self._last = 0.0
+        while (self._queue or self._moved) and not self.uncertain and time.monotonic() < deadline:
+            self._wake.set()
+            time.sleep(0.005)
+        with self._lock:
+            return not self._queue
+
+    def close(self) -> None:
+        """Stops the thread after the transaction under way."""
+        self._stop = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop:
+                due = self._moved and time.monotonic() - self._last >= POSITIONS_EVERY_SECONDS
+                if self.uncertain or not (self._queue or due):
+                    self._wake.wait(0.05)
+                    self._wake.clear()
+                    continue
+                self._turn()
+        except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
+            self._failed(error)
+
+    def _turn(self) -> None:
+        try:
+            with self._gate:
+                self._transact()
+        except TooLarge:
+            self._shrink_largest()
+        except Uncertain as error:
+            self.uncertain = True
+            self._observer.count("transactions_total", outcome="uncertain")
+            self._failed(error)
+        except Retryable as error:
+            self._observer.count("transactions_total", outcome="aborted")
+            self._failed(error)
+            self._wake.clear()
+            self._wake.wait(RETRY_SECONDS)
+
+    def _transact(self) -> None:
+        """One transaction.
+
+        1. Take what is queued and still ours; a partition's ledger previews its offset with them finished.
+        2. Publish records and offsets together, under the membership captured when records were polled.
+        3. Only then the ledgers move.
+        """
+        started = time.perf_counter()
+        with self._lock:
+            taken = list(itertools.islice(self._queue, MOST_OUTCOMES))
+            live = [outcome for outcome in taken if self._ledger(outcome.record) is not None]
+            moved = set(self._moved)
+            finished: dict[Partition, set[int]] = {partition: set() for partition in moved}
+            for outcome in live:
+                finished.setdefault(_partition(outcome.record), set()).add(outcome.record.offset)
+            offsets = self._preview(finished)
+        if offsets:
+            outgoing = [out for outcome in live for out in outcome.outgoing]
+            self._sink().publish(outgoing, offsets, self._membership())
+        with self._lock:
+            for partition, done in finished.items():
+                self._ledgers[partition].finish(done)
+            for _ in taken:
+                self._queue.popleft()
+            self._moved -= {p for p in moved if self._preview({p: set()}) == {p: offsets.get(p)}}
+        self._last = time.monotonic()
+        self._observer.observe("stage_seconds", time.perf_counter() - started, stage="commit")
+        self._observer.count("transactions_total", outcome="committed")
+        self._committed(live)
+
+    def _preview(self, finished: Mapping[Partition, set[int]]) -> dict[Partition, tuple[int, str]]:
+        offsets: dict[Partition, tuple[int, str]] = {}
+        for partition, done in finished.items():
+            if (position := self._ledgers[partition].preview(done)) is not None:
+                context = partition in self._contexts
+                offsets[partition] = (position[0], self._describe(partition) if context else position[1])
+        return offsets
+
+    def _shrink_largest(self) -> None:
+        """The record that its topic does not take goes without its body; a header says how large that was."""
+        with self._lock:
+            sizes = [
+                (len(out.value or b""), index, place)
+                for index, outcome in enumerate(itertools.islice(self._queue, MOST_OUTCOMES))
+                for place, out in enumerate(outcome.outgoing)
+            ]
+            size, index, place = max(sizes)
+            outcome = self._queue[index]
+            outgoing = list(outcome.outgoing)
+            headers = (*outgoing[place].headers, (VALUE_OMITTED_HEADER, str(size).encode()))
+            outgoing[place] = replace(outgoing[place], value=b"", headers=headers)
+            self._queue[index] = replace(outcome, outgoing=tuple(outgoing))
+
+    def _ledger(self, record: Record) -> Ledger | None:
+        ledger = self._ledgers.get(_partition(record))
+        return ledger if ledger is not None and ledger.lease == record.lease else None
+
+
+def _partition(record: Record) -> Partition:
+    return Partition(record.topic, record.partition)

@@ -1,0 +1,138 @@
+"""How far each partition is -> who may read on (DESIGN 3: flow in event time; Flink knows it as watermark alignment).
+
+A context partition is held `horizon` ahead of the slowest anchor partition that still has lag, so that a backlog's
+frames are not trimmed before their texts come. A partition that is caught up holds nobody back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from worker.records import Event, Flow, Partition, PartitionFlow
+
+# Held events of one partition after which it pauses: about a poll's worth, so that one skewed clock stops nobody else.
+MOST_HELD = 300
+# Before all anchor partitions are known nothing may be indexed.
+NOTHING_YET = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What one look at a partition's log found."""
+
+    position: int
+    end: int
+
+
+class FlowBoard:
+    """This worker's partitions, as it tells the others."""
+
+    def __init__(self) -> None:
+        self._own: dict[Partition, PartitionFlow] = {}
+        self._lag: dict[Partition, int] = {}
+
+    def open(self, partition: Partition) -> None:
+        """A lease begins: nothing is known yet."""
+        self._own[partition] = PartitionFlow(None, None, None)
+
+    def close(self, partitions: Iterable[Partition]) -> None:
+        """Leases end."""
+        for partition in partitions:
+            self._own.pop(partition, None)
+            self._lag.pop(partition, None)
+
+    def reached(self, partition: Partition, time_us: int) -> None:
+        """An event of this time was read (anchor) or indexed (context)."""
+        known = self._own.get(partition)
+        if known is not None and (known.frontier_us is None or time_us > known.frontier_us):
+            self._own[partition] = replace(known, frontier_us=time_us)
+
+    def checked(self, now_us: int, found: Mapping[Partition, Checked], held: Collection[Partition]) -> None:
+        """Notes which partitions were read to their end at `now_us`; one with held events was not."""
+        for partition, look in found.items():
+            known = self._own.get(partition)
+            if known is None:
+                continue
+            self._lag[partition] = max(0, look.end - look.position)
+            if look.position >= look.end and partition not in held:
+                since = known.clear_from_us if known.clear_from_us is not None else now_us
+                self._own[partition] = replace(known, clear_from_us=since, caught_up_us=now_us)
+            else:
+                self._own[partition] = replace(known, clear_from_us=None)
+
+    def own(
+        self, unfinished_us: Mapping[Partition, int], held_us: Mapping[Partition, int], hidden: Collection[Partition]
+    ) -> dict[Partition, PartitionFlow]:
+        """What is told: anchors by their oldest unfinished event, paused contexts by their oldest held one."""
+        out = {}
+        for partition, flow in self._own.items():
+            if partition in hidden:
+                continue
+            bound = unfinished_us.get(partition, held_us.get(partition))
+            out[partition] = flow if bound is None else replace(flow, frontier_us=bound)
+        return out
+
+    @property
+    def lag(self) -> Mapping[Partition, int]:
+        """Records between what was read and the log's end, per partition."""
+        return self._lag
+
+
+def slowest_anchor_us(flow: Flow, anchors: Collection[Partition]) -> int | None:
+    """Event time of the slowest anchor partition with lag; None when none holds back; NOTHING_YET while unknown."""
+    slowest: int | None = None
+    for partition in anchors:
+        known = flow.partitions.get(partition)
+        if known is None or (known.clear_from_us is None and known.frontier_us is None):
+            return NOTHING_YET
+        if known.clear_from_us is None and known.frontier_us is not None:
+            slowest = known.frontier_us if slowest is None else min(slowest, known.frontier_us)
+    return slowest
+
+
+class HoldBack:
+    """Context events that were read and are not in Redis yet. Later ones pass an event that is held."""
+
+    def __init__(self) -> None:
+        self._events: dict[Partition, list[Event]] = {}
+
+    def add(self, event: Event) -> None:
+        """Takes an event that was read."""
+        self._events.setdefault(Partition(event.record.topic, event.record.partition), []).append(event)
+
+    def allowed(self, horizons_us: Mapping[str, int], slowest_us: int | None) -> list[Event]:
+        """The events that may be indexed now; they stay until `remove`."""
+        if slowest_us == NOTHING_YET:
+            return []
+        every = (event for events in self._events.values() for event in events)
+        if slowest_us is None:
+            return list(every)
+        return [event for event in every if event.time_us <= slowest_us + horizons_us[event.stream]]
+
+    def remove(self, indexed: Collection[Event]) -> None:
+        """These are in Redis."""
+        gone = {(event.record.topic, event.record.partition, event.record.offset) for event in indexed}
+        for partition, events in list(self._events.items()):
+            kept = [e for e in events if (e.record.topic, e.record.partition, e.record.offset) not in gone]
+            self._events[partition] = kept
+            if not kept:
+                del self._events[partition]
+
+    def drop(self, partitions: Iterable[Partition]) -> None:
+        """Forgets the events of partitions that are no longer ours."""
+        for partition in partitions:
+            self._events.pop(partition, None)
+
+    @property
+    def partitions(self) -> set[Partition]:
+        """The partitions with held events."""
+        return set(self._events)
+
+    def full(self) -> dict[Partition, int]:
+        """The partitions that must pause, each with the time of its oldest held event."""
+        return {
+            partition: min(event.time_us for event in events)
+            for partition, events in self._events.items()
+            if len(events) >= MOST_HELD
+        }

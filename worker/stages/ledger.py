@@ -1,0 +1,138 @@
+"""Offsets of one partition -> what may be committed: the lowest unfinished offset and which later ones are done.
+
+The idea of carrying the finished offsets in the commit's metadata is known from Confluent's parallel consumer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import zlib
+from collections.abc import Collection, Iterable, Iterator
+
+from worker.errors import Fatal
+
+# The broker refuses metadata over 4,096 bytes (offset.metadata.max.bytes); a little room is left below it.
+MAX_METADATA_BYTES = 4_000
+_VERSION = "a1:"
+
+
+class Ledger:
+    """Which records of one partition were read and which are finished, under one assignment.
+
+    Guarantees: `read` says False for exactly the offsets that an earlier owner finished; `preview` never moves past an
+    unfinished record. Not thread-safe: the committer guards it.
+    """
+
+    def __init__(self, lease: int, committed: int | None, metadata: str = "") -> None:
+        """Starts from what the group has committed; `committed` is None for a group's first start."""
+        self.lease = lease
+        self._next = committed
+        self._unfinished: dict[int, None] = {}
+        self._finished = set(decode_finished(committed or 0, metadata))
+
+    def read(self, offset: int) -> bool:
+        """Registers a record that was read; False when it is finished already and must be skipped."""
+        self._next = max(self._next or 0, offset + 1)
+        if offset in self._finished or offset in self._unfinished:
+            return False
+        self._unfinished[offset] = None
+        return True
+
+    def finish(self, offsets: Iterable[int]) -> None:
+        """Marks records as finished, once their outcome is committed."""
+        for offset in offsets:
+            if self._unfinished.pop(offset, offset) is None:
+                self._finished.add(offset)
+        lowest = self._lowest(())
+        self._finished = {offset for offset in self._finished if lowest is not None and offset >= lowest}
+
+    def preview(self, offsets: Collection[int] = ()) -> tuple[int, str] | None:
+        """(offset, metadata) to commit if `offsets` were finished as well; None when nothing was read yet."""
+        if self._next is None:
+            return None
+        lowest = self._lowest(offsets)
+        if lowest is None:
+            return self._next, ""
+        beyond = sorted(o for o in itertools.chain(self._finished, offsets) if o > lowest)
+        return lowest, encode_finished(lowest, beyond)
+
+    @property
+    def unfinished(self) -> int:
+        """How many records were read and are not finished."""
+        return len(self._unfinished)
+
+    @property
+    def too_wide(self) -> bool:
+        """True when so many scattered records are finished that the metadata is half full: reading must pause."""
+        now = self.preview()
+        return now is not None and len(now[1]) > MAX_METADATA_BYTES // 2
+
+    def _lowest(self, also_finished: Collection[int]) -> int | None:
+        skip = also_finished if isinstance(also_finished, set | frozenset) else set(also_finished)
+        return next((offset for offset in self._unfinished if offset not in skip), None)
+
+
+def encode_finished(base: int, offsets: Iterable[int]) -> str:
+    """Sorted finished offsets above `base` as run lengths, compressed: `a1:` + base64; empty for none.
+
+    Raises:
+        Fatal: the span does not fit into a commit's metadata; the pipeline pauses long before (`Ledger.too_wide`).
+    """
+    runs = bytearray()
+    position = base
+    for start, length in _runs(offsets):
+        runs += _varint(start - position) + _varint(length)
+        position = start + length
+    if not runs:
+        return ""
+    text = _VERSION + base64.b85encode(zlib.compress(bytes(runs), 9)).decode("ascii")
+    if len(text) > MAX_METADATA_BYTES:
+        raise Fatal(
+            f"finished offsets above {base} need {len(text)} bytes of metadata; the limit is {MAX_METADATA_BYTES}"
+        )
+    return text
+
+
+def decode_finished(base: int, metadata: str) -> Iterator[int]:
+    """The finished offsets above `base`; none for metadata of another origin.
+
+    Raises:
+        Fatal: metadata that begins like ours and cannot be read; guessing would repeat or skip records.
+    """
+    if not metadata.startswith(_VERSION):
+        return
+    try:
+        numbers = list(_numbers(zlib.decompress(base64.b85decode(metadata[len(_VERSION) :]))))
+    except (ValueError, zlib.error, binascii.Error) as error:
+        raise Fatal(f"the committed metadata at offset {base} cannot be read: {error}") from error
+    position = base
+    for gap, length in zip(numbers[::2], numbers[1::2], strict=True):
+        yield from range(position + gap, position + gap + length)
+        position += gap + length
+
+
+def _runs(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
+    for _, run in itertools.groupby(enumerate(offsets), key=lambda pair: pair[1] - pair[0]):
+        members = [offset for _, offset in run]
+        yield members[0], len(members)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _numbers(data: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield number
+            number = shift = 0
