@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test check bench up requirements install
+
+install: $(STAMP)
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fusion-worker needs Python 3.11 or newer; set PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing dependencies (several GB the first time: torch)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --require-hashes --python $(BIN)/python -r requirements.txt
+	@$(BIN)/uv pip install --no-deps --python $(BIN)/python -e .
+	@touch $@
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo: install
+	$(BIN)/fusion-worker demo
+
+bench: install
+	$(BIN)/python -m tests.bench
+
+up:
+	docker compose up --build
+
+requirements: install
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-annotate --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.txt

@@ -1,0 +1,92 @@
+"""The delivery ledger: a new owner repeats exactly the unfinished records, in any order of completion."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.errors import Fatal
+from worker.stages.ledger import MAX_METADATA_BYTES, Ledger, decode_finished, encode_finished
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    """Offsets as read (with the gaps that transaction markers leave) and those that were finished, in any order."""
+    steps = draw(st.lists(st.integers(1, 4), min_size=1, max_size=60))
+    start = draw(st.integers(0, 2**40))
+    offsets = [start := start + step for step in steps]
+    finished = draw(st.lists(st.sampled_from(offsets), unique=True))
+    return offsets, finished
+
+
+@given(histories(), st.integers(0, 59))
+def test_new_owner_repeats_exactly_the_unfinished(history: tuple[list[int], list[int]], split: int) -> None:
+    """Whatever was finished before the crash is skipped, whatever was not is read again."""
+    offsets, finished = history
+    ledger = Ledger(1, offsets[0], "")
+    for offset in offsets:
+        assert ledger.read(offset)
+    ledger.finish(finished[:split])
+    committed = ledger.preview(finished[split:])
+    assert committed is not None
+    successor = Ledger(2, *committed)
+    repeated = [offset for offset in offsets if offset >= committed[0] and successor.read(offset)]
+    assert repeated == [offset for offset in offsets if offset not in finished]
+
+
+@given(histories())
+def test_preview_changes_nothing(history: tuple[list[int], list[int]]) -> None:
+    """An aborted transaction leaves the ledger as it was."""
+    offsets, finished = history
+    ledger = Ledger(1, None)
+    for offset in offsets:
+        ledger.read(offset)
+    before = ledger.preview()
+    ledger.preview(set(finished))
+    assert ledger.preview() == before == (offsets[0], "")
+
+
+@given(st.integers(0, 2**50), st.sets(st.integers(1, 5_000), max_size=300))
+def test_encoding_round_trip(base: int, above: set[int]) -> None:
+    """What is encoded is what is decoded, and it fits into a commit's metadata."""
+    offsets = sorted(base + step for step in above)
+    text = encode_finished(base, offsets)
+    assert len(text) <= MAX_METADATA_BYTES
+    assert sorted(decode_finished(base, text)) == offsets
+
+
+def test_a_record_read_twice_is_skipped() -> None:
+    """A partition that is polled again from its committed offset does not give a second outcome."""
+    ledger = Ledger(1, 5)
+    assert ledger.read(5)
+    assert not ledger.read(5)
+    assert ledger.unfinished == 1
+
+
+def test_metadata_of_another_program_is_passed_over() -> None:
+    """A group that some other consumer committed for starts at its offset."""
+    assert list(decode_finished(3, "hello")) == []
+
+
+def test_broken_metadata_stops_the_worker() -> None:
+    """Guessing would repeat or skip records."""
+    with pytest.raises(Fatal, match="committed metadata at offset 7 cannot be read"):
+        Ledger(1, 7, "a1:not base85 {{")
+
+
+def test_a_wide_span_is_noticed_long_before_it_cannot_be_encoded() -> None:
+    """Reading pauses while the metadata still fits."""
+    ledger = Ledger(1, 0)
+    rng = random.Random(7)
+    offset = 0
+    while not ledger.too_wide:
+        offset += 1
+        ledger.read(offset)
+        if offset > 1 and rng.random() < 0.5:
+            ledger.finish((offset,))
+    committed = ledger.preview()
+    assert committed is not None
+    assert MAX_METADATA_BYTES // 2 < len(committed[1]) < MAX_METADATA_BYTES

@@ -1,0 +1,140 @@
+"""The batcher: one fate per item, at its own place, whatever fails beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.errors import Poison
+from worker.records import Aligned, Event, Missing, Record, Verdict
+from worker.stages.batch import Batcher, Fused
+
+
+class Silent:
+    """An observer that hears nothing."""
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Nothing."""
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Nothing."""
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Nothing."""
+
+
+class EchoModel:
+    """Says each item's own id; bodies choose a failure."""
+
+    info: Mapping[str, str] = {}
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def prepare(self, aligned: Aligned) -> Any:
+        """The anchor's id, unless some body cannot be decoded."""
+        for stream, events in aligned.inputs.items():
+            if any(event.payload == b"broken" for event in events):
+                raise Poison("DECODE", "undecodable", f"{stream} is broken", stream)
+        if aligned.anchor.payload == b"broken":
+            raise Poison("DECODE", "undecodable", "the anchor is broken", aligned.anchor.stream)
+        return aligned.anchor.id, aligned.anchor.payload
+
+    def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+        """The ids, unless a poison item is among them."""
+        self.calls += 1
+        if any(payload == b"poison" for _, payload in batch):
+            raise Poison("MODEL", "not_finite", "no finite scores")
+        return [Verdict(name, 1.0, {name: 1.0}) for name, _ in batch]
+
+
+def item(number: int, body: bytes, frame: bytes = b"ok") -> Aligned:
+    """An aligned anchor with one frame."""
+
+    def event(stream: str, payload: bytes) -> Event:
+        record = Record(stream, 0, number, 0, b"k", payload)
+        return Event(stream, "k", str(number), "s", number, "text/plain", payload, record)
+
+    return Aligned(event("texts", body), {"frames": (event("frames", frame),)}, {}, True)
+
+
+def fuse(items: Sequence[Aligned], model: EchoModel, max_batch: int = 8) -> list[Fused]:
+    """Runs items through a batcher and returns their fates in the order in which they came out."""
+    out: list[Fused] = []
+    failed: list[BaseException] = []
+    batcher = Batcher(
+        model, lambda aligned, stream: True, out.extend, failed.append, Silent(),
+        max_batch=max_batch, max_delay_seconds=0.001, threads=2,
+    )  # fmt: skip
+    for one in items:
+        batcher.submit(one)
+    batcher.close()
+    assert batcher.inside == 0
+    assert failed == []
+    return out
+
+
+BODIES = st.lists(st.sampled_from([b"ok", b"poison", b"broken"]), min_size=1, max_size=40)
+
+
+@settings(max_examples=40, deadline=None)
+@given(BODIES, st.integers(1, 16))
+def test_every_item_gets_its_own_fate_in_order(bodies: list[bytes], max_batch: int) -> None:
+    """Never a neighbour's result, never none, never two."""
+    out = fuse([item(n, body) for n, body in enumerate(bodies)], EchoModel(), max_batch)
+    assert [fused.aligned.anchor.id for fused in out] == [str(n) for n in range(len(bodies))]
+    for fused, body in zip(out, bodies, strict=True):
+        if body == b"ok":
+            assert fused.verdict is not None
+            assert fused.verdict.label == fused.aligned.anchor.id
+            assert fused.rejected == ()
+        else:
+            stage = {b"poison": "MODEL", b"broken": "DECODE"}[body]
+            assert fused.verdict is None
+            assert [(r.stage.value, r.record.offset) for r in fused.rejected] == [(stage, int(fused.aligned.anchor.id))]
+
+
+def test_one_poison_item_in_32_is_found_by_halving() -> None:
+    """At most 2 x log2(32) + 1 calls, and the other 31 have their verdicts."""
+    model = EchoModel()
+    prepared = [(str(n), b"poison" if n == 21 else b"ok") for n in range(32)]
+    batcher = Batcher(
+        model, lambda aligned, stream: True, lambda fused: None, lambda error: None, Silent(),
+        max_batch=32, max_delay_seconds=0, threads=1,
+    )  # fmt: skip
+    answers = batcher._infer(prepared)
+    batcher.close()
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, Poison)] == [21]
+    assert model.calls <= 11
+
+
+def test_an_undecodable_context_leaves_the_anchor_its_verdict() -> None:
+    """The stream is named missing as undecodable, and its record is rejected by the one who claims it."""
+    (fused,) = fuse([item(0, b"ok", frame=b"broken")], EchoModel())
+    assert fused.verdict is not None
+    assert fused.aligned.inputs == {}
+    assert fused.aligned.missing == {"frames": Missing.UNDECODABLE}
+    assert [(r.record.topic, r.reason) for r in fused.rejected] == [("frames", "undecodable")]
+
+
+def test_an_unexpected_error_reaches_the_loop() -> None:
+    """A bug in the model stops the worker; it is not swallowed by a thread."""
+
+    class Broken(EchoModel):
+        def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+            raise ZeroDivisionError("a bug")
+
+    failed: list[BaseException] = []
+    heard = threading.Event()
+    batcher = Batcher(
+        Broken(), lambda aligned, stream: True, lambda fused: None,
+        lambda error: (failed.append(error), heard.set())[0], Silent(),
+        max_batch=4, max_delay_seconds=0, threads=1,
+    )  # fmt: skip
+    batcher.submit(item(0, b"ok"))
+    assert heard.wait(5)
+    assert isinstance(failed[0], ZeroDivisionError)

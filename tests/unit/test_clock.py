@@ -1,0 +1,67 @@
+"""The max_wait clock runs on the wall, and only while the context stream is caught up."""
+
+from __future__ import annotations
+
+from worker.records import MatchRule, PartitionFlow
+from worker.stages.clock import WaitClock
+
+RULE = MatchRule("frames", "nearest", 500, 500, 0, 16, 2_000, 30_000, False)
+
+
+def clear(since: int, at: int) -> PartitionFlow:
+    """A partition that every check since `since` found read to its end."""
+    return PartitionFlow(None, since, at)
+
+
+def lagging(frontier: int) -> PartitionFlow:
+    """A partition with records still to be read."""
+    return PartitionFlow(frontier, None, None)
+
+
+def test_a_caught_up_stream_ends_the_wait_after_max_wait() -> None:
+    """The clock starts when the anchor was read, not when it was looked at."""
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=1_000)
+    assert clock.tick(2_999, [clear(0, 1_000)]) == []
+    assert clock.tick(3_000, [clear(0, 1_000)]) == ["a"]
+    assert clock.tick(9_000, [clear(0, 1_000)]) == []
+
+
+def test_a_backlog_is_read_not_timed_out() -> None:
+    """While one partition has lag, no wait ends, however long it takes."""
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=1_000)
+    assert clock.tick(10**9, [clear(0, 10**9), lagging(5)]) == []
+
+
+def test_the_clock_starts_when_the_backlog_is_read() -> None:
+    """An anchor read during a backlog waits max_wait from the end of the backlog."""
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=1_000)
+    assert clock.tick(5_000, [clear(5_000, 5_000)]) == []
+    assert clock.tick(6_999, [clear(5_000, 6_900)]) == []
+    assert clock.tick(7_000, [clear(5_000, 6_900)]) == ["a"]
+
+
+def test_a_partition_past_the_window_starts_the_clock() -> None:
+    """A partition held back by the horizon cannot hold its anchors for ever."""
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=1_000)
+    assert clock.tick(5_000, [lagging(510)]) == []
+    assert clock.tick(5_000, [lagging(511)]) == []
+    assert clock.tick(7_000, [lagging(511)]) == ["a"]
+
+
+def test_an_unknown_partition_stops_every_clock() -> None:
+    """After Redis was emptied nothing times out until all partitions are back."""
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=1_000)
+    assert clock.tick(10**9, [clear(0, 10**9), None]) == []
+
+
+def test_an_anchor_that_left_does_not_expire() -> None:
+    """A decided anchor's clock is gone."""
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=1_000)
+    clock.remove(["a"])
+    assert clock.tick(10**9, [clear(0, 10**9)]) == []

@@ -1,0 +1,153 @@
+"""The committer: records and offsets together, once, and only while the lease lasts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from tests.unit.test_batch import Silent
+from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
+from worker.records import Outcome, Outgoing, Partition, Record
+from worker.stages.commit import Committer
+from worker.stages.ledger import Ledger
+
+TEXTS = Partition("texts", 0)
+
+
+class FakeSink:
+    """Keeps what was published; fails as told, one error a call."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.published: list[tuple[list[Outgoing], dict[Partition, tuple[int, str]]]] = []
+        self.hold = threading.Event()
+        self.hold.set()
+        self.inside = threading.Event()
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        """Publishes or fails."""
+        self.inside.set()
+        assert self.hold.wait(5)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.published.append((list(outgoing), dict(offsets)))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def record(offset: int, lease: int = 1) -> Record:
+    """An anchor record."""
+    return Record("texts", 0, offset, 0, b"k", b"v", (), lease)
+
+
+def outcome(offset: int, lease: int = 1, value: bytes = b"{}") -> Outcome:
+    """A result."""
+    return Outcome(record(offset, lease), (Outgoing("fusions", b"k", value, (("ce_id", str(offset).encode()),)),))
+
+
+@pytest.fixture
+def make() -> Any:
+    """Committers that are closed at the end."""
+    made: list[Committer] = []
+
+    def build(sink: FakeSink, failed: Callable[[BaseException], None] = lambda error: None) -> Committer:
+        committer = Committer(lambda: sink, lambda: "generation 7", lambda p: "c1", lambda o: None, failed, Silent())
+        made.append(committer)
+        committer.open(TEXTS, Ledger(1, 0), context=False)
+        return committer
+
+    yield build
+    for committer in made:
+        committer.close()
+
+
+def published(sink: FakeSink) -> list[str]:
+    """Ids of everything that was published."""
+    return [dict(out.headers)["ce_id"].decode() for batch, _ in sink.published for out in batch]
+
+
+def test_an_aborted_transaction_is_repeated_whole_and_once(make: Any) -> None:
+    """Nothing is lost and nothing is doubled by refusals."""
+    sink = FakeSink(Retryable("away"), StaleMember("rebalance"))
+    committer = make(sink)
+    for offset in range(3):
+        assert committer.read(record(offset))
+    committer.finish([outcome(2), outcome(0)])
+    assert committer.drain(5)
+    assert published(sink) == ["2", "0"]
+    assert sink.published[-1][1][TEXTS][0] == 1
+    assert committer.unfinished() == 1
+
+
+def test_what_was_revoked_is_not_published(make: Any) -> None:
+    """An outcome whose lease is over belongs to the next owner."""
+    sink = FakeSink()
+    committer = make(sink)
+    committer.read(record(0))
+    committer.forget([TEXTS])
+    committer.finish([outcome(0)])
+    assert committer.drain(5)
+    assert published(sink) == []
+
+
+def test_a_new_lease_does_not_publish_the_work_of_the_old_one(make: Any) -> None:
+    """A partition that left and came back is read again from what was committed."""
+    sink = FakeSink()
+    committer = make(sink)
+    committer.read(record(0))
+    committer.forget([TEXTS])
+    committer.open(TEXTS, Ledger(2, 0), context=False)
+    assert committer.read(record(0, lease=2))
+    committer.finish([outcome(0, lease=1), outcome(0, lease=2)])
+    assert committer.drain(5)
+    assert published(sink) == ["0"]
+
+
+def test_forget_waits_for_the_transaction_under_way(make: Any) -> None:
+    """The next owner reads the commits only after ours is visible."""
+    sink = FakeSink()
+    sink.hold.clear()
+    committer = make(sink)
+    committer.read(record(0))
+    committer.finish([outcome(0)])
+    assert sink.inside.wait(5)
+    forgotten = threading.Thread(target=committer.forget, args=([TEXTS],))
+    forgotten.start()
+    forgotten.join(0.05)
+    assert forgotten.is_alive()
+    sink.hold.set()
+    forgotten.join(5)
+    assert published(sink) == ["0"]
+
+
+def test_nothing_follows_an_uncertain_transaction(make: Any) -> None:
+    """Until the commits were read again nobody knows what is finished."""
+    heard: list[BaseException] = []
+    sink = FakeSink(Uncertain("no answer"))
+    committer = make(sink, heard.append)
+    committer.read(record(0))
+    committer.finish([outcome(0)])
+    committer.drain(5)
+    assert committer.uncertain
+    assert [type(error) for error in heard] == [Uncertain]
+    assert published(sink) == []
+
+
+def test_a_record_that_its_topic_does_not_take_goes_without_its_body(make: Any) -> None:
+    """A dead letter too large for the dead-letter topic does not block the others."""
+    sink = FakeSink(TooLarge("too large"))
+    committer = make(sink)
+    for offset in range(2):
+        committer.read(record(offset))
+    committer.finish([outcome(0), outcome(1, value=b"x" * 999)])
+    assert committer.drain(5)
+    small, large = sink.published[0][0]
+    assert small.value == b"{}"
+    assert large.value == b""
+    assert dict(large.headers)["fusion.value_omitted_bytes"] == b"999"
