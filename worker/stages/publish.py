@@ -1,0 +1,157 @@
+"""Aligned and Verdict -> Outgoing result; Rejected -> Outgoing dead letter (CONTRACT sections 2 and 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from schemas import names
+from worker.records import Aligned, Event, Outgoing, Rejected, Verdict
+
+_EPOCH = datetime(1970, 1, 1)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+# 128 bits: a trillion results meet a collision with a chance below 1e-14, and the id stays as short as a UUID.
+_ID_BYTES = 16
+# Kafka counts headers into the size of the record; a longer message tells an operator nothing more.
+_MESSAGE_CHARACTERS = 1_000
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# An attempts header is written by this worker; more digits than this are somebody else's.
+_ATTEMPTS_DIGITS = 9
+
+
+def result_id(source: str, event_id: str) -> str:
+    """The id of an anchor's result: 32 hex digits, from the anchor's source and id alone.
+
+    The source's length goes in front, so that ("a", "bc") and ("ab", "c") differ.
+    """
+    first = source.encode()
+    return hashlib.blake2b(b"%d:%s%s" % (len(first), first, event_id.encode()), digest_size=_ID_BYTES).hexdigest()
+
+
+def rfc3339(time_us: int) -> str:
+    """`2026-01-01T00:00:03.250Z`; six digits when the time is finer than a millisecond."""
+    timespec = "microseconds" if time_us % 1000 else "milliseconds"
+    return (_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec=timespec) + "Z"
+
+
+class ResultWriter:
+    """Builds what is published. Pure: the same input gives the same bytes, on any worker."""
+
+    def __init__(
+        self,
+        output_topic: str,
+        dead_letter_topic: str,
+        *,
+        source: str,
+        model_name: str,
+        model_version: str,
+        window_streams: Collection[str] = (),
+        embedding: bool = False,
+    ) -> None:
+        """`source` becomes `ce_source`; `window_streams` are those whose `inputs` entry is a list."""
+        self._output_topic, self._dead_letter_topic = output_topic, dead_letter_topic
+        self._model = {"name": model_name, "version": model_version}
+        self._window_streams = frozenset(window_streams)
+        self._embedding = embedding
+        self._headers = (
+            (names.CE_SPECVERSION, names.SPEC_VERSION.encode()),
+            (names.CE_SOURCE, source.encode()),
+            (names.CE_TYPE, names.RESULT_TYPE.encode()),
+            (names.CONTENT_TYPE, names.JSON.encode()),
+        )
+
+    def result(self, aligned: Aligned, verdict: Verdict) -> Outgoing:
+        """The one result of an anchor (schema `result.v1`), keyed as the anchor is.
+
+        Raises:
+            ValueError: a score is not finite; the Model port promises that none is.
+        """
+        anchor = aligned.anchor
+        own_id, time = result_id(anchor.source, anchor.id), rfc3339(anchor.time_us)
+        body: dict[str, Any] = {
+            "id": own_id,
+            "key": anchor.key,
+            "time": time,
+            "label": verdict.label,
+            "score": verdict.score,
+            "scores": dict(verdict.scores),
+            "inputs": self._inputs(aligned, time),
+            "missing": {name: str(aligned.missing[name]) for name in sorted(aligned.missing)},
+            "complete": aligned.complete,
+            "model": self._model,
+        }
+        if self._embedding and verdict.embedding is not None:
+            body["embedding"] = verdict.embedding
+        trace = () if anchor.traceparent is None else ((names.TRACEPARENT, anchor.traceparent.encode()),)
+        headers = ((names.CE_ID, own_id.encode()), (names.CE_TIME, time.encode()), *self._headers, *trace)
+        return Outgoing(self._output_topic, anchor.record.key, _ENCODER.encode(body).encode(), headers)
+
+    def _inputs(self, aligned: Aligned, anchor_time: str) -> dict[str, Any]:
+        """The anchor first, then the context streams by name."""
+        anchor = aligned.anchor
+        inputs: dict[str, Any] = {anchor.stream: _input(anchor, anchor_time)}
+        for name in sorted(aligned.inputs):
+            events = aligned.inputs[name]
+            entries = [
+                {**_input(one, rfc3339(one.time_us)), "delta_ms": _milliseconds(one.time_us - anchor.time_us)}
+                for one in events
+            ]
+            if name in self._window_streams:
+                inputs[name] = entries
+            elif entries:
+                inputs[name] = entries[0]
+        return inputs
+
+    def dead_letter(self, rejected: Rejected) -> Outgoing:
+        """The record as it came, with headers that say where from, why, and how often it was tried.
+
+        Headers of an earlier round trip are replaced; `fusion.attempts` counts on from the earlier one.
+        """
+        record = rejected.record
+        kept = tuple(one for one in record.headers if not _is_ours(one[0]))
+        attempts = rejected.attempts + _earlier_attempts(record.headers)
+        told = {
+            names.ERRORS_TOPIC: record.topic,
+            names.ERRORS_PARTITION: str(record.partition),
+            names.ERRORS_OFFSET: str(record.offset),
+            names.ERRORS_STAGE: str(rejected.stage),
+            names.ERRORS_CLASS: rejected.exception,
+            names.ERRORS_MESSAGE: _printable(rejected.message),
+            names.ATTEMPTS: str(attempts),
+        }
+        headers = kept + tuple((name, value.encode()) for name, value in told.items())
+        return Outgoing(self._dead_letter_topic, record.key, record.value, headers)
+
+
+def _input(event: Event, time: str) -> dict[str, Any]:
+    record = event.record
+    return {
+        "id": event.id,
+        "time": time,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+    }
+
+
+def _milliseconds(delta_us: int) -> int | float:
+    return delta_us / 1000 if delta_us % 1000 else delta_us // 1000
+
+
+def _is_ours(header: str) -> bool:
+    return header.startswith(names.ERRORS_PREFIX) or header == names.ATTEMPTS
+
+
+def _earlier_attempts(headers: tuple[tuple[str, bytes], ...]) -> int:
+    raw = next((value for name, value in reversed(headers) if name == names.ATTEMPTS), b"")
+    return int(raw) if raw.isdigit() and len(raw) <= _ATTEMPTS_DIGITS else 0
+
+
+def _printable(message: str) -> str:
+    """One line that any terminal and any UTF-8 header can hold, at most 1,000 characters."""
+    clean = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), message[:_MESSAGE_CHARACTERS])
+    return clean[:_MESSAGE_CHARACTERS]

@@ -1,0 +1,194 @@
+"""Record -> Event, or Poison of stage VALIDATE: everything that CONTRACT section 1 asks of an event."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from simplejpeg import decode_jpeg_header
+
+from schemas.names import JPEG, JSON, MEDIA_TYPES
+from worker.ports import Clock
+from worker.records import Event, Record
+from worker.stages.cloudevents import Envelope, open_envelope
+from worker.stages.wire import PNG_SIGNATURE, Reason, parse_json, refuse, shown, to_utf8
+
+__all__ = ["Reason", "StreamSpec", "Validator"]
+
+# Room for the attributes of a structured event. With less, an event of the largest legal payload could be refused;
+# with much more, a far too large one would be parsed before it is refused.
+_ENVELOPE_BYTES = 64 * 2**10
+# JSON may spell one byte as `\u0000`.
+_JSON_GROWTH = 6
+# 10000-01-01T00:00:00Z: no result could write a later time as RFC 3339.
+_END_OF_TIME_US = 253_402_300_800_000_000
+_IHDR_END = 33  # Signature 8, length 4, type 4, fields 13, CRC 4.
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """What a topic's events must be.
+
+    Attributes:
+        name: the stream's name.
+        modality: `image` or `text`.
+    """
+
+    name: str
+    modality: str
+
+
+class Validator:
+    """Reads records of all input topics. Holds no state between records; safe to call from several threads."""
+
+    def __init__(
+        self,
+        streams: Mapping[str, StreamSpec],
+        clock: Clock,
+        *,
+        max_frame_bytes: int,
+        max_frame_pixels: int,
+        max_text_bytes: int,
+        max_ahead_us: int,
+    ) -> None:
+        """`streams` is by topic; sizes in bytes and pixels, `max_ahead_us` in microseconds."""
+        self._streams, self._clock = dict(streams), clock
+        self._limits = {
+            "image": ("frame", max_frame_bytes, "max_frame_bytes"),
+            "text": ("text", max_text_bytes, "max_text_bytes"),
+        }
+        self._max_pixels, self._max_ahead_us = max_frame_pixels, max_ahead_us
+
+    def read(self, record: Record) -> Event:
+        """The event in a record, checked whole; an image by its header alone, before anything is decoded.
+
+        Raises:
+            Poison: stage VALIDATE, `reason` a Reason; the message says what was given, the limit and the remedy.
+        """
+        spec, key = self._spec(record), _key(record)
+        self._check_size(spec, len(record.value or b""), _JSON_GROWTH, _ENVELOPE_BYTES)
+        envelope = open_envelope(record)
+        self._check_type(spec, envelope)
+        self._check_size(spec, len(envelope.payload))
+        self._check_time(envelope.time_us)
+        if spec.modality == "image":
+            self._check_image(envelope)
+        else:
+            _check_text(envelope)
+        return _event(spec, key, envelope, record)
+
+    def reread(self, record: Record) -> Event:
+        """The event in a record that `read` has passed before: the same Event, without the clock and the limits.
+
+        Raises:
+            Poison: stage VALIDATE; the record is not what it was.
+        """
+        return _event(self._spec(record), _key(record), open_envelope(record), record)
+
+    def _spec(self, record: Record) -> StreamSpec:
+        spec = self._streams.get(record.topic)
+        if spec is None:
+            refuse(Reason.UNKNOWN_TOPIC, f"no stream reads topic {record.topic!r}; name it in [streams]")
+        return spec
+
+    def _check_type(self, spec: StreamSpec, envelope: Envelope) -> None:
+        allowed = MEDIA_TYPES[spec.modality]
+        if envelope.content_type not in allowed:
+            refuse(
+                Reason.CONTENT_TYPE,
+                f"content type {shown(envelope.content_type)} is not the {spec.modality} that stream {spec.name!r} "
+                f"carries; send {' or '.join(allowed)}",
+            )
+
+    def _check_size(self, spec: StreamSpec, given: int, growth: int = 1, spare: int = 0) -> None:
+        what, limit, key = self._limits[spec.modality]
+        if given > limit * growth + spare:
+            refuse(
+                Reason.TOO_LARGE,
+                f"{what} of {given} bytes is over the limit of {limit} bytes; "
+                f"send a smaller one or raise [limits] {key}",
+            )
+
+    def _check_time(self, time_us: int) -> None:
+        if time_us <= 0:
+            refuse(Reason.EVENT_TIME, f"event time is {time_us} us since 1970; it must be after 1970-01-01T00:00:00Z")
+        if time_us >= _END_OF_TIME_US:
+            refuse(Reason.EVENT_TIME, f"event time is {time_us} us since 1970; it must be before the year 10000")
+        ahead_us = time_us - self._clock.now_us()
+        if ahead_us > self._max_ahead_us:
+            refuse(
+                Reason.EVENT_TIME,
+                f"event time is {ahead_us / 1e6:.6g} s ahead of the clock, over the limit of "
+                f"{self._max_ahead_us / 1e6:.6g} s; set the producer's clock or raise [limits] max_ahead",
+            )
+
+    def _check_image(self, envelope: Envelope) -> None:
+        if envelope.content_type == JPEG:
+            width, height = _jpeg_size(envelope.payload)
+        else:
+            width, height = _png_size(envelope.payload)
+        if width * height > self._max_pixels:
+            refuse(
+                Reason.TOO_MANY_PIXELS,
+                f"image of {width} x {height} = {width * height} pixels is over the limit of "
+                f"{self._max_pixels} pixels; send a smaller one or raise [limits] max_frame_pixels",
+            )
+
+
+def _key(record: Record) -> str:
+    key = record.key
+    if not key:
+        refuse(Reason.NO_KEY, "the record has no key; the key names what events are matched by, such as the camera")
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        refuse(Reason.KEY_NOT_UTF8, f"the record's key is not UTF-8: {shown(key)}")
+
+
+def _event(spec: StreamSpec, key: str, envelope: Envelope, record: Record) -> Event:
+    event_id, source, time_us, content_type, payload, traceparent = envelope
+    return Event(spec.name, key, event_id, source, time_us, content_type, payload, record, traceparent)
+
+
+def _jpeg_size(payload: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the frame header."""
+    try:
+        height, width, _, _ = decode_jpeg_header(payload, strict=False)
+    except ValueError as error:
+        refuse(Reason.IMAGE_HEADER, f"JPEG header cannot be read: {error}")
+    return _not_empty("JPEG", width, height)
+
+
+def _png_size(payload: bytes) -> tuple[int, int]:
+    """Width and height in pixels, from the IHDR chunk, which comes first in every PNG."""
+    head = payload[:_IHDR_END]
+    if len(head) < _IHDR_END or not head.startswith(PNG_SIGNATURE) or head[8:16] != b"\x00\x00\x00\rIHDR":
+        refuse(
+            Reason.IMAGE_HEADER, f"PNG header cannot be read: the first {len(head)} bytes hold no signature and IHDR"
+        )
+    if zlib.crc32(head[12:29]) != int.from_bytes(head[29:33], "big"):
+        refuse(Reason.IMAGE_HEADER, "PNG header cannot be read: its checksum is wrong")
+    return _not_empty("PNG", int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"))
+
+
+def _not_empty(kind: str, width: int, height: int) -> tuple[int, int]:
+    if width < 1 or height < 1:
+        refuse(Reason.IMAGE_HEADER, f"{kind} header declares {width} x {height} pixels")
+    return width, height
+
+
+def _check_text(envelope: Envelope) -> None:
+    if envelope.content_type != JSON:
+        try:
+            envelope.payload.decode()
+        except UnicodeDecodeError as error:
+            refuse(Reason.TEXT_NOT_UTF8, f"the text is not UTF-8 at byte {error.start}; send UTF-8")
+        return
+    body = parse_json(envelope.payload)
+    text = body.get("text") if isinstance(body, dict) else None
+    if not isinstance(text, str):
+        refuse(Reason.BAD_JSON, 'the JSON is not an object with a string field "text"')
+    if not text:
+        refuse(Reason.EMPTY_VALUE, 'the field "text" is empty; an event needs a payload')
+    to_utf8(text)
