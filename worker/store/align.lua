@@ -1,0 +1,140 @@
+#!lua name=fusion_align_1
+--[[ Keys of one (stream, entity); all share the entity's hash tag {t}, so a call touches one slot.
+  KEYS[1]  <prefix>:{t}:<stream>:z   ZSET   member -> event time (us); member = 16 digits of time, ':', event id
+  KEYS[2]  <prefix>:{t}:<stream>:p   HASH   member -> record as it came (see codec.py)
+  KEYS[3]  <prefix>:{t}:<stream>:m   HASH   h: highest event time; b: bytes kept; t: highest time trimmed away; r: which bound did it
+  KEYS[4]  <prefix>:{t}:<stream>:q   ZSET   "<worker>|<anchor>" -> the W at which asking again may complete it
+  KEYS[5]  <prefix>:{t}:<stream>:c   HASH   member -> the anchor that claims its dead letter
+Elsewhere: <prefix>:epoch, <prefix>:flow:<epoch> (HASH), <prefix>:wake:<worker> (LIST), <prefix>:slot:<n>.
+Times are integers below 2^53, exact in Lua's doubles. The rule is CONTRACT section 5; W = h - lateness. ]]
+
+local function us(number) return string.format('%.0f', number) end
+local function time_of(member) return tonumber(string.sub(member, 1, 16)) end
+
+local function remember(keys, ttl_ms)
+  for i = 1, 4 do redis.call('PEXPIRE', keys[i], ttl_ms) end
+end
+
+-- Removes members, the oldest first, and remembers up to where and why.
+local function trim(keys, members, bound)
+  local freed = 0
+  for _, member in ipairs(members) do
+    freed = freed + redis.call('HSTRLEN', keys[2], member)
+    redis.call('HDEL', keys[2], member)
+    redis.call('ZREM', keys[1], member)
+  end
+  if #members > 0 then
+    redis.call('HINCRBY', keys[3], 'b', -freed)
+    local upto = time_of(members[#members])
+    local before = tonumber(redis.call('HGET', keys[3], 't') or '-1')
+    if upto > before then redis.call('HSET', keys[3], 't', us(upto), 'r', bound) end
+  end
+end
+
+-- ARGV: member, time, record, lateness, keep_us, max_events, max_bytes, ttl_ms -> {late, woken waiters...}
+local function index(keys, args)
+  local member, time = args[1], tonumber(args[2])
+  local highest = tonumber(redis.call('HGET', keys[3], 'h') or '-1')
+  local late = 0
+  if redis.call('HSETNX', keys[2], member, args[3]) == 1 then
+    if time < highest - tonumber(args[4]) then late = 1 end
+    redis.call('ZADD', keys[1], us(time), member)
+    redis.call('HINCRBY', keys[3], 'b', string.len(args[3]))
+  end
+  if time > highest then
+    highest = time
+    redis.call('HSET', keys[3], 'h', us(time))
+  end
+  trim(keys, redis.call('ZRANGEBYSCORE', keys[1], '-inf', '(' .. us(highest - tonumber(args[5]))), 'horizon')
+  local over = redis.call('ZCARD', keys[1]) - tonumber(args[6])
+  if over > 0 then trim(keys, redis.call('ZRANGE', keys[1], 0, over - 1), 'max_events_per_key') end
+  while tonumber(redis.call('HGET', keys[3], 'b') or '0') > tonumber(args[7]) and redis.call('ZCARD', keys[1]) > 1 do
+    trim(keys, redis.call('ZRANGE', keys[1], 0, 0), 'max_bytes_per_key')
+  end
+  local woken = redis.call('ZRANGEBYSCORE', keys[4], '-inf', us(highest - tonumber(args[4])))
+  if #woken > 0 then redis.call('ZREMRANGEBYSCORE', keys[4], '-inf', us(highest - tonumber(args[4]))) end
+  remember(keys, args[8])
+  table.insert(woken, 1, late)
+  return woken
+end
+
+-- Of the events of one instant the smallest id comes first, in byte order of the members.
+local function first_at(keys, time)
+  return redis.call('ZRANGEBYSCORE', keys[1], us(time), us(time), 'LIMIT', 0, 1)[1]
+end
+
+local function nearest(keys, at, low, high)
+  local left = redis.call('ZREVRANGEBYSCORE', keys[1], us(at), us(low), 'LIMIT', 0, 1)[1]
+  local right = redis.call('ZRANGEBYSCORE', keys[1], '(' .. us(at), us(high), 'LIMIT', 0, 1)[1]
+  if left and (not right or at - time_of(left) <= time_of(right) - at) then return first_at(keys, time_of(left)) end
+  return right
+end
+
+local function latest(keys, at, low)
+  local left = redis.call('ZREVRANGEBYSCORE', keys[1], us(at), us(low), 'LIMIT', 0, 1)[1]
+  return left and first_at(keys, time_of(left))
+end
+
+local function window(keys, at, low, high, limit)
+  local left = redis.call('ZREVRANGEBYSCORE', keys[1], us(at), us(low), 'LIMIT', 0, limit)
+  -- The cut by LIMIT may fall inside an instant, whose smallest ids come first: that instant is read whole.
+  if #left == limit then
+    local oldest = time_of(left[#left])
+    left = redis.call('ZREVRANGEBYSCORE', keys[1], us(at), us(oldest))
+  end
+  local found = redis.call('ZRANGEBYSCORE', keys[1], '(' .. us(at), us(high), 'LIMIT', 0, limit)
+  for _, member in ipairs(left) do table.insert(found, member) end
+  table.sort(found, function(a, b)
+    local ta, tb = time_of(a), time_of(b)
+    local da, db = math.abs(ta - at), math.abs(tb - at)
+    if da ~= db then return da < db end
+    if ta ~= tb then return ta < tb end
+    return a < b
+  end)
+  local chosen = {}
+  for i = 1, math.min(limit, #found) do chosen[i] = found[i] end
+  table.sort(chosen)
+  return chosen
+end
+
+-- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms -> {complete, highest, bound, members...}
+local function match(keys, args)
+  local mode, at = args[1], tonumber(args[2])
+  local low, high = at - tonumber(args[3]), at + tonumber(args[4])
+  local highest = tonumber(redis.call('HGET', keys[3], 'h') or '-1')
+  local w = highest < 0 and -1 or highest - tonumber(args[5])
+  local chosen, needed = {}, high + 1
+  if mode == 'nearest' then
+    chosen[1] = nearest(keys, at, low, high)
+    if chosen[1] then needed = math.min(needed, at + math.abs(time_of(chosen[1]) - at)) end
+  elseif mode == 'latest' then
+    chosen[1] = latest(keys, at, low)
+    needed = at
+  else
+    chosen = window(keys, at, low, high, tonumber(args[6]))
+  end
+  local complete = highest >= 0 and w >= needed
+  if not complete then
+    -- Below the anchor's own time nothing can be complete; there the best so far may still change.
+    local score = (mode == 'nearest' and w < at) and at or needed
+    redis.call('ZADD', keys[4], us(score), args[7])
+    redis.call('PEXPIRE', keys[4], args[8])
+  end
+  local trimmed = tonumber(redis.call('HGET', keys[3], 't') or '-1')
+  local bound = ''
+  if trimmed >= low and trimmed <= high then bound = redis.call('HGET', keys[3], 'r') end
+  local out = { complete and 1 or 0, highest < 0 and '' or us(highest), bound }
+  for _, member in ipairs(chosen) do table.insert(out, member) end
+  return out
+end
+
+-- ARGV: member, anchor, ttl_ms -> 1 for the first anchor that claims this event, and for it alone
+local function claim(keys, args)
+  redis.call('HSETNX', keys[5], args[1], args[2])
+  redis.call('PEXPIRE', keys[5], args[3])
+  return redis.call('HGET', keys[5], args[1]) == args[2] and 1 or 0
+end
+
+redis.register_function('fusion_index_1', index)
+redis.register_function('fusion_match_1', match)
+redis.register_function('fusion_claim_1', claim)

@@ -1,0 +1,60 @@
+"""Record <-> bytes, as Redis keeps it: a small versioned frame, no pickle."""
+
+from __future__ import annotations
+
+import struct
+
+from worker.records import Candidate, Record
+
+_VERSION = 1
+_HEAD = struct.Struct(">BBiqqH")  # version, flags, partition, offset, timestamp, headers
+_HAS_KEY, _HAS_VALUE = 1, 2
+_TIME_DIGITS = 16
+
+
+def encode_record(record: Record) -> bytes:
+    """All of the record but its lease."""
+    flags = (_HAS_KEY if record.key is not None else 0) | (_HAS_VALUE if record.value is not None else 0)
+    parts = [record.topic.encode(), record.key or b""]
+    for name, value in record.headers:
+        parts += [name.encode(), value]
+    parts.append(record.value or b"")
+    head = _HEAD.pack(_VERSION, flags, record.partition, record.offset, record.timestamp_ms, len(record.headers))
+    return b"".join((head, struct.pack(f">{len(parts)}I", *map(len, parts)), *parts))
+
+
+def decode_record(data: bytes) -> Record:
+    """The record that `encode_record` was given.
+
+    Raises:
+        ValueError: another version wrote it.
+    """
+    version, flags, partition, offset, timestamp_ms, headers = _HEAD.unpack_from(data)
+    if version != _VERSION:
+        raise ValueError(f"a record of version {version} in Redis; this worker writes and reads {_VERSION}")
+    lengths = struct.unpack_from(f">{headers * 2 + 3}I", data, _HEAD.size)
+    position = _HEAD.size + 4 * len(lengths)
+    parts = []
+    for length in lengths:
+        parts.append(data[position : position + length])
+        position += length
+    names = (part.decode() for part in parts[2:-1:2])
+    return Record(
+        topic=parts[0].decode(),
+        partition=partition,
+        offset=offset,
+        timestamp_ms=timestamp_ms,
+        key=parts[1] if flags & _HAS_KEY else None,
+        value=parts[-1] if flags & _HAS_VALUE else None,
+        headers=tuple(zip(names, parts[3:-1:2], strict=True)),
+    )
+
+
+def encode_member(time_us: int, event_id: str) -> bytes:
+    """A sorted set's member: byte order is the order of (time, id by code point)."""
+    return f"{time_us:0{_TIME_DIGITS}d}:{event_id}".encode()
+
+
+def decode_member(member: bytes) -> Candidate:
+    """The candidate that a member names."""
+    return Candidate(int(member[:_TIME_DIGITS]), member[_TIME_DIGITS + 1 :].decode())

@@ -1,0 +1,244 @@
+"""Context events by (stream, key, time) in Redis or Valkey, shared by all workers; the rule runs in the server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from worker.errors import Retryable
+from worker.ports import Observer
+from worker.records import Candidate, Event, Flow, Match, MatchRule, Partition, PartitionFlow, Query, Record
+from worker.store.client import connect, translated
+from worker.store.codec import decode_member, decode_record, encode_member, encode_record
+
+# A key that nothing touches for this long is gone; an anchor would have to lag longer than that to miss it.
+LEAST_TTL_MS = 3_600_000
+# A killed worker's slot is free after this long; the lease is renewed five times in it.
+SLOT_TTL_MS = 5_000
+# Woken anchors taken at once.
+MOST_WOKEN = 10_000
+
+
+class RedisContextStore:
+    """worker.ports.ContextStore on Redis 7+ or Valkey 7+. Every call is one pipelined round trip."""
+
+    def __init__(
+        self,
+        client: Any,
+        namespace: str,
+        worker_id: str,
+        rules: Mapping[str, MatchRule],
+        bounds: Mapping[str, tuple[int, int]],
+        observer: Observer,
+    ) -> None:
+        """`bounds`: per stream the most events and the most bytes of one key."""
+        self._client, self._prefix, self._worker = client, f"fw:{namespace}", worker_id
+        self._rules, self._bounds, self._observer = rules, bounds, observer
+        self._ttl_ms = {name: max(LEAST_TTL_MS, rule.horizon_us // 50) for name, rule in rules.items()}
+        self._epoch = ""
+        self._slot: int | None = None
+        self._load()
+
+    @classmethod
+    def connect(
+        cls,
+        options: Mapping[str, Any],
+        namespace: str,
+        worker_id: str,
+        rules: Mapping[str, MatchRule],
+        bounds: Mapping[str, tuple[int, int]],
+        observer: Observer,
+    ) -> RedisContextStore:
+        """A store on the server of the `[redis]` section.
+
+        Raises:
+            Retryable: the server does not answer.
+            Unreachable: it refuses the credentials.
+        """
+        return cls(connect(options), namespace, worker_id, rules, bounds, observer)
+
+    def _load(self) -> None:
+        script = resources.files("worker.store").joinpath("align.lua").read_text(encoding="utf-8")
+        with translated():
+            self._client.function_load(script, replace=True)
+
+    def _execute(self, fill: Callable[[Any], None]) -> list[Any]:
+        """Runs a pipeline; once more after loading the functions, where the server has lost them."""
+        with translated():
+            try:
+                return self._once(fill)
+            except ResponseError as error:
+                if "Function not found" not in str(error):
+                    raise
+        self._load()
+        with translated():
+            return self._once(fill)
+
+    def _once(self, fill: Callable[[Any], None]) -> list[Any]:
+        with self._client.pipeline(transaction=False) as pipe:
+            fill(pipe)
+            answers: list[Any] = pipe.execute()
+            return answers
+
+    def _keys(self, stream: str, key: str) -> list[str]:
+        tag = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        return [f"{self._prefix}:{{{tag}}}:{stream}:{part}" for part in "zpmqc"]
+
+    def index(self, events: Sequence[Event]) -> int:
+        """See ContextStore.index."""
+
+        def fill(pipe: Any) -> None:
+            for event in events:
+                rule = self._rules[event.stream]
+                keep_us = rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
+                most_events, most_bytes = self._bounds[event.stream]
+                pipe.fcall(
+                    "fusion_index_1", 5, *self._keys(event.stream, event.key),
+                    encode_member(event.time_us, event.id), event.time_us, encode_record(event.record),
+                    rule.lateness_us, keep_us, most_events, most_bytes, self._ttl_ms[event.stream],
+                )  # fmt: skip
+
+        late = 0
+        woken: defaultdict[str, list[bytes]] = defaultdict(list)
+        for event, (was_late, *waiters) in zip(events, self._execute(fill), strict=True):
+            late += was_late
+            if was_late:
+                self._observer.count("late_events_total", stream=event.stream)
+            for waiter in waiters:
+                worker, _, token = waiter.partition(b"|")
+                woken[worker.decode()].append(token)
+        if woken:
+            self._execute(lambda pipe: self._tell(pipe, woken))
+        return late
+
+    def _tell(self, pipe: Any, woken: Mapping[str, list[bytes]]) -> None:
+        for worker, tokens in woken.items():
+            pipe.rpush(f"{self._prefix}:wake:{worker}", *tokens)
+            pipe.pexpire(f"{self._prefix}:wake:{worker}", LEAST_TTL_MS)
+
+    def match(self, queries: Sequence[Query]) -> list[Match]:
+        """See ContextStore.match."""
+
+        def fill(pipe: Any) -> None:
+            for query in queries:
+                rule = self._rules[query.stream]
+                pipe.fcall(
+                    "fusion_match_1", 5, *self._keys(query.stream, query.key),
+                    rule.mode, query.time_us, rule.before_us, rule.after_us, rule.lateness_us, rule.limit,
+                    f"{self._worker}|{query.token}", self._ttl_ms[query.stream],
+                )  # fmt: skip
+
+        if not queries:
+            return []
+        return [
+            Match(
+                bool(complete),
+                tuple(decode_member(member) for member in members),
+                int(highest) if highest else None,
+                bound.decode() or None,
+            )
+            for complete, highest, bound, *members in self._execute(fill)
+        ]
+
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
+        """See ContextStore.fetch."""
+
+        def fill(pipe: Any) -> None:
+            for stream, key, candidate in wanted:
+                pipe.hget(self._keys(stream, key)[1], encode_member(candidate.time_us, candidate.id))
+
+        if not wanted:
+            return []
+        return [None if found is None else decode_record(found) for found in self._execute(fill)]
+
+    def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
+        """See ContextStore.claim."""
+        member = encode_member(candidate.time_us, candidate.id)
+        keys, ttl_ms = self._keys(stream, key), self._ttl_ms[stream]
+        return bool(self._execute(lambda pipe: pipe.fcall("fusion_claim_1", 5, *keys, member, token, ttl_ms))[0])
+
+    def woken(self) -> list[str]:
+        """See ContextStore.woken."""
+        with translated():
+            found = self._client.lpop(f"{self._prefix}:wake:{self._worker}", MOST_WOKEN)
+        return [token.decode() for token in found or ()]
+
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
+        """See ContextStore.exchange_flow. Flows are kept per epoch: what was told to an emptied Redis does not count."""
+        name = f"{self._prefix}:flow:{self._epoch}"
+
+        def fill(pipe: Any) -> None:
+            told = {
+                f"{p.topic}/{p.number}": json.dumps([flow.frontier_us, flow.clear_from_us, flow.caught_up_us])
+                for p, flow in own.items()
+            }
+            if told:
+                pipe.hset(name, mapping=told)
+                pipe.pexpire(name, 24 * LEAST_TTL_MS)
+            pipe.hgetall(name)
+
+        with translated():
+            seconds, micros = self._client.time()
+        everybody = self._execute(fill)[-1]
+        flows = {}
+        for field, value in everybody.items():
+            topic, _, number = field.decode().rpartition("/")
+            flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value))
+        return Flow(seconds * 1_000_000 + micros, flows)
+
+    def epoch(self) -> str:
+        """See ContextStore.epoch."""
+        name = f"{self._prefix}:epoch"
+        with translated():
+            found = self._client.get(name)
+            if found is None:
+                self._client.set(name, secrets.token_hex(8), nx=True)
+                found = self._client.get(name)
+        if found is None:
+            raise Retryable("Redis: the epoch was not kept")
+        self._epoch = found.decode()
+        return self._epoch
+
+    def lease_slot(self) -> int:
+        """See ContextStore.lease_slot."""
+        slot = 0
+        with translated():
+            while not self._client.set(self._slot_key(slot), self._worker, nx=True, px=SLOT_TTL_MS):
+                slot += 1
+        self._slot = slot
+        return slot
+
+    def renew_slot(self) -> bool:
+        """See ContextStore.renew_slot."""
+        if self._slot is None:
+            return True
+        with translated():
+            name = self._slot_key(self._slot)
+            owner = self._client.get(name)
+            if owner is None:
+                return bool(self._client.set(name, self._worker, nx=True, px=SLOT_TTL_MS))
+            if owner.decode() != self._worker:
+                return False
+            self._client.pexpire(name, SLOT_TTL_MS)
+        return True
+
+    def release_slot(self) -> None:
+        """See ContextStore.release_slot."""
+        if self._slot is not None and self.renew_slot():
+            with translated():
+                self._client.delete(self._slot_key(self._slot))
+            self._slot = None
+
+    def _slot_key(self, slot: int) -> str:
+        return f"{self._prefix}:slot:{slot}"
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._client.close()
