@@ -154,8 +154,9 @@ def _event(spec: StreamSpec, key: str, envelope: Envelope, record: Record) -> Ev
 def _jpeg_size(payload: bytes) -> tuple[int, int]:
     """Width and height in pixels, from the frame header."""
     try:
-        height, width, _, _ = decode_jpeg_header(payload, strict=False)
-    except ValueError as error:
+        height, width, _, _ = decode_jpeg_header(payload)
+    except (ValueError, KeyError) as error:
+        # A KeyError is simplejpeg's for a colour space or subsampling that it has no name for.
         refuse(Reason.IMAGE_HEADER, f"JPEG header cannot be read: {error}")
     return _not_empty("JPEG", width, height)
 

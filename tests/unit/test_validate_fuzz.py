@@ -1,0 +1,107 @@
+"""Whatever comes, the validator gives an Event or a Poison."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.incoming import JPEG, TIME, binary, plain, png, validator
+from worker.errors import Poison
+from worker.records import Event, Record, Stage
+from worker.stages.validate import Reason
+
+NAMES = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_x", "content-type", "traceparent"]
+TYPES = [b"image/jpeg", b"image/png", b"text/plain", b"application/json", b"application/cloudevents+json", b"1.0", TIME]
+HEADERS = st.lists(st.tuples(st.sampled_from(NAMES) | st.text(), st.sampled_from(TYPES) | st.binary()), max_size=10)
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters()), inner, max_size=3),
+    max_leaves=10,
+)
+ATTRIBUTES = ["specversion", "id", "source", "type", "time", "datacontenttype", "data", "data_base64", "traceparent"]
+GOOD = [
+    binary(),
+    binary(png(), b"image/png"),
+    binary(b'{"text":"hi"}', b"application/json"),
+    plain(JPEG, topic="frames-in"),
+    plain(b"hi"),
+    plain(
+        json.dumps(
+            {
+                "specversion": "1.0",
+                "id": "i",
+                "source": "s",
+                "type": "t",
+                "data_base64": base64.b64encode(b"hi").decode(),
+            }
+        ).encode(),
+        headers=(("content-type", b"application/cloudevents+json"),),
+    ),
+]
+
+
+def read(record: Record) -> Event | Poison:
+    """Reads a record; anything but an Event or a Poison escapes and fails the test."""
+    try:
+        return validator().read(record)
+    except Poison as poison:
+        return poison
+
+
+def fate(record: Record) -> None:
+    """Checks what a record becomes."""
+    found = read(record)
+    if isinstance(found, Poison):
+        assert found.stage is Stage.VALIDATE
+        assert found.reason in list(Reason)
+        return
+    assert found.payload
+    assert validator().reread(record) == found
+    for text in (found.id, found.source, found.key, found.traceparent or ""):
+        text.encode()
+
+
+@settings(max_examples=400)
+@given(
+    topic=st.sampled_from(["frames-in", "texts-in", "other"]),
+    timestamp_ms=st.integers(-(2**63), 2**63 - 1),
+    key=st.none() | st.binary(),
+    value=st.none() | st.binary() | st.text().map(str.encode) | JSONS.map(json.dumps).map(str.encode),
+    headers=HEADERS,
+)
+def test_any_record(
+    topic: str, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
+) -> None:
+    """Any record at all gives an Event or a Poison."""
+    fate(Record(topic, 0, 0, timestamp_ms, key, value, tuple(headers)))
+
+
+@settings(max_examples=400)
+@given(
+    st.dictionaries(st.sampled_from(ATTRIBUTES), JSONS | st.sampled_from(["1.0", TIME.decode(), "text/plain", "aGk="]))
+)
+def test_any_structured_event(attributes: dict[str, object]) -> None:
+    """Any JSON object in structured mode gives an Event or a Poison."""
+    headers = (("content-type", b"application/cloudevents+json"),)
+    fate(plain(json.dumps({"specversion": "1.0", **attributes}).encode(), headers=headers))
+
+
+@settings(max_examples=600)
+@given(st.data())
+def test_mutations_of_good_records(data: st.DataObject) -> None:
+    """A good record with some bytes changed, in the value or a header, gives an Event or a Poison."""
+    record = data.draw(st.sampled_from(GOOD))
+    assert validator().read(record)
+    value = bytearray(record.value or b"")
+    for _ in range(data.draw(st.integers(0, 4))):
+        value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.just(len(value)) | st.integers(0, len(value)))
+    headers = list(record.headers)
+    if headers and data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(headers) - 1))
+        headers[place] = (headers[place][0], data.draw(st.binary(max_size=40)))
+    fate(replace(record, value=bytes(value[:cut]), headers=tuple(headers)))
