@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-SPEC_VERSION = "1.0"
-RESULT_TYPE = "fusion.result.v1"
+from typing import Final
 
-CONTENT_TYPE = "content-type"
-TRACEPARENT = "traceparent"
-CE_PREFIX = "ce_"
-CE_SPECVERSION = "ce_specversion"
-CE_ID = "ce_id"
-CE_SOURCE = "ce_source"
-CE_TYPE = "ce_type"
-CE_TIME = "ce_time"
+SPEC_VERSION: Final = "1.0"
+RESULT_TYPE: Final = "fusion.result.v1"
 
-JPEG = "image/jpeg"
-PNG = "image/png"
-TEXT = "text/plain"
-JSON = "application/json"
-STRUCTURED = "application/cloudevents+json"
-MEDIA_TYPES = {"image": (JPEG, PNG), "text": (TEXT, JSON)}
+CONTENT_TYPE: Final = "content-type"
+TRACEPARENT: Final = "traceparent"
+CE_PREFIX: Final = "ce_"
+CE_SPECVERSION: Final = "ce_specversion"
+CE_ID: Final = "ce_id"
+CE_SOURCE: Final = "ce_source"
+CE_TYPE: Final = "ce_type"
+CE_TIME: Final = "ce_time"
+
+JPEG: Final = "image/jpeg"
+PNG: Final = "image/png"
+TEXT: Final = "text/plain"
+JSON: Final = "application/json"
+STRUCTURED: Final = "application/cloudevents+json"
+MEDIA_TYPES: Final = {"image": (JPEG, PNG), "text": (TEXT, JSON)}
 
 # Kafka Connect's own names (KIP-298), so that its tools read these dead letters too.
-ERRORS_PREFIX = "__connect.errors."
-ERRORS_TOPIC = ERRORS_PREFIX + "topic"
-ERRORS_PARTITION = ERRORS_PREFIX + "partition"
-ERRORS_OFFSET = ERRORS_PREFIX + "offset"
-ERRORS_STAGE = ERRORS_PREFIX + "stage"
-ERRORS_CLASS = ERRORS_PREFIX + "exception.class.name"
-ERRORS_MESSAGE = ERRORS_PREFIX + "exception.message"
-ATTEMPTS = "fusion.attempts"
+ERRORS_PREFIX: Final = "__connect.errors."
+ERRORS_TOPIC: Final = "__connect.errors.topic"
+ERRORS_PARTITION: Final = "__connect.errors.partition"
+ERRORS_OFFSET: Final = "__connect.errors.offset"
+ERRORS_STAGE: Final = "__connect.errors.stage"
+ERRORS_CLASS: Final = "__connect.errors.exception.class.name"
+ERRORS_MESSAGE: Final = "__connect.errors.exception.message"
+ATTEMPTS: Final = "fusion.attempts"

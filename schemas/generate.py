@@ -1,0 +1,68 @@
+"""Models -> the files in `schemas/json/` and `schemas/asyncapi.json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from schemas.asyncapi import document
+from schemas.dead_letter import DeadLetterHeaders
+from schemas.event import EventHeaders, StructuredEvent, TextJson
+from schemas.result import ResultHeaders, ResultV1
+
+MODELS: dict[str, type[BaseModel]] = {
+    "event.headers": EventHeaders,
+    "event.structured": StructuredEvent,
+    "event.text": TextJson,
+    "result.v1": ResultV1,
+    "result.headers": ResultHeaders,
+    "dead_letter.headers": DeadLetterHeaders,
+}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+FOLDER = Path(__file__).parent
+
+
+def generated() -> dict[str, str]:
+    """Text of every generated file by its path relative to this folder."""
+    files: dict[str, Any] = {"asyncapi.json": document(_components())}
+    for name, model in MODELS.items():
+        files[f"json/{name}.json"] = {"$schema": DIALECT, **model.model_json_schema(mode="validation")}
+    return {path: json.dumps(body, indent=2, ensure_ascii=False) + "\n" for path, body in sorted(files.items())}
+
+
+def stale(folder: Path = FOLDER) -> list[str]:
+    """Files that are absent, differ from the models, or have no model any more."""
+    wanted = generated()
+    present = {"asyncapi.json"} | {f"json/{path.name}" for path in (folder / "json").glob("*.json")}
+    return sorted(
+        path
+        for path in present | set(wanted)
+        if path not in wanted
+        or not (folder / path).is_file()
+        or (folder / path).read_text(encoding="utf-8") != wanted[path]
+    )
+
+
+def write(folder: Path = FOLDER) -> list[str]:
+    """Writes what is stale and removes what has no model; returns the paths."""
+    wanted, changed = generated(), stale(folder)
+    (folder / "json").mkdir(parents=True, exist_ok=True)
+    for path in changed:
+        if path in wanted:
+            (folder / path).write_text(wanted[path], encoding="utf-8")
+        else:
+            (folder / path).unlink()
+    return changed
+
+
+def _components() -> dict[str, Any]:
+    """All schemas by title, with what they share beside them: a document has one place for definitions."""
+    found: dict[str, Any] = {}
+    for model in MODELS.values():
+        schema = model.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
+        found.update(schema.pop("$defs", {}))
+        found[model.__name__] = schema
+    return dict(sorted(found.items()))

@@ -1,0 +1,75 @@
+"""The result of one anchor, `fusion.result.v1` (CONTRACT section 2)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from schemas.event import Filled, Rfc3339
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Input(BaseModel):
+    """Where one input of a result came from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Filled = Field(description="The event's id.")
+    time: Rfc3339 = Field(description="Event time.")
+    topic: Filled = Field(description="Topic it was read from.")
+    partition: int = Field(ge=0, description="Partition it was read from.")
+    offset: int = Field(ge=0, description="Offset it was read from.")
+    delta_ms: FiniteFloat | None = Field(
+        None,
+        description="Event time minus the anchor's, milliseconds; negative is earlier. Absent for the anchor itself.",
+    )
+
+
+class ModelInfo(BaseModel):
+    """The model that gave the verdict."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="Name of the model.")
+    version: str = Field(description="Version of the model.")
+
+
+class ResultV1(BaseModel):
+    """One verdict on one anchor event and what was matched to it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Digest = Field(
+        description="Derived from the anchor's source and id alone: the same in any run, worker or replay."
+    )
+    key: Filled = Field(description="Key of the anchor and of the record.")
+    time: Rfc3339 = Field(description="Event time of the anchor.")
+    label: str = Field(description="The label with the highest score.")
+    score: FiniteFloat = Field(description="Score of that label.")
+    scores: dict[str, FiniteFloat] = Field(description="Score of each label.")
+    inputs: dict[str, Input | list[Input]] = Field(
+        description="Per stream what was used; a list where match is window."
+    )
+    missing: dict[str, Literal["never_seen", "out_of_tolerance", "payload_expired", "undecodable", "shed"]] = Field(
+        description="Per stream without a match, the reason."
+    )
+    complete: bool = Field(description="False when max_wait ended the wait of some stream.")
+    model: ModelInfo
+    embedding: list[FiniteFloat] | None = Field(None, description="The fused vector, with [output] embedding = true.")
+    evidence: dict[str, FiniteFloat] | None = Field(None, description="What each modality weighed.")
+
+
+class ResultHeaders(BaseModel):
+    """Headers of a result: CloudEvents 1.0, binary mode."""
+
+    model_config = ConfigDict(extra="forbid", title="ResultHeaders")
+
+    ce_specversion: Literal["1.0"] = Field(description="CloudEvents version.")
+    ce_id: Digest = Field(description="The result's id.")
+    ce_source: Filled = Field(description="The worker group.")
+    ce_type: Literal["fusion.result.v1"] = Field(description="Type and version of this schema.")
+    ce_time: Rfc3339 = Field(description="Event time of the anchor.")
+    content_type: Literal["application/json"] = Field(alias="content-type", description="The value is JSON.")
+    traceparent: str | None = Field(None, description="The anchor's W3C Trace Context.")
