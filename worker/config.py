@@ -51,28 +51,42 @@ class Kafka(Section):
     )
     sasl_mechanism: str | None = Field(None, description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI.")
     sasl_plain_username: str | None = Field(None, description="SASL user.")
-    sasl_plain_password: str | None = Field(None, description="SASL password (secret).", json_schema_extra={"secret": True})
+    sasl_plain_password: str | None = Field(
+        None, description="SASL password (secret).", json_schema_extra={"secret": True}
+    )
     ssl_cafile: str | None = Field(None, description="CA certificates that sign the brokers.")
     ssl_certfile: str | None = Field(None, description="Client certificate.")
     ssl_keyfile: str | None = Field(None, description="Client key.")
-    ssl_password: str | None = Field(None, description="Password of the client key (secret).", json_schema_extra={"secret": True})
+    ssl_password: str | None = Field(
+        None, description="Password of the client key (secret).", json_schema_extra={"secret": True}
+    )
     ssl_check_hostname: bool = Field(True, description="Check that the broker's certificate names its host.")
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group without committed offsets begins."
     )
     session_timeout: Duration = Field(
-        timedelta(seconds=10), description="A worker unheard of for this long is out of the group."
+        timedelta(seconds=6), description="A worker unheard of for this long is out of the group."
     )
-    max_poll_interval: Duration = Field(timedelta(minutes=1), description="A worker that does not poll for this long is out.")
-    startup_timeout: Duration = Field(timedelta(seconds=30), description="How long Kafka and Redis may take to answer at start.")
-    fetch_max_bytes: ByteSize = Field(ByteSize(16 * 2**20), gt=0, description="Bytes fetched from one broker at a time.")
+    max_poll_interval: Duration = Field(
+        timedelta(minutes=1), description="A worker that does not poll for this long is out."
+    )
+    startup_timeout: Duration = Field(
+        timedelta(seconds=30), description="How long Kafka and Redis may take to answer at start."
+    )
+    fetch_max_bytes: ByteSize = Field(
+        ByteSize(16 * 2**20), gt=0, description="Bytes fetched from one broker at a time."
+    )
     max_poll_records: int = Field(500, ge=1, description="Records taken per poll.")
 
 
 class Redis(Section):
     """Connection to Redis or Valkey."""
 
-    url: str = Field("redis://localhost:6379/0", description="redis://, rediss:// or unix:// address.", json_schema_extra={"secret": True})
+    url: str = Field(
+        "redis://localhost:6379/0",
+        description="redis://, rediss:// or unix:// address.",
+        json_schema_extra={"secret": True},
+    )
     username: str | None = Field(None, description="ACL user, where the address names none.")
     password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
     cluster: bool = Field(False, description="The address is a node of a Redis Cluster.")
@@ -84,12 +98,18 @@ class Stream(Section):
 
     topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$", description="Kafka topic.")
     modality: Literal["image", "text"] = Field(description="What the events carry: image or text.")
-    role: Literal["anchor", "context"] = Field(description="anchor: each event gets one outcome; context: is matched to it.")
-    match: Literal["nearest", "latest", "window"] = Field("nearest", description="Which events are matched (contract 5).")
+    role: Literal["anchor", "context"] = Field(
+        description="anchor: each event gets one outcome; context: is matched to it."
+    )
+    match: Literal["nearest", "latest", "window"] = Field(
+        "nearest", description="Which events are matched (contract 5)."
+    )
     before: Duration = Field(timedelta(milliseconds=500), description="How far before the anchor a match may lie.")
     after: Duration = Field(timedelta(milliseconds=500), description="How far after the anchor a match may lie.")
     lateness: Duration = Field(timedelta(0), description="How far out of order events of one key may come.")
-    max_wait: Duration = Field(timedelta(seconds=2), description="Longest wait of an anchor for this stream, wall clock.")
+    max_wait: Duration = Field(
+        timedelta(seconds=2), description="Longest wait of an anchor for this stream, wall clock."
+    )
     horizon: Duration = Field(
         timedelta(seconds=30), description="Event time kept, and how far context may be read ahead of lagging anchors."
     )
@@ -125,17 +145,27 @@ class Model(Section):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="auto, cpu, cuda or cuda:N.")
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field("auto", description="auto, fp32, bf16 or int8.")
     max_batch: int = Field(32, ge=1, description="Most items in a batch.")
-    max_delay: Duration = Field(timedelta(milliseconds=5), description="Longest wait of the oldest item for a fuller batch.")
+    max_delay: Duration = Field(
+        timedelta(milliseconds=5), description="Longest wait of the oldest item for a fuller batch."
+    )
     decode_threads: int = Field(2, ge=1, description="Threads that decode and tokenise ahead of the model.")
 
 
 class Delivery(Section):
     """How outcomes are delivered."""
 
-    guarantee: Literal["exactly_once", "at_least_once"] = Field("exactly_once", description="exactly_once or at_least_once.")
-    transaction_timeout: Duration = Field(timedelta(seconds=10), description="Kafka ends a transaction left open for this long.")
-    commit_timeout: Duration = Field(timedelta(seconds=15), description="A commit without an answer for this long is uncertain.")
-    drain_timeout: Duration = Field(timedelta(seconds=10), description="Longest time to finish work on SIGTERM or revoke.")
+    guarantee: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once", description="exactly_once or at_least_once."
+    )
+    transaction_timeout: Duration = Field(
+        timedelta(seconds=10), description="Kafka ends a transaction left open for this long."
+    )
+    commit_timeout: Duration = Field(
+        timedelta(seconds=15), description="A commit without an answer for this long is uncertain."
+    )
+    drain_timeout: Duration = Field(
+        timedelta(seconds=10), description="Longest time to finish work on SIGTERM or revoke."
+    )
 
 
 class Http(Section):
@@ -149,13 +179,19 @@ class Limits(Section):
     """What is refused, and when to stop."""
 
     dead_letters_in_a_row: int = Field(100, ge=0, description="Stop (exit 4) after so many in a row; 0: no limit.")
-    dead_letter_ratio: float = Field(0.5, ge=0, le=1, description="Stop (exit 4) past this part of the last 1,000; 0: no limit.")
+    dead_letter_ratio: float = Field(
+        0.5, ge=0, le=1, description="Stop (exit 4) past this part of the last 1,000; 0: no limit."
+    )
     max_frame_bytes: ByteSize = Field(ByteSize(8 * 2**20), gt=0, description="Largest image.")
     max_frame_pixels: int = Field(40_000_000, gt=0, description="Most pixels an image header may declare.")
     max_text_bytes: ByteSize = Field(ByteSize(64 * 2**10), gt=0, description="Largest text.")
     max_ahead: Duration = Field(timedelta(hours=1), description="Event times further in the future are dead letters.")
-    max_pending_anchors: int = Field(20_000, ge=1, description="Anchors held by one worker before it pauses reading them.")
-    max_pending_bytes: ByteSize = Field(ByteSize(512 * 2**20), gt=0, description="Bytes of held anchors before it pauses.")
+    max_pending_anchors: int = Field(
+        20_000, ge=1, description="Anchors held by one worker before it pauses reading them."
+    )
+    max_pending_bytes: ByteSize = Field(
+        ByteSize(512 * 2**20), gt=0, description="Bytes of held anchors before it pauses."
+    )
 
 
 class Log(Section):
@@ -189,12 +225,18 @@ class Settings(Section):
     def _streams_fit_together(self) -> Settings:
         anchors = [name for name, stream in self.streams.items() if stream.role == "anchor"]
         if len(anchors) != 1:
-            raise ValueError(f"streams: exactly one stream has role = \"anchor\"; found {len(anchors)} ({', '.join(anchors)})")
+            raise ValueError(
+                f'streams: exactly one stream has role = "anchor"; found {len(anchors)} ({", ".join(anchors)})'
+            )
         if bad := [name for name in self.streams if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name)]:
-            raise ValueError(f"streams.{bad[0]}: a stream's name is a-z, 0-9 and _, at most 32, beginning with a letter")
+            raise ValueError(
+                f"streams.{bad[0]}: a stream's name is a-z, 0-9 and _, at most 32, beginning with a letter"
+            )
         topics = [s.topic for s in self.streams.values()] + [self.output.topic, self.output.dead_letter_topic]
         if twice := {t for t in topics if topics.count(t) > 1}:
-            raise ValueError(f"topic {sorted(twice)[0]!r} is named twice; each stream and output needs a topic of its own")
+            raise ValueError(
+                f"topic {sorted(twice)[0]!r} is named twice; each stream and output needs a topic of its own"
+            )
         return self
 
     @property

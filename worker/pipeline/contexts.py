@@ -50,11 +50,14 @@ class Contexts:
         self._board.open(partition)
         if partition.topic == self._anchor_topic:
             return
-        self._epoch = self._epoch or self._store.epoch()
+        self._know_epoch()
         start = None if committed is None else self._start(partition, *committed)
         committer.open(partition, Ledger(lease, start), context=True)
         if start is not None:
             self._source.seek(partition, start)
+
+    def _know_epoch(self) -> None:
+        self._epoch = self._epoch or self._store.epoch()
 
     def _start(self, partition: Partition, offset: int, metadata: str) -> int:
         version, _, rest = metadata.partition(":")
@@ -118,13 +121,14 @@ class Contexts:
         if now - self._exchanged < EXCHANGE_EVERY_SECONDS:
             return False
         self._exchanged = now
+        self._know_epoch()
         checked_at_us = self.now_us()
         held = self._hold.partitions
         self._board.checked(checked_at_us, self._look(), held)
         for partition, target in list(self._targets.items()):
             if (self._source.position(partition) or 0) >= target and partition not in held:
                 del self._targets[partition]
-        own = self._board.own(unfinished_us, self._hold.full(), self._targets)
+        own = self._board.own(unfinished_us, self._hold.full(), self._targets, self._anchor_topic)
         self.flow = self._store.exchange_flow(own)
         self._flow_at = time.monotonic()
         for partition, lag in self._board.lag.items():

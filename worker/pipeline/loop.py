@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from worker.broker.source import KafkaSource, Polled
@@ -98,6 +98,7 @@ class Pipeline:
         self._with_redis(self._meet)
         self._throttle()
         self._react()
+        self._send_commits()
         self._measure()
 
     def _poll(self) -> Polled:
@@ -105,7 +106,6 @@ class Pipeline:
         started = time.perf_counter()
         try:
             polled = self._source.poll(POLL_SECONDS_BUSY if busy else POLL_SECONDS_IDLE)
-            self._source.send_commits()
         except Retryable as error:
             self._health.block("kafka", str(error))
             self._log.warning("kafka away", reason=str(error))
@@ -113,6 +113,12 @@ class Pipeline:
         self._health.clear("kafka")
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="poll")
         return polled
+
+    def _send_commits(self) -> None:
+        try:
+            self._source.send_commits()
+        except Retryable as error:
+            self._log.warning("commit failed", reason=str(error), action="the next one carries it")
 
     def _leases(self, polled: Polled) -> None:
         if polled.revoked:
@@ -141,9 +147,9 @@ class Pipeline:
             del self._opening[partition]
         self._log.info("partitions", held=sorted(f"{p.topic}/{p.number}" for p in self._source.leases))
 
-    def _take(self, records: list[Record] | tuple[Record, ...] | object) -> None:
+    def _take(self, records: Sequence[Record]) -> None:
         """Validates what was polled. Records of partitions that are not open yet wait here."""
-        todo = self._unread + list(records)  # type: ignore[call-overload]
+        todo = [*self._unread, *records]
         self._unread = [r for r in todo if Partition(r.topic, r.partition) in self._opening]
         for record in todo:
             if Partition(record.topic, record.partition) in self._opening or not self._committer.read(record):
@@ -252,5 +258,5 @@ class Pipeline:
             self._close(polled.revoked)
             self._react()
         drained = self._committer.drain(max(0.0, deadline - time.monotonic()))
-        self._source.send_commits()
+        self._send_commits()
         self._log.info("drained" if drained else "drain timed out", left=self._committer.queued)

@@ -1,7 +1,7 @@
 """How far each partition is -> who may read on (DESIGN 3: flow in event time; Flink knows it as watermark alignment).
 
-A context partition is held `horizon` ahead of the slowest anchor partition that still has lag, so that a backlog's
-frames are not trimmed before their texts come. A partition that is caught up holds nobody back.
+A context partition is held `horizon` ahead of the slowest anchor partition with lag or waiting anchors, so that a
+backlog's frames are not trimmed before their texts come. A partition that is caught up holds nobody back.
 """
 
 from __future__ import annotations
@@ -62,15 +62,25 @@ class FlowBoard:
                 self._own[partition] = replace(known, clear_from_us=None)
 
     def own(
-        self, unfinished_us: Mapping[Partition, int], held_us: Mapping[Partition, int], hidden: Collection[Partition]
+        self,
+        unfinished_us: Mapping[Partition, int],
+        held_us: Mapping[Partition, int],
+        hidden: Collection[Partition],
+        anchor_topic: str,
     ) -> dict[Partition, PartitionFlow]:
-        """What is told: anchors by their oldest unfinished event, paused contexts by their oldest held one."""
+        """What is told. An anchor partition's frontier is its oldest unfinished anchor; read to its end and all
+        finished it has none, and holds nobody back. A paused context's frontier is its oldest held event."""
         out = {}
         for partition, flow in self._own.items():
             if partition in hidden:
                 continue
-            bound = unfinished_us.get(partition, held_us.get(partition))
-            out[partition] = flow if bound is None else replace(flow, frontier_us=bound)
+            if partition in unfinished_us:
+                flow = replace(flow, frontier_us=unfinished_us[partition])
+            elif partition in held_us:
+                flow = replace(flow, frontier_us=held_us[partition])
+            elif partition.topic == anchor_topic and flow.clear_from_us is not None:
+                flow = replace(flow, frontier_us=None)
+            out[partition] = flow
         return out
 
     @property
@@ -80,13 +90,13 @@ class FlowBoard:
 
 
 def slowest_anchor_us(flow: Flow, anchors: Collection[Partition]) -> int | None:
-    """Event time of the slowest anchor partition with lag; None when none holds back; NOTHING_YET while unknown."""
+    """Event time of the slowest anchor partition; None when none holds back; NOTHING_YET while one is unknown."""
     slowest: int | None = None
     for partition in anchors:
         known = flow.partitions.get(partition)
         if known is None or (known.clear_from_us is None and known.frontier_us is None):
             return NOTHING_YET
-        if known.clear_from_us is None and known.frontier_us is not None:
+        if known.frontier_us is not None:
             slowest = known.frontier_us if slowest is None else min(slowest, known.frontier_us)
     return slowest
 

@@ -34,8 +34,10 @@ class Ledger:
 
     def read(self, offset: int) -> bool:
         """Registers a record that was read; False when it is finished already and must be skipped."""
-        self._next = max(self._next or 0, offset + 1)
-        if offset in self._finished or offset in self._unfinished:
+        if self._next is not None and offset < self._next:
+            return False
+        self._next = offset + 1
+        if offset in self._finished:
             return False
         self._unfinished[offset] = None
         return True

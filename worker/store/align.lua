@@ -122,7 +122,7 @@ local function match(keys, args)
   end
   local trimmed = tonumber(redis.call('HGET', keys[3], 't') or '-1')
   local bound = ''
-  if trimmed >= low and trimmed <= high then bound = redis.call('HGET', keys[3], 'r') end
+  if trimmed >= low then bound = redis.call('HGET', keys[3], 'r') end
   local out = { complete and 1 or 0, highest < 0 and '' or us(highest), bound }
   for _, member in ipairs(chosen) do table.insert(out, member) end
   return out
