@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.incoming import JPEG, TIME, TIME_US, binary, plain, refused, validator
 from worker.errors import Poison
 from worker.records import Record
+from worker.stages.cloudevents import open_envelope
 from worker.stages.wire import media_type, parse_json, parse_time, shown
 
 STRUCTURED = ("content-type", b"application/cloudevents+json; charset=UTF-8")
@@ -137,6 +138,13 @@ def test_structured_bodies_that_are_no_event(body: bytes, reason: str) -> None:
     given_reason, message = refused(plain(body, headers=(STRUCTURED,)))
     assert given_reason in (reason, "bad_json")
     assert len(message) < 400
+
+
+def test_payload_of_a_structured_event_is_json() -> None:
+    """A number that overflows a float does not become `Infinity` in the payload."""
+    body = b'{"specversion":"1.0","id":"i","source":"s","type":"t","data":{"text":"x","n":1e999}}'
+    with pytest.raises(Poison, match="cannot be written as JSON"):
+        open_envelope(plain(body, headers=(STRUCTURED,)))
 
 
 def test_batched_mode_is_refused() -> None:

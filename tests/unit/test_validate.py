@@ -112,6 +112,14 @@ def test_image_headers_that_cannot_be_read(value: bytes, content_type: bytes) ->
     assert refused(binary(value, content_type))[0] == "image_header"
 
 
+def test_rare_subsampling() -> None:
+    """A JPEG in 4:4:1, which the decoder has no name for, is refused with the remedy."""
+    position = JPEG.index(b"\xff\xc0") + 11
+    rare = JPEG[:position] + b"\x14" + JPEG[position + 1 :]
+    reason, message = refused(binary(rare))
+    assert (reason, message.endswith("send 4:2:0 or 4:4:4")) == ("image_header", True)
+
+
 def test_pixel_bombs() -> None:
     """A header that declares too many pixels is refused before anything is decoded."""
     position = JPEG.index(b"\xff\xc0") + 5

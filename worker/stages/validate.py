@@ -155,9 +155,11 @@ def _jpeg_size(payload: bytes) -> tuple[int, int]:
     """Width and height in pixels, from the frame header."""
     try:
         height, width, _, _ = decode_jpeg_header(payload)
-    except (ValueError, KeyError) as error:
-        # A KeyError is simplejpeg's for a colour space or subsampling that it has no name for.
+    except ValueError as error:
         refuse(Reason.IMAGE_HEADER, f"JPEG header cannot be read: {error}")
+    except KeyError:
+        # simplejpeg 1.9 has no name for the rarest subsamplings, such as 4:4:1, and stops at its own table.
+        refuse(Reason.IMAGE_HEADER, "JPEG header declares a colour subsampling that is not read; send 4:2:0 or 4:4:4")
     return _not_empty("JPEG", width, height)
 
 
