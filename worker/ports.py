@@ -110,11 +110,11 @@ class Log(Protocol):
 class Observer(Protocol):
     """Hears what happens; only ops/ turns it into metrics. Names and labels are those of CONTRACT section 9."""
 
-    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Adds to a counter."""
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
         """Adds one value to a histogram."""
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Sets a gauge."""

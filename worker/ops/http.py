@@ -1,0 +1,137 @@
+"""The HTTP server of /metrics, /livez and /readyz (CONTRACT section 8)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import sys
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from worker.errors import ConfigError
+from worker.ops.health import Health
+
+_TEXT = "text/plain; charset=utf-8"
+
+# Seconds a client may take to send its request; without a limit each silent connection holds a thread for ever.
+CLIENT_TIMEOUT_SECONDS = 10.0
+
+
+class OpsServer:
+    """Serves one worker's metrics and health from its own thread.
+
+    Guarantees: a request never waits for the worker's loop; `port` is the bound port once `start()` has returned, also
+    when 0 (any free one) was asked for; after `stop()` the port is free.
+    """
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
+        """Binds nothing yet."""
+        self._host, self._asked, self._registry, self._health = host, port, registry, health
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; the one asked for while the server is not started."""
+        return self._asked if self._server is None else int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Binds and serves.
+
+        Raises:
+            ConfigError: `http.port` is in use or needs privileges, or `http.host` is no address of this machine.
+        """
+        try:
+            family, _, _, _, address = socket.getaddrinfo(
+                self._host, self._asked, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            self._server = _Server(family, address, self._registry, self._health)
+        except OSError as error:
+            raise ConfigError(self._refusal(error)) from error
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="ops-http", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops serving and frees the port; does nothing when not started."""
+        if self._server is None or self._thread is None:
+            return
+        self._asked = self.port
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server = self._thread = None
+
+    def _refusal(self, error: OSError) -> str:
+        if error.errno == errno.EADDRINUSE:
+            return f"http.port: {self._asked} on {self._host} is in use; give a free port, or 0 for any free one"
+        if error.errno == errno.EACCES:
+            return f"http.port: {self._asked} needs privileges; give a port from 1024 to 65535, or 0 for any free one"
+        return f"http.host: cannot listen on {self._host!r} ({error.strerror}); give an address of this machine"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, family: int, address: Any, registry: CollectorRegistry, health: Health) -> None:
+        self.address_family = family
+        self.registry, self.health = registry, health
+        super().__init__(address[:2], _Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer asks the resolver for the host's full name here, which can take seconds and is not used.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is of no interest; anything else is logged with its cause."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError | TimeoutError):
+            logging.getLogger(__name__).error("request failed: %s", error, exc_info=error)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "fusion-worker"
+    sys_version = ""
+    timeout = CLIENT_TIMEOUT_SECONDS
+
+    def do_GET(self) -> None:
+        """Answers one request."""
+        status, content_type, body = self._answer(self.path.partition("?")[0])
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        if path == "/metrics":
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            return HTTPStatus.OK, content_type, encode(self.server.registry)
+        if path == "/livez":
+            stalled = self.server.health.stalled()
+            return _verdict("alive", () if stalled is None else (stalled,))
+        if path == "/readyz":
+            return _verdict("ready", self.server.health.reasons())
+        return HTTPStatus.NOT_FOUND, _TEXT, b"not found; there are /metrics, /livez and /readyz\n"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A scrape every few seconds is no news."""
+
+
+def _verdict(good: str, reasons: tuple[str, ...]) -> tuple[HTTPStatus, str, bytes]:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    return status, _TEXT, ("\n".join(reasons or (good,)) + "\n").encode()

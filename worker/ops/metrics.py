@@ -1,0 +1,227 @@
+"""Every metric of CONTRACT section 9, declared once; what the Observer hears becomes Prometheus series."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+PREFIX = "fusion_"
+
+
+class Name(StrEnum):
+    """Names of the metrics, without the prefix."""
+
+    EVENTS = "events_total"
+    RESULTS = "results_total"
+    DEAD_LETTERS = "dead_letters_total"
+    ALIGNMENT_DELTA = "alignment_delta_seconds"
+    ALIGNMENT_WAIT = "alignment_wait_seconds"
+    PENDING_ANCHORS = "pending_anchors"
+    BATCH_SIZE = "batch_size"
+    STAGE_SECONDS = "stage_seconds"
+    END_TO_END = "end_to_end_seconds"
+    CONSUMER_LAG = "consumer_lag_records"
+    OLDEST_PENDING = "oldest_pending_seconds"
+    INPUTS_PRESENT = "inputs_present_total"
+    UNACCOUNTED_ANCHORS = "unaccounted_anchors"
+    LATE_EVENTS = "late_events_total"
+    BOUND_HITS = "bound_hits_total"
+    TRANSACTIONS = "transactions_total"
+    REDIS_REBUILDS = "redis_rebuilds_total"
+    MODEL_INFO = "model_info"
+
+
+class Kind(StrEnum):
+    """How a metric is told to the Observer: `count`, `observe` or `gauge`."""
+
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+    GAUGE = "gauge"
+
+
+class TimedStage(StrEnum):
+    """Values of the `stage` label of `stage_seconds`, in the order of the trip."""
+
+    POLL = "poll"
+    INDEX = "index"
+    ALIGN = "align"
+    DECODE = "decode"
+    MODEL = "model"
+    PUBLISH = "publish"
+    COMMIT = "commit"
+
+
+class EventOutcome(StrEnum):
+    """Values of the `outcome` label of `events_total`."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class TransactionOutcome(StrEnum):
+    """Values of the `outcome` label of `transactions_total`."""
+
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One declared metric.
+
+    Attributes:
+        labels: the label names; a series gives each of them, and no other.
+        buckets: upper bounds of a histogram in the metric's unit; empty for the other kinds.
+    """
+
+    name: Name
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+# Seconds. A frame may lie before its anchor, so the bounds cross zero; 5 ms tells frames of a 60 Hz camera apart, and
+# past 30 s (the default horizon) nothing is kept that could be matched.
+_DISTANCES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_DELTA_BUCKETS = (*(-distance for distance in reversed(_DISTANCES)), 0.0, *_DISTANCES)
+
+# Seconds. From an anchor whose context was already there (under 1 ms) to a `max_wait` of a minute.
+_WAIT_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+# Seconds. An empty poll takes about 100 us; a stage that takes more than 10 s is stuck rather than slow.
+_STAGE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+# Seconds. The commit alone takes about 10 ms; the upper bounds tell a short backlog from a replayed hour.
+_END_TO_END_BUCKETS = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0,
+)  # fmt: skip
+
+# Items. Powers of two, as batches are sized; a `max_batch` above 256 shows in +Inf.
+_BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+
+_TABLE = (
+    Metric(Name.EVENTS, Kind.COUNTER, "Events read, by stream and outcome.", ("stream", "outcome")),
+    Metric(Name.RESULTS, Kind.COUNTER, "Results committed, by the model's label.", ("label", "complete")),
+    Metric(Name.DEAD_LETTERS, Kind.COUNTER, "Dead letters committed, by stage and reason.", ("stage", "reason")),
+    Metric(
+        Name.ALIGNMENT_DELTA, Kind.HISTOGRAM, "A matched event's time minus the anchor's; negative: it came first.",
+        ("stream",), _DELTA_BUCKETS,
+    ),
+    Metric(Name.ALIGNMENT_WAIT, Kind.HISTOGRAM, "Wall time an anchor waited for a stream.", ("stream",), _WAIT_BUCKETS),
+    Metric(Name.PENDING_ANCHORS, Kind.GAUGE, "Anchors read that have no outcome yet."),
+    Metric(Name.BATCH_SIZE, Kind.HISTOGRAM, "Items in one call of the model.", (), _BATCH_BUCKETS),
+    Metric(Name.STAGE_SECONDS, Kind.HISTOGRAM, "Wall time of one pass of a stage.", ("stage",), _STAGE_BUCKETS),
+    Metric(
+        Name.END_TO_END, Kind.HISTOGRAM, "From an anchor's record time to its commit.", (), _END_TO_END_BUCKETS
+    ),
+    Metric(Name.CONSUMER_LAG, Kind.GAUGE, "Records behind the end of a held partition.", ("topic", "partition")),
+    Metric(Name.OLDEST_PENDING, Kind.GAUGE, "Wall time the oldest anchor without an outcome has been held."),
+    Metric(Name.INPUTS_PRESENT, Kind.COUNTER, "Results by the streams present in them.", ("pattern",)),
+    Metric(Name.UNACCOUNTED_ANCHORS, Kind.GAUGE, "Anchors that left without an outcome; must stay 0."),
+    Metric(Name.LATE_EVENTS, Kind.COUNTER, "Events later than the stream's lateness allows.", ("stream",)),
+    Metric(Name.BOUND_HITS, Kind.COUNTER, "Times a declared bound cost a match.", ("bound",)),
+    Metric(Name.TRANSACTIONS, Kind.COUNTER, "Kafka transactions by outcome.", ("outcome",)),
+    Metric(Name.REDIS_REBUILDS, Kind.COUNTER, "Times Redis was found emptied and read again from Kafka."),
+    Metric(Name.MODEL_INFO, Kind.GAUGE, "The model in use; always 1.", ("name", "version", "device", "precision")),
+)  # fmt: skip
+
+METRICS: Mapping[str, Metric] = MappingProxyType({str(metric.name): metric for metric in _TABLE})
+
+
+class PrometheusObserver:
+    """Turns what the worker tells into Prometheus series of its own registry; safe to call from any thread.
+
+    Names and labels are those of CONTRACT section 9, without the prefix. A name or label that is not declared, or a
+    name told by another kind's method, is a KeyError that names it. Several observers can live in one process.
+    """
+
+    def __init__(self) -> None:
+        """Registers every metric, beside the client's own on process, platform and garbage collection."""
+        # Each `_created` series would double the number of counters and answers no question of the dashboard.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._metrics = {name: _register(metric, self.registry) for name, metric in METRICS.items()}
+        # A look-up by name and labels costs a fifth of `labels()`, and the bounded label values bound its size.
+        self._series: dict[tuple[Any, ...], Any] = {}
+
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        """Adds `amount` (not negative) to a counter."""
+        self._find(Kind.COUNTER, name, labels).inc(amount)
+
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
+        """Adds one value to a histogram."""
+        self._find(Kind.HISTOGRAM, name, labels).observe(value)
+
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
+        """Sets a gauge. NaN takes a labelled series away, such as the lag of a partition that was lost."""
+        series = self._find(Kind.GAUGE, name, labels)
+        if labels and math.isnan(value):
+            for key in [key for key in self._series if key[1] == name and dict(key[2:]) == labels]:
+                del self._series[key]
+            self._metrics[name].remove(*(labels[label] for label in METRICS[name].labels))
+            return
+        series.set(value)
+
+    def initialise(self, streams: Iterable[str], labels: Iterable[str] = ()) -> None:
+        """Creates the series whose labels are known, at 0, so that `rate()` sees the first increment.
+
+        Args:
+            streams: names of the configured streams.
+            labels: labels of the model's results.
+        """
+        for stream in streams:
+            for outcome in EventOutcome:
+                self.count(Name.EVENTS, 0, stream=stream, outcome=outcome)
+            self.count(Name.LATE_EVENTS, 0, stream=stream)
+        for label in labels:
+            for complete in ("true", "false"):
+                self.count(Name.RESULTS, 0, label=label, complete=complete)
+        for stage in TimedStage:
+            self._find(Kind.HISTOGRAM, Name.STAGE_SECONDS, {"stage": stage})
+        for end in TransactionOutcome:
+            self.count(Name.TRANSACTIONS, 0, outcome=end)
+
+    def _find(self, kind: Kind, name: str, labels: Mapping[str, str]) -> Any:
+        key = (kind, name, *labels.items())
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = self._open(kind, name, labels)
+        return series
+
+    def _open(self, kind: Kind, name: str, labels: Mapping[str, str]) -> Any:
+        metric = METRICS.get(name)
+        if metric is None:
+            raise KeyError(f"metric {name!r} is not declared in worker/ops/metrics.py")
+        if metric.kind is not kind:
+            raise KeyError(f"metric {name!r} is a {metric.kind}, told as a {kind}")
+        if set(labels) != set(metric.labels):
+            raise KeyError(f"metric {name!r} has the labels {sorted(metric.labels)}, given {sorted(labels)}")
+        return self._metrics[name].labels(**labels) if labels else self._metrics[name]
+
+
+def _register(metric: Metric, registry: CollectorRegistry) -> Any:
+    name = PREFIX + metric.name
+    if metric.kind is Kind.HISTOGRAM:
+        return Histogram(name, metric.help, metric.labels, buckets=metric.buckets, registry=registry)
+    make: Callable[..., Any] = Counter if metric.kind is Kind.COUNTER else Gauge
+    return make(name, metric.help, metric.labels, registry=registry)
