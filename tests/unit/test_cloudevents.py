@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.incoming import JPEG, TIME, TIME_US, binary, plain, refused, validator
@@ -248,6 +248,7 @@ def test_times_that_are_not(text: object) -> None:
         parse_time(text)
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(timezones=st.just(UTC), min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)),
     st.integers(-23 * 60, 23 * 60),

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.incoming import TIME_US, binary, plain, validator
@@ -124,6 +124,7 @@ def test_result_id_is_pinned() -> None:
     assert result_id("texts", "texts/0/5") != result_id("texts", "texts/0/6")
 
 
+@settings(deadline=None)
 @given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
 def test_result_id_is_unambiguous(one: tuple[str, str], other: tuple[str, str]) -> None:
     """Different (source, id) have different ids, however the two run together."""
@@ -191,6 +192,7 @@ def test_foreign_attempts_count_as_none(raw: bytes) -> None:
     assert dict(out.headers)["fusion.attempts"] == b"1"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(), max_size=3_000))
 def test_messages_fit_a_header(message: str) -> None:
     """Any message becomes one line of at most 1,000 characters of UTF-8, without control characters."""

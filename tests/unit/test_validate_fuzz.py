@@ -65,7 +65,7 @@ def fate(record: Record) -> None:
         text.encode()
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     topic=st.sampled_from(["frames-in", "texts-in", "other"]),
     timestamp_ms=st.integers(-(2**63), 2**63 - 1),
@@ -80,7 +80,7 @@ def test_any_record(
     fate(Record(topic, 0, 0, timestamp_ms, key, value, tuple(headers)))
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(ATTRIBUTES), JSONS | st.sampled_from(["1.0", TIME.decode(), "text/plain", "aGk="]))
 )
@@ -90,7 +90,7 @@ def test_any_structured_event(attributes: dict[str, object]) -> None:
     fate(plain(json.dumps({"specversion": "1.0", **attributes}).encode(), headers=headers))
 
 
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 @given(st.data())
 def test_mutations_of_good_records(data: st.DataObject) -> None:
     """A good record with some bytes changed, in the value or a header, gives an Event or a Poison."""
