@@ -31,14 +31,20 @@ local function trim(keys, members, bound)
   end
 end
 
+-- On time is what comes after W; without lateness also an event of the highest instant, in the order of the ids.
+local function is_late(keys, member, time, highest, lateness)
+  if lateness > 0 or time ~= highest then return time <= highest - lateness end
+  return redis.call('ZREVRANGEBYSCORE', keys[1], us(time), us(time), 'LIMIT', 0, 1)[1] ~= member
+end
+
 -- ARGV: member, time, record, lateness, keep_us, max_events, max_bytes, ttl_ms -> {late, woken waiters...}
 local function index(keys, args)
   local member, time = args[1], tonumber(args[2])
   local highest = tonumber(redis.call('HGET', keys[3], 'h') or '-1')
   local late = 0
   if redis.call('HSETNX', keys[2], member, args[3]) == 1 then
-    if time < highest - tonumber(args[4]) then late = 1 end
     redis.call('ZADD', keys[1], us(time), member)
+    if is_late(keys, member, time, highest, tonumber(args[4])) then late = 1 end
     redis.call('HINCRBY', keys[3], 'b', string.len(args[3]))
   end
   if time > highest then
@@ -75,26 +81,44 @@ local function latest(keys, at, low)
   return left and first_at(keys, time_of(left))
 end
 
-local function window(keys, at, low, high, limit)
-  local left = redis.call('ZREVRANGEBYSCORE', keys[1], us(at), us(low), 'LIMIT', 0, limit)
-  -- The cut by LIMIT may fall inside an instant, whose smallest ids come first: that instant is read whole.
-  if #left == limit then
-    local oldest = time_of(left[#left])
-    left = redis.call('ZREVRANGEBYSCORE', keys[1], us(at), us(oldest))
+-- The `limit` nearest at or before `at`. Of the earliest instant, which LIMIT may cut, the smallest ids are taken.
+local function before(keys, at, low, limit)
+  local found = redis.call('ZREVRANGEBYSCORE', keys[1], us(at), us(low), 'LIMIT', 0, limit)
+  if #found == 0 then return found end
+  local earliest = time_of(found[#found])
+  local ordered = redis.call('ZRANGEBYSCORE', keys[1], us(earliest), us(earliest), 'LIMIT', 0, limit)
+  for i = #found, 1, -1 do
+    if time_of(found[i]) > earliest then table.insert(ordered, found[i]) end
   end
-  local found = redis.call('ZRANGEBYSCORE', keys[1], '(' .. us(at), us(high), 'LIMIT', 0, limit)
-  for _, member in ipairs(left) do table.insert(found, member) end
-  table.sort(found, function(a, b)
-    local ta, tb = time_of(a), time_of(b)
-    local da, db = math.abs(ta - at), math.abs(tb - at)
-    if da ~= db then return da < db end
-    if ta ~= tb then return ta < tb end
+  return ordered
+end
+
+-- Places in (time, id) order stand for the ids: Lua compares strings by the server's locale, Redis by their bytes.
+local function window(keys, at, low, high, limit)
+  local found = before(keys, at, low, limit)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', keys[1], '(' .. us(at), us(high), 'LIMIT', 0, limit)) do
+    table.insert(found, member)
+  end
+  local places, distance = {}, {}
+  for place, member in ipairs(found) do
+    places[place], distance[place] = place, math.abs(time_of(member) - at)
+  end
+  table.sort(places, function(a, b)
+    if distance[a] ~= distance[b] then return distance[a] < distance[b] end
     return a < b
   end)
+  while #places > limit do table.remove(places) end
+  table.sort(places)
   local chosen = {}
-  for i = 1, math.min(limit, #found) do chosen[i] = found[i] end
-  table.sort(chosen)
+  for i, place in ipairs(places) do chosen[i] = found[place] end
   return chosen
+end
+
+-- The W from which asking again may complete a match that is open at w. Past the anchor's time the next event may
+-- be the nearest one and so end the wait before `needed` does: then any step of W is worth a question.
+local function ask_again_at(mode, at, w, needed)
+  if mode ~= 'nearest' then return needed end
+  return math.max(at, w + 1)
 end
 
 -- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms -> {complete, highest, bound, members...}
@@ -115,9 +139,7 @@ local function match(keys, args)
   end
   local complete = highest >= 0 and w >= needed
   if not complete then
-    -- Below the anchor's own time nothing can be complete; there the best so far may still change.
-    local score = (mode == 'nearest' and w < at) and at or needed
-    redis.call('ZADD', keys[4], us(score), args[7])
+    redis.call('ZADD', keys[4], us(ask_again_at(mode, at, w, needed)), args[7])
     redis.call('PEXPIRE', keys[4], args[8])
   end
   local trimmed = tonumber(redis.call('HGET', keys[3], 't') or '-1')
@@ -135,6 +157,37 @@ local function claim(keys, args)
   return redis.call('HGET', keys[5], args[1]) == args[2] and 1 or 0
 end
 
+-- ARGV: holder, ttl_ms, take -> 1 while KEYS[1], a slot, is the holder's; `take` 1 refuses what it holds already
+local function hold(keys, args)
+  local owner = redis.call('GET', keys[1])
+  if owner and (owner ~= args[1] or args[3] == '1') then return 0 end
+  redis.call('SET', keys[1], args[1], 'PX', args[2])
+  return 1
+end
+
+-- ARGV: holder. Gives back a slot, unless it is another's.
+local function release(keys, args)
+  if redis.call('GET', keys[1]) ~= args[1] then return 0 end
+  return redis.call('DEL', keys[1])
+end
+
+-- ARGV: ttl_ms, field, value, ... -> {seconds, micros, field, value, ...}: everybody's flow and the clock of its server
+local function exchange(keys, args)
+  for i = 2, #args, 2 do redis.call('HSET', keys[1], args[i], args[i + 1]) end
+  if #args > 1 then redis.call('PEXPIRE', keys[1], args[1]) end
+  local out = redis.call('TIME')
+  for _, each in ipairs(redis.call('HGETALL', keys[1])) do table.insert(out, each) end
+  return out
+end
+
+-- In a full server only new events are refused: matching and leases go on, since they are what empties it.
+local function register(name, callback)
+  redis.register_function { function_name = name, callback = callback, flags = { 'allow-oom' } }
+end
+
 redis.register_function('fusion_index_1', index)
-redis.register_function('fusion_match_1', match)
-redis.register_function('fusion_claim_1', claim)
+register('fusion_match_1', match)
+register('fusion_claim_1', claim)
+register('fusion_hold_1', hold)
+register('fusion_release_1', release)
+register('fusion_exchange_1', exchange)

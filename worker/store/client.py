@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 
 from worker.errors import Retryable, Unreachable
@@ -30,7 +30,8 @@ def connect(options: Mapping[str, Any]) -> Any:
     }
     try:
         if options["cluster"]:
-            return RedisCluster.from_url(options["url"], **more)
+            with translated():
+                return RedisCluster.from_url(options["url"], **more)
         return redis.Redis.from_url(options["url"], **more)
     except ValueError as error:
         raise Unreachable(f"redis.url: {error}") from error
@@ -52,5 +53,13 @@ def translated() -> Iterator[None]:
         if str(error).startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
             raise Unreachable(f"Redis refuses access: {error}; check redis.username and redis.password") from error
         raise Retryable(f"Redis: {error}") from error
-    except RedisError as error:
+    except (RedisError, RedisClusterException) as error:
         raise Retryable(f"Redis: {type(error).__name__}: {error}") from error
+
+
+def raise_first(answers: Sequence[Any]) -> None:
+    """Raises the first error among a pipeline's answers, in the worker's words."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            with translated():
+                raise answer

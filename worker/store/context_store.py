@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from worker.errors import Retryable
 from worker.ports import Observer
 from worker.records import Candidate, Event, Flow, Match, MatchRule, Partition, PartitionFlow, Query, Record
-from worker.store.client import connect, translated
+from worker.store.client import connect, raise_first, translated
 from worker.store.codec import decode_member, decode_record, encode_member, encode_record
 
 # A key that nothing touches for this long is gone; an anchor would have to lag longer than that to miss it.
@@ -71,21 +71,26 @@ class RedisContextStore:
 
     def _execute(self, fill: Callable[[Any], None]) -> list[Any]:
         """Runs a pipeline; once more after loading the functions, where the server has lost them."""
-        with translated():
-            try:
-                return self._once(fill)
-            except ResponseError as error:
-                if "Function not found" not in str(error):
-                    raise
-        self._load()
-        with translated():
-            return self._once(fill)
+        answers = self._once(fill)
+        if any(isinstance(answer, ResponseError) and "Function not found" in str(answer) for answer in answers):
+            self._load()
+            answers = self._once(fill)
+        return answers
 
     def _once(self, fill: Callable[[Any], None]) -> list[Any]:
-        with self._client.pipeline(transaction=False) as pipe:
+        with translated(), self._client.pipeline(transaction=False) as pipe:
             fill(pipe)
-            answers: list[Any] = pipe.execute()
+            answers: list[Any] = pipe.execute(raise_on_error=False)
             return answers
+
+    def _answers(self, fill: Callable[[Any], None]) -> list[Any]:
+        """As `_execute`, where one error is an error of the call."""
+        answers = self._execute(fill)
+        raise_first(answers)
+        return answers
+
+    def _call(self, function: str, key: str, *args: Any) -> Any:
+        return self._answers(lambda pipe: pipe.fcall(function, 1, key, *args))[0]
 
     def _keys(self, stream: str, key: str) -> list[str]:
         tag = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
@@ -107,7 +112,11 @@ class RedisContextStore:
 
         late = 0
         woken: defaultdict[str, list[bytes]] = defaultdict(list)
-        for event, (was_late, *waiters) in zip(events, self._execute(fill), strict=True):
+        answers = self._execute(fill)
+        for event, answer in zip(events, answers, strict=True):
+            if isinstance(answer, Exception):
+                continue
+            was_late, *waiters = answer
             late += was_late
             if was_late:
                 self._observer.count("late_events_total", stream=event.stream)
@@ -116,6 +125,7 @@ class RedisContextStore:
                 woken[worker.decode()].append(token)
         if woken:
             self._execute(lambda pipe: self._tell(pipe, woken))
+        raise_first(answers)
         return late
 
     def _tell(self, pipe: Any, woken: Mapping[str, list[bytes]]) -> None:
@@ -144,7 +154,7 @@ class RedisContextStore:
                 int(highest) if highest else None,
                 bound.decode() or None,
             )
-            for complete, highest, bound, *members in self._execute(fill)
+            for complete, highest, bound, *members in self._answers(fill)
         ]
 
     def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
@@ -156,13 +166,13 @@ class RedisContextStore:
 
         if not wanted:
             return []
-        return [None if found is None else decode_record(found) for found in self._execute(fill)]
+        return [None if found is None else decode_record(found) for found in self._answers(fill)]
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
         """See ContextStore.claim."""
         member = encode_member(candidate.time_us, candidate.id)
         keys, ttl_ms = self._keys(stream, key), self._ttl_ms[stream]
-        return bool(self._execute(lambda pipe: pipe.fcall("fusion_claim_1", 5, *keys, member, token, ttl_ms))[0])
+        return bool(self._answers(lambda pipe: pipe.fcall("fusion_claim_1", 5, *keys, member, token, ttl_ms))[0])
 
     def woken(self) -> list[str]:
         """See ContextStore.woken."""
@@ -171,27 +181,23 @@ class RedisContextStore:
         return [token.decode() for token in found or ()]
 
     def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
-        """See ContextStore.exchange_flow. Flows are kept per epoch: what was told to an emptied Redis does not count."""
+        """See ContextStore.exchange_flow. Kept per epoch: what was told to an emptied Redis does not count."""
         name = f"{self._prefix}:flow:{self._epoch}"
 
-        def fill(pipe: Any) -> None:
-            told = {
-                f"{p.topic}/{p.number}": json.dumps([flow.frontier_us, flow.clear_from_us, flow.caught_up_us])
-                for p, flow in own.items()
-            }
-            if told:
-                pipe.hset(name, mapping=told)
-                pipe.pexpire(name, 24 * LEAST_TTL_MS)
-            pipe.hgetall(name)
-
-        with translated():
-            seconds, micros = self._client.time()
-        everybody = self._execute(fill)[-1]
+        told = [
+            text
+            for p, flow in own.items()
+            for text in (
+                f"{p.topic}/{p.number}",
+                json.dumps([flow.frontier_us, flow.clear_from_us, flow.caught_up_us]),
+            )
+        ]
+        seconds, micros, *everybody = self._call("fusion_exchange_1", name, 24 * LEAST_TTL_MS, *told)
         flows = {}
-        for field, value in everybody.items():
+        for field, value in zip(everybody[::2], everybody[1::2], strict=True):
             topic, _, number = field.decode().rpartition("/")
             flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value))
-        return Flow(seconds * 1_000_000 + micros, flows)
+        return Flow(int(seconds) * 1_000_000 + int(micros), flows)
 
     def epoch(self) -> str:
         """See ContextStore.epoch."""
@@ -209,9 +215,8 @@ class RedisContextStore:
     def lease_slot(self) -> int:
         """See ContextStore.lease_slot."""
         slot = 0
-        with translated():
-            while not self._client.set(self._slot_key(slot), self._worker, nx=True, px=SLOT_TTL_MS):
-                slot += 1
+        while not self._call("fusion_hold_1", self._slot_key(slot), self._worker, SLOT_TTL_MS, 1):
+            slot += 1
         self._slot = slot
         return slot
 
@@ -219,21 +224,12 @@ class RedisContextStore:
         """See ContextStore.renew_slot."""
         if self._slot is None:
             return True
-        with translated():
-            name = self._slot_key(self._slot)
-            owner = self._client.get(name)
-            if owner is None:
-                return bool(self._client.set(name, self._worker, nx=True, px=SLOT_TTL_MS))
-            if owner.decode() != self._worker:
-                return False
-            self._client.pexpire(name, SLOT_TTL_MS)
-        return True
+        return bool(self._call("fusion_hold_1", self._slot_key(self._slot), self._worker, SLOT_TTL_MS, 0))
 
     def release_slot(self) -> None:
         """See ContextStore.release_slot."""
-        if self._slot is not None and self.renew_slot():
-            with translated():
-                self._client.delete(self._slot_key(self._slot))
+        if self._slot is not None:
+            self._call("fusion_release_1", self._slot_key(self._slot), self._worker)
             self._slot = None
 
     def _slot_key(self, slot: int) -> str:

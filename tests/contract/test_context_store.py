@@ -1,0 +1,228 @@
+"""The ContextStore contract: the real store on a real Valkey and the fake pass the same suite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.fakes.context_store import FakeContextStore, FakeServer
+from tests.store_fixtures import AMPLE, event, fresh_namespace, redis_store, redis_url, rule
+from worker.ports import ContextStore
+from worker.records import Candidate, MatchRule, Partition, PartitionFlow, Query
+
+__all__ = ["redis_url"]
+Make = Callable[..., ContextStore]
+
+
+@pytest.fixture(params=["valkey", "fake"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes stores that share one server and namespace."""
+    server, namespace = FakeServer(), fresh_namespace()
+
+    def fake(used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE) -> ContextStore:
+        return FakeContextStore(server, worker, {used.stream: used}, {used.stream: bounds})
+
+    def real(used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE) -> ContextStore:
+        rules: Mapping[str, MatchRule] = {used.stream: used}
+        url: str = request.getfixturevalue("redis_url")
+        return redis_store(url, rules, namespace=namespace, worker=worker, bounds={used.stream: bounds})
+
+    return real if request.param == "valkey" else fake
+
+
+def ask(store: ContextStore, time_us: int, token: str = "a", key: str = "k") -> Any:
+    return store.match([Query("frames", key, time_us, token)])[0]
+
+
+def test_never_seen(make: Make) -> None:
+    """A key without events has no highest time, and its match is open."""
+    found = ask(make(rule()), 1000)
+    assert (found.complete, found.candidates, found.highest_us, found.bound) == (False, (), None, None)
+
+
+def test_nearest_is_complete_as_soon_as_nothing_can_win(make: Make) -> None:
+    """W = anchor + distance is enough; one microsecond less is not."""
+    store = make(rule())
+    store.index([event(960, "left"), event(1039, "later")])
+    assert ask(store, 1000).candidates == (Candidate(1039, "later"),)
+    store.index([event(1040, "tie")])
+    assert ask(store, 1000).complete
+    store = make(rule())
+    store.index([event(960, "left", "other")])
+    assert not ask(store, 1000, key="other").complete
+    store.index([event(1040, "tie", "other")])
+    found = ask(store, 1000, key="other")
+    assert found.complete
+    assert found.candidates == (Candidate(960, "left"),)
+
+
+def test_nearest_without_a_candidate_waits_past_its_window(make: Make) -> None:
+    """W = anchor + after is not enough; one microsecond more is."""
+    store = make(rule(lateness_us=50))
+    store.index([event(1150)])
+    assert not ask(store, 1000).complete
+    store.index([event(1151)])
+    found = ask(store, 1000)
+    assert (found.complete, found.candidates, found.highest_us) == (True, (), 1151)
+
+
+def test_ids_break_ties_by_code_point(make: Make) -> None:
+    """At one instant the smaller id by code point is matched, whatever the locale, on either side and in `latest`."""
+    ids = ["z", "é", "a\x00b", "Z", "𝄞", "\uffff", "a"]
+    for mode in ("nearest", "latest"):
+        store = make(rule(mode))
+        store.index([event(990, each, f"{mode}-k") for each in sorted(ids)])
+        store.index([event(2000, "end", f"{mode}-k")])
+        assert ask(store, 1000, key=f"{mode}-k").candidates == (Candidate(990, min(ids)),)
+
+
+def test_latest_looks_back_only(make: Make) -> None:
+    """`latest` takes the greatest time not after the anchor, and is complete at W = anchor."""
+    store = make(rule("latest"))
+    store.index([event(900, "old"), event(950, "new")])
+    assert not ask(store, 1000).complete
+    store.index([event(1000, "now")])
+    found = ask(store, 1000)
+    assert (found.complete, found.candidates) == (True, (Candidate(1000, "now"),))
+    assert ask(store, 1101).candidates == ()
+
+
+def test_window_cuts_to_the_nearest_in_time_order(make: Make) -> None:
+    """Of an instant that does not fit whole the smallest ids stay, in the order of time and id."""
+    store = make(rule("window", limit=3))
+    store.index([event(950, "é"), event(950, "z"), event(950, "a"), event(1010, "b"), event(1200, "end")])
+    found = ask(store, 1000)
+    assert found.complete
+    assert found.candidates == (Candidate(950, "a"), Candidate(950, "z"), Candidate(1010, "b"))
+
+
+def test_first_stored_stays(make: Make) -> None:
+    """The same event read again changes nothing and is not late."""
+    store = make(rule())
+    assert store.index([event(1000, value=b"first"), event(2000)]) == 0
+    assert store.index([event(1000, value=b"second")]) == 0
+    fetched = store.fetch([("frames", "k", Candidate(1000, "e"))])[0]
+    assert fetched is not None
+    assert fetched.value == b"first"
+
+
+@pytest.mark.parametrize("value", [b"", None, bytes(range(256)) * 200])
+def test_records_come_back_whole(make: Make, value: bytes | None) -> None:
+    """A fetched record is the stored one but for its lease; what is not kept is None."""
+    store = make(rule())
+    record = replace(event(1000).record, value=value, key=b"\x00\xff{}:", lease=0)
+    store.index([replace(event(1000, "id:\x00|é"), record=replace(record, lease=7))])
+    wanted = [("frames", "k", Candidate(1000, "id:\x00|é")), ("frames", "k", Candidate(1000, "none"))]
+    assert store.fetch(wanted) == [record, None]
+
+
+def test_late_events_are_counted_and_kept(make: Make) -> None:
+    """Late is what does not come after W; without lateness an equal time with a smaller id is late too."""
+    store = make(rule(lateness_us=100))
+    assert store.index([event(1000), event(900, "at W"), event(901, "after W")]) == 1
+    assert ask(store, 900).candidates == (Candidate(900, "at W"),)
+    strict = make(rule())
+    assert (
+        strict.index([event(1000, "b", "s"), event(1000, "c", "s"), event(1000, "a", "s"), event(999, "d", "s")]) == 2
+    )
+
+
+def test_a_waiting_anchor_is_woken_once_at_its_own_worker(make: Make) -> None:
+    """The event that completes an anchor wakes it at the worker that asked, whoever indexes, and only then."""
+    mine, other = make(rule(), "w1"), make(rule(), "w2")
+    ask(mine, 1000, "topic/0/1|with bar")
+    ask(mine, 5000, "far")
+    ask(other, 1000, "theirs")
+    other.index([event(990)])
+    assert mine.woken() == []
+    other.index([event(1020, "f")])
+    assert mine.woken() == ["topic/0/1|with bar"]
+    assert mine.woken() == []
+    assert other.woken() == ["theirs"]
+
+
+def test_a_nearer_event_wakes_before_the_old_distance(make: Make) -> None:
+    """Past the anchor's time an event that is nearer than the best so far ends the wait at once."""
+    store = make(rule(lateness_us=0))
+    store.index([event(920, "far")])
+    ask(store, 1000)
+    store.index([event(1000, "x", "unrelated")])
+    assert store.woken() == []
+    store.index([event(1030, "near")])
+    assert store.woken() == ["a"]
+    assert ask(store, 1000).candidates == (Candidate(1030, "near"),)
+
+
+def test_a_nearer_event_wakes_while_it_waits_past_its_time(make: Make) -> None:
+    """An anchor that asked when W was past its own time hears of the next event, not only of the last possible one."""
+    store = make(rule(lateness_us=50))
+    store.index([event(910, "far"), event(1060, "ahead")])
+    assert not ask(store, 1000).complete
+    store.index([event(1020, "near")])
+    store.index([event(1070, "step")])
+    assert store.woken() == ["a"]
+    assert ask(store, 1000).complete
+
+
+def test_a_duplicate_wakes_what_a_lost_note_left(make: Make) -> None:
+    """An anchor that registers after its event was stored is complete at once and needs no note."""
+    store = make(rule())
+    store.index([event(1200)])
+    assert ask(store, 1000).complete
+    store.index([event(1200)])
+    assert store.woken() == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "changes", "name"),
+    [
+        ((2, 2**20), {}, "max_events_per_key"),
+        ((100, 250_000), {}, "max_bytes_per_key"),
+        (AMPLE, {"horizon_us": 0, "before_us": 100, "after_us": 0}, "horizon"),
+    ],
+)
+def test_a_bound_that_costs_a_match_is_named(
+    make: Make, bounds: tuple[int, int], changes: dict[str, int], name: str
+) -> None:
+    """The oldest go first, and a window that reaches into what went is told the bound's name."""
+    store = make(rule(**changes), bounds=bounds)
+    store.index([event(t, value=bytes(100_000)) for t in (1000, 1150, 1300)])
+    early, recent = ask(store, 1050), ask(store, 1350 if name == "horizon" else 1400)
+    assert (early.bound, recent.bound) == (name, None)
+    assert store.fetch([("frames", "k", Candidate(1000, "e"))]) == [None]
+    assert store.fetch([("frames", "k", Candidate(1300, "e"))]) != [None]
+
+
+def test_the_first_claim_holds(make: Make) -> None:
+    """One token alone gets an event, however often either asks, from whichever worker."""
+    mine, other, wanted = make(rule(), "w1"), make(rule(), "w2"), Candidate(1000, "e")
+    assert mine.claim("frames", "k", wanted, "a")
+    assert not other.claim("frames", "k", wanted, "b")
+    assert other.claim("frames", "k", wanted, "a")
+    assert mine.claim("frames", "other key", wanted, "b")
+
+
+def test_flow_of_all_workers(make: Make) -> None:
+    """Everybody's partitions come back, with the server's clock."""
+    mine, other = make(rule(), "w1"), make(rule(), "w2")
+    assert mine.epoch() == other.epoch()
+    first, second = PartitionFlow(5, None, None), PartitionFlow(None, 2**52, 7)
+    mine.exchange_flow({Partition("frames", 0): first})
+    flow = other.exchange_flow({Partition("a.b-c", 12): second})
+    assert flow.partitions == {Partition("frames", 0): first, Partition("a.b-c", 12): second}
+    assert mine.exchange_flow({}).partitions == flow.partitions
+    assert flow.now_us > 0
+
+
+def test_slots_are_the_lowest_free_numbers(make: Make) -> None:
+    """Each worker holds its own; one that was given back is the next to be taken; a fenced worker takes another."""
+    first, second, third = (make(rule(), worker) for worker in ("w1", "w2", "w3"))
+    assert [first.lease_slot(), second.lease_slot()] == [0, 1]
+    assert first.renew_slot()
+    first.release_slot()
+    assert third.lease_slot() == 0
+    assert second.lease_slot() == 2
+    assert second.renew_slot()

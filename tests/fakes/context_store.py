@@ -1,0 +1,152 @@
+"""A ContextStore in memory, under the same contract suite as the real one."""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tests.oracle import match as matched
+from worker.records import Candidate, Event, Flow, Match, MatchRule, Partition, PartitionFlow, Query, Record
+
+
+@dataclass
+class _Entity:
+    records: dict[tuple[int, str], Record] = field(default_factory=dict)
+    claims: dict[Candidate, str] = field(default_factory=dict)
+    waiters: dict[tuple[str, str], int] = field(default_factory=dict)
+    highest_us: int | None = None
+    trimmed_us: int = -1
+    bound: str | None = None
+
+
+class FakeServer:
+    """What all fake stores of one test share: the Redis that is not there. `now_us` is its clock."""
+
+    def __init__(self) -> None:
+        self.now_us = 1
+        self.empty()
+
+    def empty(self) -> None:
+        """FLUSHALL."""
+        self.entities: defaultdict[tuple[str, str], _Entity] = defaultdict(_Entity)
+        self.woken: defaultdict[str, list[str]] = defaultdict(list)
+        self.flows: dict[Partition, PartitionFlow] = {}
+        self.slots: dict[int, str] = {}
+        self.epoch = secrets.token_hex(8)
+
+
+class FakeContextStore:
+    """worker.ports.ContextStore without a server. `late` counts what came too late."""
+
+    def __init__(
+        self,
+        server: FakeServer,
+        worker_id: str,
+        rules: Mapping[str, MatchRule],
+        bounds: Mapping[str, tuple[int, int]],
+    ) -> None:
+        self._server, self._worker, self._rules, self._bounds = server, worker_id, rules, bounds
+        self._slot: int | None = None
+
+    def index(self, events: Sequence[Event]) -> int:
+        """See ContextStore.index."""
+        return sum(self._index_one(event) for event in events)
+
+    def _index_one(self, event: Event) -> bool:
+        rule, entity = self._rules[event.stream], self._server.entities[event.stream, event.key]
+        place, late = (event.time_us, event.id), False
+        if place not in entity.records:
+            late = _is_late(rule, entity, place)
+            entity.records[place] = replace(event.record, lease=0)
+        entity.highest_us = max(event.time_us, entity.highest_us or event.time_us)
+        self._trim(rule, entity)
+        reached = entity.highest_us - rule.lateness_us
+        for (worker, token), score in list(entity.waiters.items()):
+            if score <= reached:
+                del entity.waiters[worker, token]
+                self._server.woken[worker].append(token)
+        return late
+
+    def _trim(self, rule: MatchRule, entity: _Entity) -> None:
+        most_events, most_bytes = self._bounds[rule.stream]
+        keep_us = rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
+        for place in sorted(entity.records):
+            if place[0] < (entity.highest_us or 0) - keep_us:
+                bound = "horizon"
+            elif len(entity.records) > most_events:
+                bound = "max_events_per_key"
+            elif len(entity.records) > 1 and sum(len(r.value or b"") for r in entity.records.values()) > most_bytes:
+                bound = "max_bytes_per_key"
+            else:
+                return
+            del entity.records[place]
+            if place[0] > entity.trimmed_us:
+                entity.trimmed_us, entity.bound = place[0], bound
+
+    def match(self, queries: Sequence[Query]) -> list[Match]:
+        """See ContextStore.match."""
+        return [self._match_one(query) for query in queries]
+
+    def _match_one(self, query: Query) -> Match:
+        rule, entity = self._rules[query.stream], self._server.entities[query.stream, query.key]
+        found = tuple(matched(rule, query.time_us, entity.records))
+        reached = -1 if entity.highest_us is None else entity.highest_us - rule.lateness_us
+        needed = query.time_us if rule.mode == "latest" else query.time_us + rule.after_us + 1
+        if rule.mode == "nearest" and found:
+            needed = min(needed, query.time_us + abs(found[0].time_us - query.time_us))
+        complete = entity.highest_us is not None and reached >= needed
+        if not complete:
+            early = rule.mode == "nearest"
+            entity.waiters[self._worker, query.token] = max(query.time_us, reached + 1) if early else needed
+        bound = entity.bound if entity.trimmed_us >= query.time_us - rule.before_us else None
+        return Match(complete, found, entity.highest_us, bound)
+
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
+        """See ContextStore.fetch."""
+        return [self._server.entities[stream, key].records.get((c.time_us, c.id)) for stream, key, c in wanted]
+
+    def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
+        """See ContextStore.claim."""
+        return self._server.entities[stream, key].claims.setdefault(candidate, token) == token
+
+    def woken(self) -> list[str]:
+        """See ContextStore.woken."""
+        return self._server.woken.pop(self._worker, [])
+
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
+        """See ContextStore.exchange_flow."""
+        self._server.flows.update(own)
+        return Flow(self._server.now_us, dict(self._server.flows))
+
+    def epoch(self) -> str:
+        """See ContextStore.epoch."""
+        return self._server.epoch
+
+    def lease_slot(self) -> int:
+        """See ContextStore.lease_slot."""
+        self._slot = next(n for n in range(len(self._server.slots) + 1) if n not in self._server.slots)
+        self._server.slots[self._slot] = self._worker
+        return self._slot
+
+    def renew_slot(self) -> bool:
+        """See ContextStore.renew_slot."""
+        return self._slot is None or self._server.slots.setdefault(self._slot, self._worker) == self._worker
+
+    def release_slot(self) -> None:
+        """See ContextStore.release_slot."""
+        if self._slot is not None and self.renew_slot():
+            del self._server.slots[self._slot]
+        self._slot = None
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def _is_late(rule: MatchRule, entity: _Entity, place: tuple[int, str]) -> bool:
+    if entity.highest_us is None:
+        return False
+    if rule.lateness_us > 0 or place[0] != entity.highest_us:
+        return place[0] <= entity.highest_us - rule.lateness_us
+    return any(other > place for other in entity.records)
