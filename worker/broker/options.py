@@ -1,0 +1,28 @@
+"""The `[kafka]` section -> the keyword arguments by which kafka-python connects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+CONNECTION_KEYS = (
+    "security_protocol",
+    "sasl_mechanism",
+    "sasl_plain_username",
+    "sasl_plain_password",
+    "ssl_cafile",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_password",
+    "ssl_check_hostname",
+)
+
+
+def connection_options(kafka: Mapping[str, Any]) -> dict[str, Any]:
+    """Bootstrap addresses and security for any kafka-python client; a key that is None is left to the client.
+
+    The section's other keys (group, timeouts, fetch sizes) belong to single clients and are not here.
+    """
+    servers = [address.strip() for address in kafka["bootstrap_servers"].split(",") if address.strip()]
+    chosen = {name: kafka[name] for name in CONNECTION_KEYS if kafka.get(name) is not None}
+    return {"bootstrap_servers": servers, **chosen}
