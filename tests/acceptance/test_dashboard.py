@@ -1,0 +1,213 @@
+"""Every query of the dashboard and of the alerts is run against a real Prometheus that scrapes a real /metrics."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.prometheus_tools import Prometheus, serve, wait_until
+from worker.ops.health import Health
+from worker.ops.http import OpsServer
+from worker.ops.metrics import METRICS, PREFIX, Kind, PrometheusObserver, TimedStage
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "fusion-worker.json").read_text(encoding="utf-8"))
+ROWS = ["Is it healthy?", "What comes in?", "How well does it match?", "Where does the time go?", "What comes out?"]
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+# What Grafana puts in place of its variables; the range holds several of the test's scrapes.
+VARIABLES = {"$instance": ".*", "$__rate_interval": "10s"}
+
+# Seconds: the first rate() needs two scrapes, one second apart.
+FILLED_SECONDS = 30
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+def filled_in(expression: str) -> str:
+    """The expression as Grafana sends it."""
+    for name, value in VARIABLES.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression
+    return expression
+
+
+QUERIES = [
+    pytest.param(filled_in(target["expr"]), target["legendFormat"], id=f"{panel['title']}-{target['refId']}")
+    for panel in PANELS
+    for target in panel["targets"]
+]
+RULES = [
+    pytest.param(rule["alert"], rule["expr"], id=rule["alert"])
+    for group in yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+]
+
+
+def known_series() -> set[str]:
+    """The names of all series that a worker's /metrics can have, from the table of metrics."""
+    known: set[str] = set()
+    for name, metric in METRICS.items():
+        # A histogram with bounds below zero has no sum: it would not be a counter.
+        parts = ["_bucket", "_count", *(["_sum"] if metric.buckets and metric.buckets[0] >= 0 else [])]
+        known |= {PREFIX + name + part for part in (parts if metric.kind is Kind.HISTOGRAM else [""])}
+    return known
+
+
+def unknown_series(expression: str) -> set[str]:
+    """The fusion_ names in an expression that no worker has."""
+    return set(re.findall(rf"\b{PREFIX}\w+", expression)) - known_series()
+
+
+def tell(observer: PrometheusObserver, turn: int) -> None:
+    """What a busy worker tells in one turn of its loop."""
+    for stream in ("texts", "frames"):
+        observer.count("events_total", 4, stream=stream, outcome="accepted")
+        observer.gauge("consumer_lag_records", turn % 7, topic=stream, partition="0")
+    label = ("free_flow", "congestion", "accident")[turn % 3]
+    observer.count("results_total", 3, label=label, complete="true")
+    observer.count("results_total", 1, label=label, complete="false")
+    observer.count("dead_letters_total", stage="VALIDATE", reason="no_key")
+    observer.count("inputs_present_total", 3, pattern="texts+frames")
+    observer.count("inputs_present_total", 1, pattern="texts")
+    observer.count("bound_hits_total", bound="events")
+    observer.count("late_events_total", stream="frames")
+    observer.count("transactions_total", outcome="committed")
+    observer.observe("alignment_delta_seconds", (turn % 9 - 4) / 40, stream="frames")
+    observer.observe("alignment_wait_seconds", turn % 5 / 10, stream="frames")
+    observer.observe("batch_size", 4)
+    observer.observe("end_to_end_seconds", 0.02 + turn % 5 / 10)
+    for stage in TimedStage:
+        observer.observe("stage_seconds", 0.001 * (turn % 4 + 1), stage=stage)
+    observer.gauge("pending_anchors", turn % 20)
+    observer.gauge("oldest_pending_seconds", turn % 20 / 10)
+
+
+@pytest.fixture(scope="module")
+def worker_address() -> Iterator[str]:
+    """host:port of a /metrics page whose values move as a busy worker's do."""
+    observer = PrometheusObserver()
+    observer.initialise(["texts", "frames"], ["free_flow", "congestion", "accident"])
+    observer.gauge("model_info", 1, name="junction", version="1", device="cpu", precision="fp32")
+    server = OpsServer("127.0.0.1", 0, observer.registry, Health())
+    server.start()
+    over = threading.Event()
+
+    def turn_until_over() -> None:
+        for turn in itertools.count():
+            tell(observer, turn)
+            if over.wait(0.1):
+                return
+
+    loop = threading.Thread(target=turn_until_over)
+    loop.start()
+    yield f"127.0.0.1:{server.port}"
+    over.set()
+    loop.join()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def prometheus(worker_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has scraped the worker."""
+    with serve(tmp_path_factory.mktemp("prometheus"), [worker_address]) as server:
+        wait_until(lambda: server.query("up == 1"), FILLED_SECONDS, "first scrape")
+        yield server
+
+
+def numbers(prometheus: Prometheus, expression: str) -> list[dict[str, Any]]:
+    """The series of the answer that hold a number."""
+    return [one for one in prometheus.query(expression) if one["value"][1] != "NaN"]
+
+
+@pytest.mark.parametrize(("expression", "legend"), QUERIES)
+def test_every_panel_shows_a_value(prometheus: Prometheus, expression: str, legend: str) -> None:
+    """Each query of the dashboard names known metrics, gives a number, and has the labels that its legend shows."""
+    assert unknown_series(expression) == set()
+    found = wait_until(lambda: numbers(prometheus, expression), FILLED_SECONDS, expression)
+    for label in re.findall(r"{{(\w+)}}", legend):
+        assert all(label in one["metric"] for one in found), label
+
+
+@pytest.mark.parametrize(("name", "expression"), RULES)
+def test_every_alert_can_be_evaluated(prometheus: Prometheus, name: str, expression: str) -> None:
+    """Each alert names known metrics; only those on what the made-up worker really does wrong are true for it."""
+    assert unknown_series(expression) == set()
+    wrong = name in ("FusionDeadLetters", "FusionBoundHits")
+    wait_until(lambda: bool(prometheus.query(expression)) == wrong, FILLED_SECONDS, f"{name} is {wrong}")
+
+
+def test_rules_are_loaded_and_healthy(prometheus: Prometheus) -> None:
+    """Prometheus has evaluated every alert rule without an error."""
+
+    def states() -> set[str]:
+        groups = prometheus.get("rules")["groups"]
+        found = {rule["health"] for group in groups for rule in group["rules"]}
+        return set() if "unknown" in found else found
+
+    assert wait_until(states, FILLED_SECONDS, "rules evaluated") == {"ok"}
+    assert len(RULES) == sum(len(group["rules"]) for group in prometheus.get("rules")["groups"])
+
+
+def test_what_prometheus_scrapes_is_in_the_table(prometheus: Prometheus) -> None:
+    """Each fusion_ series that Prometheus got is one that the checks of the queries know."""
+    names = [name for name in prometheus.get("label/__name__/values") if name.startswith(PREFIX)]
+    assert len(names) > len(METRICS)
+    assert set(names) <= known_series()
+
+
+def test_errors_in_queries_are_found(prometheus: Prometheus) -> None:
+    """A misspelled metric, a sum that does not exist and a broken expression are each found."""
+    assert unknown_series("rate(fusion_evnts_total[5m])") == {"fusion_evnts_total"}
+    assert unknown_series("fusion_alignment_delta_seconds_sum") == {"fusion_alignment_delta_seconds_sum"}
+    with pytest.raises(ValueError, match="parse error"):
+        prometheus.query("sum by (le rate(fusion_batch_size_bucket[5m])")
+    assert numbers(prometheus, 'fusion_events_total{stream="text"}') == []
+
+
+def test_five_rows_in_order() -> None:
+    """The dashboard answers the five questions, in order, each with panels of its own."""
+    kinds = [(panel["type"] == "row", panel["title"]) for panel in DASHBOARD["panels"]]
+    assert [title for is_row, title in kinds if is_row] == ROWS
+    assert not any(first[0] and second[0] for first, second in itertools.pairwise(kinds))
+
+
+def test_every_metric_is_shown() -> None:
+    """No metric of the contract is missing from the dashboard."""
+    text = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
+    assert [name for name in METRICS if not re.search(rf"\b{PREFIX}{name}(_bucket|_sum|_count)?\b", text)] == []
+
+
+def test_panels_are_whole() -> None:
+    """Each panel has its own number, a title, a description, a unit, a query, and the provisioned source."""
+    source = yaml.safe_load((DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yml").read_text())
+    (uid,) = [one["uid"] for one in source["datasources"]]
+    identities = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(identities)) == len(identities)
+    assert len({panel["title"] for panel in PANELS}) == len(PANELS)
+    for panel in PANELS:
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["targets"], panel["title"]
+        assert {one["datasource"]["uid"] for one in [panel, *panel["targets"]]} == {uid}, panel["title"]
+
+
+def test_panels_do_not_overlap() -> None:
+    """Panels lie inside the grid of 24 columns, and no two share a cell."""
+    cells: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        own = set(
+            itertools.product(range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"]))
+        )
+        assert place["x"] + place["w"] <= 24, panel["title"]
+        assert cells.isdisjoint(own), panel["title"]
+        cells |= own
