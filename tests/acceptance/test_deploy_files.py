@@ -14,6 +14,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from tests import prometheus_tools
 from tests.prometheus_tools import find
 from worker.config import Settings
 
@@ -221,6 +222,14 @@ def test_prometheus_errors_are_found(
     done = promtool(copy, *arguments)
     assert done.returncode != 0
     assert said in done.stdout + done.stderr
+
+
+def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Prometheus is neither installed nor can be fetched, one line says what to install."""
+    monkeypatch.setattr(prometheus_tools, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"^prometheus and promtool are missing .+ apt-get install prometheus$"):
+        find("promtool")
 
 
 def test_every_alert_is_seen_to_fire_and_to_be_silent() -> None:
