@@ -91,7 +91,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-        source = KafkaSource(_consumer_options(settings, connection), _topics(settings), lambda p: committer.forget(p))
+        source = KafkaSource(connection, _consumer_options(settings), _topics(settings), lambda p: committer.forget(p))
         closing.callback(source.close)
         sink = _sink(settings, connection, store, source)
         closing.callback(sink.close)
@@ -235,11 +235,10 @@ def _topics(settings: Settings) -> list[str]:
     return [stream.topic for stream in settings.streams.values()]
 
 
-def _consumer_options(settings: Settings, connection: Mapping[str, Any]) -> dict[str, Any]:
+def _consumer_options(settings: Settings) -> dict[str, Any]:
     kafka = settings.kafka
     session_ms = int(kafka.session_timeout.total_seconds() * 1000)
     return {
-        **connection,
         "group_id": kafka.group_id,
         "auto_offset_reset": kafka.auto_offset_reset,
         "session_timeout_ms": session_ms,

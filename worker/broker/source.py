@@ -11,6 +11,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
+from worker.broker.ends import EndsWatch
 from worker.errors import Fatal, Retryable
 from worker.records import Partition, Record
 
@@ -37,15 +38,17 @@ class KafkaSource:
 
     def __init__(
         self,
+        connection: Mapping[str, Any],
         options: Mapping[str, Any],
         topics: Sequence[str],
         on_revoked: Callable[[frozenset[Partition]], None],
     ) -> None:
-        """`options`: kafka-python consumer options (connection, group_id, timeouts)."""
+        """`connection` and `options`: kafka-python options to reach the brokers, and for the group member."""
         self._listener = _Listener(on_revoked)
         self._leases: dict[Partition, int] = {}
         self._next_lease = 0
         self._membership: Any = None
+        self._ends = EndsWatch(connection)
         self._commits: dict[TopicPartition, OffsetAndMetadata] = {}
         self._consumer = KafkaConsumer(
             enable_auto_commit=False,
@@ -54,6 +57,7 @@ class KafkaSource:
             max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
             allow_auto_create_topics=False,
             metadata_max_age_ms=30_000,
+            **connection,
             **options,
         )
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
@@ -65,6 +69,7 @@ class KafkaSource:
             Retryable: the broker did not answer.
             Fatal: offsets are gone (retention passed the committed offset) or access is denied.
         """
+        self._unblock()
         try:
             batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         except KafkaError as error:
@@ -81,6 +86,13 @@ class KafkaSource:
             new[partition] = self._leases[partition] = self._next_lease
         records = [self._record(raw) for batch in batches.values() for raw in batch if _of(raw) in self._leases]
         return Polled(records, new, revoked)
+
+    def _unblock(self) -> None:
+        """kafka-python 3.0.12 gives records that were parked by a pause back only when no drained batch is left in its
+        hand, and it keeps the last drained batch there: a resumed partition then stays silent for ever."""
+        fetcher = self._consumer._fetcher
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
 
     def _record(self, raw: Any) -> Record:
         return Record(
@@ -127,13 +139,10 @@ class KafkaSource:
         found: int | None = self._call(self._consumer.position, _topic_partition(partition), timeout_ms=CALL_TIMEOUT_MS)
         return found
 
-    def ends(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """The offsets at which the logs end now, for a read_committed reader."""
-        wanted = [_topic_partition(p) for p in partitions]
-        if not wanted:
-            return {}
-        found = self._call(self._consumer.end_offsets, wanted, timeout_ms=CALL_TIMEOUT_MS)
-        return {Partition(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
+    def ends(self) -> dict[Partition, tuple[int, float]]:
+        """Held partition -> (where its log ended, monotonic seconds when that was asked for)."""
+        self._ends.watch(self._leases)
+        return {partition: found for partition, found in self._ends.latest().items() if partition in self._leases}
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Reads on from `offset`."""
@@ -171,6 +180,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leaves the group."""
+        self._ends.close()
         self._consumer.close(autocommit=False, timeout_ms=CALL_TIMEOUT_MS)
 
     def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -122,9 +122,8 @@ class Contexts:
             return False
         self._exchanged = now
         self._know_epoch()
-        checked_at_us = self.now_us()
         held = self._hold.partitions
-        self._board.checked(checked_at_us, self._look(), held)
+        self._board.checked(self._look(now), held)
         for partition, target in list(self._targets.items()):
             if (self._source.position(partition) or 0) >= target and partition not in held:
                 del self._targets[partition]
@@ -135,9 +134,13 @@ class Contexts:
             self._observer.gauge("consumer_lag_records", lag, topic=partition.topic, partition=str(partition.number))
         return True
 
-    def _look(self) -> dict[Partition, Checked]:
-        ends = self._source.ends(self._source.leases)
-        return {p: Checked(self._source.position(p) or 0, end) for p, end in ends.items()}
+    def _look(self, now: float) -> dict[Partition, Checked]:
+        now_us = self.now_us()
+        return {
+            partition: Checked(self._source.position(partition) or 0, end, now_us - int((now - asked_at) * 1e6))
+            for partition, (end, asked_at) in self._source.ends().items()
+            if now_us
+        }
 
     def now_us(self) -> int:
         """The Redis server's clock, carried on from the last exchange."""

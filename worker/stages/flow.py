@@ -19,10 +19,11 @@ NOTHING_YET = -1
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What one look at a partition's log found."""
+    """What one look at a partition's log found: it ended at `end` at `at_us`; by now `position` has been read."""
 
     position: int
     end: int
+    at_us: int
 
 
 class FlowBoard:
@@ -48,16 +49,16 @@ class FlowBoard:
         if known is not None and (known.frontier_us is None or time_us > known.frontier_us):
             self._own[partition] = replace(known, frontier_us=time_us)
 
-    def checked(self, now_us: int, found: Mapping[Partition, Checked], held: Collection[Partition]) -> None:
-        """Notes which partitions were read to their end at `now_us`; one with held events was not."""
+    def checked(self, found: Mapping[Partition, Checked], held: Collection[Partition]) -> None:
+        """Notes which partitions have been read past where they ended; one with held events has not."""
         for partition, look in found.items():
             known = self._own.get(partition)
             if known is None:
                 continue
             self._lag[partition] = max(0, look.end - look.position)
             if look.position >= look.end and partition not in held:
-                since = known.clear_from_us if known.clear_from_us is not None else now_us
-                self._own[partition] = replace(known, clear_from_us=since, caught_up_us=now_us)
+                since = known.clear_from_us if known.clear_from_us is not None else look.at_us
+                self._own[partition] = replace(known, clear_from_us=since, caught_up_us=look.at_us)
             else:
                 self._own[partition] = replace(known, clear_from_us=None)
 
