@@ -108,7 +108,8 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         topics = {stream.topic: name for name, stream in settings.contexts.items()}
         contexts = Contexts(store, source, rules, topics, anchor_topic, observer, health, log)
         guard = DeadLetterGuard(settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio)
-        fates = Outcomes(committer, writer_of(settings, model.info), guard, anchor_topic, observer, clock)
+        streams = {stream.topic: name for name, stream in settings.streams.items()}
+        fates = Outcomes(committer, writer_of(settings, model.info), guard, streams, anchor_topic, observer, clock)
         batcher = Batcher(
             model,
             lambda aligned, stream: _claim(store, aligned, stream),

@@ -1,4 +1,4 @@
-"""What the pipeline asks of the outside: each Protocol has a real implementation and a fake under one contract suite."""
+"""What the pipeline asks of the outside; real implementations and fakes pass the same contract suite."""
 
 from __future__ import annotations
 

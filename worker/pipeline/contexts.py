@@ -108,7 +108,7 @@ class Contexts:
             self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), event.record.timestamp_ms)
         self._hold.remove(events)
         committer.indexed([event.record for event in events])
-        self._observer.observe("stage_seconds", time.perf_counter() - started, stage="index")
+        self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
 
     def rejected(self, record: Record) -> None:
         """A context record became a dead letter; its offset travels with that."""

@@ -1,4 +1,4 @@
-"""Kafka -> verdicts: one loop calls the stages in order; the model and the commits run beside it in their own threads."""
+"""Kafka -> verdicts: one loop calls the stages in order; model and commits run beside it in threads of their own."""
 
 from __future__ import annotations
 
@@ -160,8 +160,7 @@ class Pipeline:
                 self._outcomes.invalid(record, poison)
                 self._contexts.rejected(record)
                 continue
-            self._outcomes.accepted()
-            self._observer.count("events_total", stream=event.stream, outcome="accepted")
+            self._outcomes.accepted(event.stream)
             if record.topic == self._anchor_topic:
                 self._contexts.anchor_read(event)
                 self._anchors.add(event)
@@ -244,8 +243,11 @@ class Pipeline:
         self._committer.uncertain = False
 
     def _measure(self) -> None:
-        waiting = len(self._anchors)
-        self._observer.gauge("pending_anchors", waiting)
+        """Counts the held anchors along their way, so that one that moves on meanwhile is counted twice, never missed."""
+        held = len(self._anchors) + self._batcher.inside + self._committer.queued(self._anchor_topic)
+        unfinished = self._committer.unfinished()
+        self._observer.gauge("pending_anchors", unfinished)
+        self._observer.gauge("unaccounted_anchors", max(0, unfinished - held))
         self._observer.gauge("oldest_pending_seconds", self._anchors.oldest_seconds())
 
     def _drain(self) -> None:
@@ -259,4 +261,4 @@ class Pipeline:
             self._react()
         drained = self._committer.drain(max(0.0, deadline - time.monotonic()))
         self._send_commits()
-        self._log.info("drained" if drained else "drain timed out", left=self._committer.queued)
+        self._log.info("drained" if drained else "drain timed out", left=self._committer.queued(self._anchor_topic))

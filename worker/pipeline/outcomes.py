@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from worker.errors import Poison
 from worker.ports import Clock, Observer
@@ -23,16 +23,19 @@ class Outcomes:
         committer: Committer,
         writer: ResultWriter,
         guard: DeadLetterGuard,
+        streams: Mapping[str, str],
         anchor_topic: str,
         observer: Observer,
         clock: Clock,
     ) -> None:
+        """`streams`: input topic -> stream name."""
         self._committer, self._writer, self._guard = committer, writer, guard
-        self._anchor_topic, self._observer, self._clock = anchor_topic, observer, clock
+        self._streams, self._anchor_topic, self._observer, self._clock = streams, anchor_topic, observer, clock
         self._lock = threading.Lock()
 
-    def accepted(self) -> None:
+    def accepted(self, stream: str) -> None:
         """A record was good so far."""
+        self._observer.count("events_total", stream=stream, outcome="accepted")
         with self._lock:
             self._guard.saw(False)
 
@@ -42,6 +45,7 @@ class Outcomes:
         Raises:
             DeadLetterLimit: too many; this one is not published.
         """
+        self._observer.count("events_total", stream=self._streams[record.topic], outcome="rejected")
         self._finish(record, (reject(record, poison),), None)
 
     def without_required(self, aligned: Aligned, stream: str) -> None:

@@ -113,10 +113,10 @@ class Committer:
         with self._lock:
             return sum(ledger.unfinished for p, ledger in self._ledgers.items() if p not in self._contexts)
 
-    @property
-    def queued(self) -> int:
-        """Outcomes that wait for their transaction."""
-        return len(self._queue)
+    def queued(self, topic: str) -> int:
+        """Outcomes of this topic's records that wait for their transaction."""
+        with self._lock:
+            return sum(outcome.record.topic == topic for outcome in self._queue)
 
     def too_wide(self) -> set[Partition]:
         """Partitions whose finished offsets are too scattered to read on."""
