@@ -1,0 +1,135 @@
+"""Questions to the cluster outside the data's way: is it there, which topics exist, create them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from worker.errors import ConfigError, Unreachable
+
+# How long one question may take once the cluster was reached.
+ANSWER_TIMEOUT_SECONDS = 10.0
+_TOPIC_ALREADY_EXISTS = 36
+
+
+@dataclass(frozen=True, slots=True)
+class NewTopic:
+    """A topic to be created. `max_message_bytes` None leaves the broker's own limit."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    max_message_bytes: int | None = None
+
+
+def ensure_reachable(options: Mapping[str, Any], timeout_seconds: float) -> int:
+    """Waits until the cluster answers and returns its number of brokers.
+
+    Args:
+        options: what `connection_options` gives.
+
+    Raises:
+        Unreachable: no answer in time, or access was refused.
+        ConfigError: an address that is not host:port.
+    """
+    with _admin(options, timeout_seconds) as admin:
+        return len(admin.describe_cluster()["brokers"])
+
+
+def partitions_of(
+    options: Mapping[str, Any], names: Sequence[str], timeout_seconds: float = ANSWER_TIMEOUT_SECONDS
+) -> dict[str, int]:
+    """The number of partitions of each named topic that exists; asking creates none.
+
+    Raises:
+        Unreachable: as `ensure_reachable`.
+    """
+    with _admin(options, timeout_seconds) as admin:
+        described = admin.describe_topics(list(names))
+    return {topic["name"]: len(topic["partitions"]) for topic in described if topic["partitions"]}
+
+
+def missing_topics(options: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Those of `names` that do not exist, or may not be seen, in the order given.
+
+    Raises:
+        Unreachable: as `ensure_reachable`.
+    """
+    existing = partitions_of(options, names)
+    return [name for name in names if name not in existing]
+
+
+def create_topics(
+    options: Mapping[str, Any], topics: Sequence[NewTopic], timeout_seconds: float
+) -> tuple[list[str], list[str]]:
+    """Creates topics and waits until each has a leader.
+
+    Returns:
+        The names created, and the names that existed; the latter are left as they are.
+
+    Raises:
+        Unreachable: as `ensure_reachable`.
+        ConfigError: the cluster refused a topic, with its reason.
+    """
+    wanted = {topic.name: _description(topic) for topic in topics}
+    with _admin(options, timeout_seconds) as admin:
+        answers = admin.create_topics(wanted, raise_errors=False)["topics"]
+        created = [answer["name"] for answer in answers if not answer["error_code"]]
+        existing = [answer["name"] for answer in answers if answer["error_code"] == _TOPIC_ALREADY_EXISTS]
+        refused = [answer for answer in answers if answer["name"] not in {*created, *existing}]
+        admin.wait_for_topics(created, timeout_ms=int(timeout_seconds * 1000))
+    if refused:
+        reasons = "; ".join(f"{answer['name']!r}: {answer['error_message']}" for answer in refused)
+        done = f" (created before: {', '.join(created)})" if created else ""
+        raise ConfigError(f"Kafka refuses to create {reasons}{done}")
+    return created, existing
+
+
+def _description(topic: NewTopic) -> dict[str, Any]:
+    configs = {} if topic.max_message_bytes is None else {"max.message.bytes": str(topic.max_message_bytes)}
+    return {"num_partitions": topic.partitions, "replication_factor": topic.replication_factor, "configs": configs}
+
+
+@contextlib.contextmanager
+def _admin(options: Mapping[str, Any], timeout_seconds: float) -> Iterator[Any]:
+    servers = ", ".join(options["bootstrap_servers"])
+    began = time.monotonic()
+    timeout_ms = max(1, int(timeout_seconds * 1000))
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        if options.get(name) and not Path(options[name]).is_file():
+            raise ConfigError(f"kafka.{name} = {options[name]!r}: no such file")
+    try:
+        admin = KafkaAdminClient(**options, bootstrap_timeout_ms=timeout_ms, request_timeout_ms=timeout_ms)
+    except KafkaError as error:
+        raise _unreachable(error, servers, time.monotonic() - began) from error
+    except OSError as error:
+        raise ConfigError(f"kafka.ssl_*: {error}; check the certificate, the key and kafka.ssl_password") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"kafka.bootstrap_servers = {servers!r} or kafka.sasl_*: {error}; an address is host:port"
+        ) from error
+    try:
+        yield admin
+    except KafkaError as error:
+        raise _unreachable(error, servers, time.monotonic() - began) from error
+    finally:
+        admin.close()
+
+
+def _unreachable(error: KafkaError, servers: str, seconds: float) -> Unreachable:
+    name = type(error).__name__
+    if "Authorization" in name or "Authentication" in name or "Sasl" in name:
+        return Unreachable(
+            f"Kafka at {servers} refuses access ({error}); check kafka.security_protocol and kafka.sasl_*"
+        )
+    return Unreachable(
+        f"Kafka at kafka.bootstrap_servers = {servers!r} not reached within {seconds:.1f} s ({error}); check that a "
+        "broker runs there, that its advertised listeners are reachable from here, kafka.security_protocol and kafka.sasl_*"
+    )
