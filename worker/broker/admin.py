@@ -131,5 +131,6 @@ def _unreachable(error: KafkaError, servers: str, seconds: float) -> Unreachable
         )
     return Unreachable(
         f"Kafka at kafka.bootstrap_servers = {servers!r} not reached within {seconds:.1f} s ({error}); check that a "
-        "broker runs there, that its advertised listeners are reachable from here, kafka.security_protocol and kafka.sasl_*"
+        "broker runs there, that its "
+        "advertised listeners are reachable from here, kafka.security_protocol and kafka.sasl_*"
     )
