@@ -12,22 +12,55 @@ _UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_
 
 
 def parse_duration(value: Any) -> Any:
-    """Turns `"500ms"`, `"2s"`, `"1.5h"` into a timedelta; anything else passes on to pydantic."""
-    if not isinstance(value, str):
+    """Turns `"500ms"`, `"2s"`, `"1.5h"` into a timedelta; a bare number has no unit and is refused."""
+    if isinstance(value, timedelta):
         return value
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)\s*", value)
+    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*(us|ms|s|m|h|d)\s*", str(value), re.ASCII)
     if not found:
         raise ValueError(f"{value!r} is not a duration; write a number and a unit, such as 500ms, 2s, 1h")
-    return timedelta(microseconds=round(float(found[1]) * _UNITS[found[2]]))
+    microseconds = round(float(found[1]) * _UNITS[found[2]])
+    return timedelta(microseconds=min(microseconds, _UNITS["d"] * 1_000_000))
 
 
-def _not_negative(value: timedelta) -> timedelta:
-    if value < timedelta(0):
-        raise ValueError("a duration may not be negative")
+def format_duration(value: timedelta) -> str:
+    """The shortest exact writing of a duration: `500ms`, `90s`, `1h`."""
+    whole = micros(value)
+    unit = next((u for u in reversed(_UNITS) if whole and whole % _UNITS[u] == 0), "ms")
+    return f"{whole // _UNITS[unit]}{unit}"
+
+
+def _in_range(value: timedelta) -> timedelta:
+    if not timedelta(0) <= value <= MAX_DURATION:
+        raise ValueError(f"a duration is from 0ms to {format_duration(MAX_DURATION)}")
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_not_negative)]
+def _positive(value: timedelta) -> timedelta:
+    if value < timedelta(milliseconds=1):
+        raise ValueError("a timeout is at least 1ms")
+    return value
+
+
+def _addresses(value: str) -> str:
+    given = [address.strip() for address in value.split(",")]
+    if bad := [a for a in given if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):\d{1,5}", a)]:
+        raise ValueError(f"{bad[0]!r} is not host:port")
+    return value
+
+
+# Kafka carries durations as 32-bit milliseconds, which end after 24.8 days.
+MAX_DURATION = timedelta(days=24)
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_in_range)]
+Timeout = Annotated[Duration, AfterValidator(_positive)]
+
+
+Topic = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9._-]{1,249}$",
+        json_schema_extra={"form": "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens"},
+    ),
+]
 
 
 def micros(value: timedelta) -> int:
@@ -44,12 +77,18 @@ class Section(BaseModel):
 class Kafka(Section):
     """Connection to Kafka, named as kafka-python names it."""
 
-    bootstrap_servers: str = Field("localhost:9092", description="Comma-separated host:port list of brokers.")
+    bootstrap_servers: Annotated[str, AfterValidator(_addresses)] = Field(
+        "localhost:9092",
+        description="Brokers to begin with.",
+        json_schema_extra={"form": "one or more host:port, separated by commas"},
+    )
     group_id: str = Field("fusion-worker", min_length=1, description="Consumer group; also the namespace in Redis.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How to talk to the brokers."
     )
-    sasl_mechanism: str | None = Field(None, description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"] | None = Field(
+        None, description="How to sign in, with SASL_PLAINTEXT or SASL_SSL."
+    )
     sasl_plain_username: str | None = Field(None, description="SASL user.")
     sasl_plain_password: str | None = Field(
         None, description="SASL password (secret).", json_schema_extra={"secret": True}
@@ -64,13 +103,13 @@ class Kafka(Section):
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group without committed offsets begins."
     )
-    session_timeout: Duration = Field(
+    session_timeout: Timeout = Field(
         timedelta(seconds=6), description="A worker unheard of for this long is out of the group."
     )
-    max_poll_interval: Duration = Field(
+    max_poll_interval: Timeout = Field(
         timedelta(minutes=1), description="A worker that does not poll for this long is out."
     )
-    startup_timeout: Duration = Field(
+    startup_timeout: Timeout = Field(
         timedelta(seconds=30), description="How long Kafka and Redis may take to answer at start."
     )
     fetch_max_bytes: ByteSize = Field(
@@ -84,20 +123,21 @@ class Redis(Section):
 
     url: str = Field(
         "redis://localhost:6379/0",
-        description="redis://, rediss:// or unix:// address.",
-        json_schema_extra={"secret": True},
+        pattern=r"^(redis|rediss|unix)://",
+        description="Address; a password in it is a secret.",
+        json_schema_extra={"secret": True, "form": "an address that begins with redis://, rediss:// or unix://"},
     )
     username: str | None = Field(None, description="ACL user, where the address names none.")
     password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
     cluster: bool = Field(False, description="The address is a node of a Redis Cluster.")
-    timeout: Duration = Field(timedelta(seconds=2), description="Longest wait for one answer.")
+    timeout: Timeout = Field(timedelta(seconds=2), description="Longest wait for one answer.")
 
 
 class Stream(Section):
     """One input stream."""
 
-    topic: str = Field(min_length=1, max_length=249, pattern=r"^[A-Za-z0-9._-]+$", description="Kafka topic.")
-    modality: Literal["image", "text"] = Field(description="What the events carry: image or text.")
+    topic: Topic = Field(description="Kafka topic.")
+    modality: Literal["image", "text"] = Field(description="What the events carry.")
     role: Literal["anchor", "context"] = Field(
         description="anchor: each event gets one outcome; context: is matched to it."
     )
@@ -124,8 +164,8 @@ class Stream(Section):
     def _horizon_covers_window(self) -> Stream:
         if self.role == "context" and self.horizon < self.before + self.after + self.lateness:
             raise ValueError(
-                f"horizon ({self.horizon}) must be at least before + after + lateness "
-                f"({self.before + self.after + self.lateness})"
+                f"horizon ({format_duration(self.horizon)}) must be at least before + after + lateness "
+                f"({format_duration(self.before + self.after + self.lateness)})"
             )
         return self
 
@@ -133,8 +173,8 @@ class Stream(Section):
 class Output(Section):
     """Where outcomes go."""
 
-    topic: str = Field("fusions", min_length=1, description="Topic of the results.")
-    dead_letter_topic: str = Field("fusions.dead", min_length=1, description="Topic of the dead letters.")
+    topic: Topic = Field("fusions", description="Topic of the results.")
+    dead_letter_topic: Topic = Field("fusions.dead", description="Topic of the dead letters.")
     embedding: bool = Field(False, description="Add the fused vector F (D numbers) to each result.")
 
 
@@ -142,8 +182,15 @@ class Model(Section):
     """The model and how it is batched."""
 
     path: str | None = Field(None, description="A from_pretrained directory; default: the junction model that ships.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda|cuda:\d+)$", description="auto, cpu, cuda or cuda:N.")
-    precision: Literal["auto", "fp32", "bf16", "int8"] = Field("auto", description="auto, fp32, bf16 or int8.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda|cuda:\d+)$",
+        description="Where the model computes; auto takes a GPU where there is one.",
+        json_schema_extra={"form": "auto, cpu, cuda or cuda:N"},
+    )
+    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
+        "auto", description="Number format of the weights; auto: what suits the device."
+    )
     max_batch: int = Field(32, ge=1, description="Most items in a batch.")
     max_delay: Duration = Field(
         timedelta(milliseconds=5), description="Longest wait of the oldest item for a fuller batch."
@@ -155,15 +202,15 @@ class Delivery(Section):
     """How outcomes are delivered."""
 
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
-        "exactly_once", description="exactly_once or at_least_once."
+        "exactly_once", description="What a read_committed consumer sees across crashes."
     )
-    transaction_timeout: Duration = Field(
+    transaction_timeout: Timeout = Field(
         timedelta(seconds=10), description="Kafka ends a transaction left open for this long."
     )
-    commit_timeout: Duration = Field(
+    commit_timeout: Timeout = Field(
         timedelta(seconds=15), description="A commit without an answer for this long is uncertain."
     )
-    drain_timeout: Duration = Field(
+    drain_timeout: Timeout = Field(
         timedelta(seconds=10), description="Longest time to finish work on SIGTERM or revoke."
     )
 
@@ -226,7 +273,7 @@ class Settings(Section):
         anchors = [name for name, stream in self.streams.items() if stream.role == "anchor"]
         if len(anchors) != 1:
             raise ValueError(
-                f'streams: exactly one stream has role = "anchor"; found {len(anchors)} ({", ".join(anchors)})'
+                f'streams: exactly one stream has role = "anchor"; found {len(anchors)}: {", ".join(anchors) or "none"}'
             )
         if bad := [name for name in self.streams if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name)]:
             raise ValueError(
