@@ -39,6 +39,9 @@ from worker.store.context_store import RedisContextStore
 BATCHES_AHEAD = 4
 
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 class SystemClock:
     """The real clock."""
 
@@ -55,6 +58,8 @@ def run(settings: Settings) -> int:
     """Runs one worker until SIGTERM or SIGINT; 0 when it drained."""
     configure(settings.log.format, settings.log.level)
     log = get_logger()
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _leave_start)
     health = Health()
     health.block("starting", "the worker is starting")
     observer = PrometheusObserver()
@@ -63,13 +68,18 @@ def run(settings: Settings) -> int:
     log.info("listening", host=settings.http.host, port=server.port)
     try:
         with worker(settings, observer, health, log) as pipeline:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _STOP_SIGNALS:
                 signal.signal(number, lambda *_: pipeline.stop())
             health.clear("starting")
             pipeline.run()
     finally:
         server.stop()
     return 0
+
+
+def _leave_start(*_: object) -> None:
+    """A signal while the worker still starts: nothing was read, so nothing is left to drain."""
+    raise SystemExit(0)
 
 
 @contextlib.contextmanager

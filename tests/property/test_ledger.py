@@ -90,3 +90,18 @@ def test_a_wide_span_is_noticed_long_before_it_cannot_be_encoded() -> None:
     committed = ledger.preview()
     assert committed is not None
     assert MAX_METADATA_BYTES // 2 < len(committed[1]) < MAX_METADATA_BYTES
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.randoms(use_true_random=False))
+def test_the_oldest_time_is_that_of_what_is_not_committed(times: list[int], rng: random.Random) -> None:
+    """Context is kept for an anchor until its outcome is committed, not until it is on the model."""
+    ledger = Ledger(1, 0)
+    for offset, time_us in enumerate(times):
+        ledger.read(offset)
+        ledger.timed(offset, time_us)
+    left = dict(enumerate(times))
+    for offset in rng.sample(sorted(left), len(left)):
+        assert ledger.oldest_us() == min(left.values())
+        ledger.finish((offset,))
+        del left[offset]
+    assert ledger.oldest_us() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,6 +62,14 @@ class KafkaSource:
             **options,
         )
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
+        self._know(topics)
+
+    def _know(self, topics: Sequence[str]) -> None:
+        """A member that leads the group before it knows the topics assigns nothing to anybody, and it stays so."""
+        deadline = time.monotonic() + CALL_TIMEOUT_MS / 1000
+        while not all(self._call(self._consumer.partitions_for_topic, topic) for topic in topics):
+            if time.monotonic() > deadline:
+                raise Retryable(f"Kafka does not tell the partitions of {', '.join(topics)}")
 
     def poll(self, timeout_seconds: float) -> Polled:
         """Waits for records; keeps the membership alive also when every partition is paused.

@@ -136,10 +136,6 @@ class Anchors:
             delta = (event.time_us - waiting.anchor.time_us) / 1e6
             self._observer.observe("alignment_delta_seconds", delta, stream=name)
 
-    def unfinished_us(self) -> dict[Partition, int]:
-        """Event time of the oldest waiting anchor per partition."""
-        return self._room.oldest_times_us()
-
     def oldest_seconds(self) -> float:
         """How long the longest waiting anchor has waited."""
         since = self._room.oldest_since()

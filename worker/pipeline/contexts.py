@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 
@@ -9,7 +10,7 @@ from worker.broker.source import KafkaSource
 from worker.ports import ContextStore, Health, Log, Observer
 from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow, Record
 from worker.stages.commit import Committer
-from worker.stages.flow import Checked, FlowBoard, HoldBack, slowest_anchor_us
+from worker.stages.flow import NOTHING_YET, Checked, FlowBoard, HoldBack, slowest_anchor_us
 from worker.stages.ledger import Ledger
 
 # How often the partitions' ends are asked for and the flow is exchanged; it adds to `max_wait` at most twice.
@@ -84,6 +85,7 @@ class Contexts:
         self._board.close(partitions)
         self._hold.drop(partitions)
         for partition in partitions:
+            self._tell_lag(partition, math.nan)
             self._targets.pop(partition, None)
             self._indexed_ms.pop(partition, None)
 
@@ -93,7 +95,7 @@ class Contexts:
 
     def anchor_read(self, event: Event) -> None:
         """A valid anchor was read: its partition has come this far."""
-        self._board.reached(Partition(event.record.topic, event.record.partition), event.time_us)
+        self._board.reached(_partition(event.record), event.time_us)
 
     def index(self, committer: Committer) -> None:
         """Puts into Redis what may go there now, then lets its offsets be committed."""
@@ -103,7 +105,7 @@ class Contexts:
         started = time.perf_counter()
         self._store.index(events)
         for event in events:
-            partition = Partition(event.record.topic, event.record.partition)
+            partition = _partition(event.record)
             self._board.reached(partition, event.time_us)
             self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), event.record.timestamp_ms)
         self._hold.remove(events)
@@ -112,7 +114,7 @@ class Contexts:
 
     def rejected(self, record: Record) -> None:
         """A context record became a dead letter; its offset travels with that."""
-        partition = Partition(record.topic, record.partition)
+        partition = _partition(record)
         self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), record.timestamp_ms)
 
     def exchange(self, unfinished_us: Mapping[Partition, int]) -> bool:
@@ -124,15 +126,28 @@ class Contexts:
         self._know_epoch()
         held = self._hold.partitions
         self._board.checked(self._look(now), held)
-        for partition, target in list(self._targets.items()):
-            if (self._source.position(partition) or 0) >= target and partition not in held:
-                del self._targets[partition]
+        self._clear_targets()
         own = self._board.own(unfinished_us, self._hold.full(), self._targets, self._anchor_topic)
         self.flow = self._store.exchange_flow(own)
         self._flow_at = time.monotonic()
         for partition, lag in self._board.lag.items():
-            self._observer.gauge("consumer_lag_records", lag, topic=partition.topic, partition=str(partition.number))
+            self._tell_lag(partition, lag)
         return True
+
+    def _clear_targets(self) -> None:
+        """A partition is whole again once it is read to where it was and nothing of it that may be indexed is not."""
+        if not self._targets:
+            return
+        slowest = slowest_anchor_us(self.flow, self._anchors())
+        waiting = {_partition(event.record) for event in self._hold.allowed(self._horizons, slowest)}
+        for partition, target in list(self._targets.items()):
+            read = (self._source.position(partition) or 0) >= target
+            if read and slowest != NOTHING_YET and partition not in waiting:
+                del self._targets[partition]
+
+    def _tell_lag(self, partition: Partition, records: float) -> None:
+        """NaN takes the series away: the lag of a lost partition is somebody else's to tell."""
+        self._observer.gauge("consumer_lag_records", records, topic=partition.topic, partition=str(partition.number))
 
     def _look(self, now: float) -> dict[Partition, Checked]:
         now_us = self.now_us()
@@ -189,3 +204,7 @@ class Contexts:
     def full(self) -> set[Partition]:
         """The partitions that hold so many events back that they must pause."""
         return set(self._hold.full())
+
+
+def _partition(record: Record) -> Partition:
+    return Partition(record.topic, record.partition)

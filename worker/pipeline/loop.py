@@ -163,13 +163,14 @@ class Pipeline:
             self._outcomes.accepted(event.stream)
             if record.topic == self._anchor_topic:
                 self._contexts.anchor_read(event)
+                self._committer.timed(record, event.time_us)
                 self._anchors.add(event)
             else:
                 self._contexts.add(event)
 
     def _meet(self) -> None:
         self._contexts.index(self._committer)
-        if self._contexts.exchange(self._anchors.unfinished_us()):
+        if self._contexts.exchange(self._committer.unfinished_us()):
             if not self._contexts.same_epoch():
                 self._rebuild()
             if time.monotonic() - self._renewed > RENEW_EVERY_SECONDS:
@@ -243,7 +244,7 @@ class Pipeline:
         self._committer.uncertain = False
 
     def _measure(self) -> None:
-        """Counts the held anchors along their way, so that one that moves on meanwhile is counted twice, never missed."""
+        """Counts the held anchors along their way: one that moves on meanwhile is counted twice, never missed."""
         held = len(self._anchors) + self._batcher.inside + self._committer.queued(self._anchor_topic)
         unfinished = self._committer.unfinished()
         self._observer.gauge("pending_anchors", unfinished)

@@ -120,10 +120,6 @@ class WaitingRoom:
         """All that wait."""
         return list(self._by_token)
 
-    def oldest_times_us(self) -> dict[Partition, int]:
-        """Event time of the anchor that was read first, per partition with waiting anchors."""
-        return {p: next(iter(found.values())).anchor.time_us for p, found in self._by_partition.items() if found}
-
     def oldest_since(self) -> float | None:
         """Monotonic time since when the longest waiting anchor waits."""
         return min((next(iter(found.values())).since for found in self._by_partition.values() if found), default=None)

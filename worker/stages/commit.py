@@ -94,6 +94,18 @@ class Committer:
             ledger = self._ledger(record)
             return ledger is not None and ledger.read(record.offset)
 
+    def timed(self, record: Record, time_us: int) -> None:
+        """Notes the event time of an anchor that was read."""
+        with self._lock:
+            if (ledger := self._ledger(record)) is not None:
+                ledger.timed(record.offset, time_us)
+
+    def unfinished_us(self) -> dict[Partition, int]:
+        """Per anchor partition the earliest event time whose outcome is not committed."""
+        with self._lock:
+            found = {p: ledger.oldest_us() for p, ledger in self._ledgers.items() if p not in self._contexts}
+        return {partition: time_us for partition, time_us in found.items() if time_us is not None}
+
     def finish(self, outcomes: Iterable[Outcome]) -> None:
         """Queues outcomes for the next transaction, in this order."""
         with self._lock:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import heapq
 import itertools
 import zlib
 from collections.abc import Collection, Iterable, Iterator
@@ -30,6 +31,7 @@ class Ledger:
         self.lease = lease
         self._next = committed
         self._unfinished: dict[int, None] = {}
+        self._times: list[tuple[int, int]] = []  # a heap of (event time, offset)
         self._finished = set(decode_finished(committed or 0, metadata))
 
     def read(self, offset: int) -> bool:
@@ -41,6 +43,16 @@ class Ledger:
             return False
         self._unfinished[offset] = None
         return True
+
+    def timed(self, offset: int, time_us: int) -> None:
+        """Notes the event time of a record that was read."""
+        heapq.heappush(self._times, (time_us, offset))
+
+    def oldest_us(self) -> int | None:
+        """The earliest event time of an unfinished record: whoever owns the partition next begins no earlier."""
+        while self._times and self._times[0][1] not in self._unfinished:
+            heapq.heappop(self._times)
+        return self._times[0][0] if self._times else None
 
     def finish(self, offsets: Iterable[int]) -> None:
         """Marks records as finished, once their outcome is committed."""

@@ -1,0 +1,237 @@
+"""A town for tests: topics of its own on the stack, events fed by a seed, workers started and killed, results read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from tests.unit.incoming import JPEG
+
+LIVELINESS_SECONDS = 60.0
+
+
+@dataclass(frozen=True, order=True)
+class Fed:
+    """One event as it was produced."""
+
+    time_us: int
+    stream: str
+    key: str
+    id: str
+    body: bytes = field(default=b"", compare=False)
+
+
+def story(seed: int, start_us: int, keys: int, anchors_per_key: int, spacing_us: int = 400_000) -> list[Fed]:
+    """Texts about every `spacing_us` and frames twice as often, per key, in the order of time."""
+    rng = random.Random(seed)
+    events = []
+    for key in (f"junction-{number}" for number in range(keys)):
+        for n in range(anchors_per_key):
+            at = start_us + n * spacing_us + rng.randrange(0, spacing_us, 1000)
+            events.append(Fed(at, "texts", key, f"{key}-t{n}", f"report {key} {n}".encode()))
+        for n in range(2 * anchors_per_key + 2):
+            at = start_us + n * spacing_us // 2 + rng.randrange(0, spacing_us // 2, 1000)
+            events.append(Fed(at, "frames", key, f"{key}-f{n}", JPEG))
+    return sorted(events)
+
+
+def nearest_frame(events: Sequence[Fed], before_us: int = 500_000, after_us: int = 500_000) -> dict[str, str | None]:
+    """The oracle: text id -> id of the frame that CONTRACT section 5 picks."""
+    frames: dict[str, list[Fed]] = {}
+    for event in events:
+        if event.stream == "frames":
+            frames.setdefault(event.key, []).append(event)
+    out: dict[str, str | None] = {}
+    for text in (event for event in events if event.stream == "texts"):
+        near = [
+            (abs(f.time_us - text.time_us), f.time_us, f.id)
+            for f in frames.get(text.key, [])
+            if -before_us <= f.time_us - text.time_us <= after_us
+        ]
+        out[text.id] = min(near)[2] if near else None
+    return out
+
+
+class Town:
+    """Topics, producers, workers and a reader, all with names of their own."""
+
+    def __init__(self, stack: Any, folder: Path, partitions: Mapping[str, int], **settings: Any) -> None:
+        self.name = f"t{uuid.uuid4().hex[:10]}"
+        self.stack, self.folder = stack, folder
+        self.cost_ms = settings.pop("cost_ms", 1.0)
+        self._partitions = partitions
+        self.settings = self._settings(settings)
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.results: list[dict[str, Any]] = []
+        self.raw: list[Any] = []
+        self.dead: list[Any] = []
+        self._create_topics()
+        self._producer = KafkaProducer(bootstrap_servers=stack.bootstrap_servers, batch_size=256 * 1024)
+        self._reader = self._open_reader()
+
+    def _settings(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        topic = f"{self.name}."
+        settings: dict[str, Any] = {
+            "kafka": {"bootstrap_servers": self.stack.bootstrap_servers, "group_id": self.name},
+            "redis": {"url": self.stack.redis_url},
+            "streams": {
+                "texts": {"topic": topic + "texts", "modality": "text", "role": "anchor"},
+                "frames": {"topic": topic + "frames", "modality": "image", "role": "context"},
+            },
+            "output": {"topic": topic + "fusions", "dead_letter_topic": topic + "dead"},
+            "http": {"port": 0},
+            "log": {"format": "json"},
+        }
+        for section, values in changes.items():
+            for key, value in values.items():
+                if isinstance(value, Mapping):
+                    settings.setdefault(section, {}).setdefault(key, {}).update(value)
+                else:
+                    settings.setdefault(section, {})[key] = value
+        return settings
+
+    def _create_topics(self) -> None:
+        admin = KafkaAdminClient(bootstrap_servers=self.stack.bootstrap_servers)
+        wanted = {"texts": 4, "frames": 3, "fusions": 2, "dead": 1, **self._partitions}
+        admin.create_topics([NewTopic(f"{self.name}.{t}", n, 1) for t, n in wanted.items()])
+        admin.close()
+
+    def _open_reader(self) -> Any:
+        reader = KafkaConsumer(
+            bootstrap_servers=self.stack.bootstrap_servers,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            group_id=None,
+            fetch_max_wait_ms=50,
+        )
+        out = self._partitions.get("fusions", 2)
+        places = [TopicPartition(f"{self.name}.fusions", n) for n in range(out)]
+        reader.assign([*places, TopicPartition(f"{self.name}.dead", 0)])
+        reader.seek_to_beginning()
+        return reader
+
+    def feed(self, events: Sequence[Fed]) -> None:
+        """Produces events as CloudEvents in binary mode, in the given order."""
+        for event in events:
+            self.send(event.stream, event.key, event.body, headers_of(event))
+        self._producer.flush()
+
+    def send(self, stream: str, key: str | bytes | None, value: bytes | None, headers: Sequence[Any] = ()) -> None:
+        """Produces one record as it is."""
+        raw = key.encode() if isinstance(key, str) else key
+        self._producer.send(f"{self.name}.{stream}", key=raw, value=value, headers=list(headers))
+
+    def flush(self) -> None:
+        """Waits until Kafka has what was sent."""
+        self._producer.flush()
+
+    def start(self, count: int = 1) -> list[subprocess.Popen[bytes]]:
+        """Starts workers."""
+        path = self.folder / f"{self.name}.json"
+        path.write_text(json.dumps({"settings": self.settings, "cost_ms": self.cost_ms}))
+        log = (self.folder / f"{self.name}.log").open("ab")
+        new = [
+            subprocess.Popen([sys.executable, "-m", "tests.worker_process", str(path)], stdout=log, stderr=log)
+            for _ in range(count)
+        ]
+        self.workers += new
+        return new
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """SIGKILL."""
+        worker.kill()
+        worker.wait()
+        self.workers.remove(worker)
+
+    def stop(self) -> list[int]:
+        """SIGTERM to all; their exit codes."""
+        for worker in self.workers:
+            worker.send_signal(signal.SIGTERM)
+        codes = [worker.wait(timeout=30) for worker in self.workers]
+        self.workers.clear()
+        return codes
+
+    def read(self, seconds: float = 0.2) -> None:
+        """Takes what is committed by now."""
+        for place, records in self._reader.poll(timeout_ms=int(seconds * 1000)).items():
+            if place.topic.endswith(".dead"):
+                self.dead += records
+            else:
+                self.raw += records
+                self.results += [json.loads(record.value) for record in records]
+
+    def read_until(self, done: Callable[[], bool], seconds: float = LIVELINESS_SECONDS) -> None:
+        """Reads until the condition holds.
+
+        Raises:
+            AssertionError: it did not in time; with the end of the workers' log.
+        """
+        deadline = time.monotonic() + seconds
+        while not done():
+            dead = [worker.returncode for worker in self.workers if worker.poll() is not None]
+            assert not dead, f"workers ended by themselves with {dead}: {self.log()}"
+            assert time.monotonic() < deadline, f"{len(self.results)} results after {seconds:g} s: {self.log()}"
+            self.read()
+
+    def log(self) -> str:
+        """The end of the workers' log."""
+        path = self.folder / f"{self.name}.log"
+        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+
+    def close(self) -> None:
+        """Ends everything."""
+        for worker in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+            worker.wait()
+        self._producer.close(timeout=5)
+        self._reader.close()
+
+
+def headers_of(event: Fed) -> list[tuple[str, bytes]]:
+    """The CloudEvents headers of an event."""
+    at = datetime.fromtimestamp(event.time_us // 1_000_000, UTC).replace(microsecond=event.time_us % 1_000_000)
+    content = b"text/plain" if event.stream == "texts" else b"image/jpeg"
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event.id.encode()),
+        ("ce_source", b"/tests"),
+        ("ce_type", b"test.event"),
+        ("ce_time", at.isoformat().replace("+00:00", "Z").encode()),
+        ("content-type", content),
+    ]
+
+
+def minutes_ago(minutes: float) -> int:
+    """An event time in the past, to the second (us)."""
+    return (int(time.time()) - int(minutes * 60)) * 1_000_000
+
+
+@contextlib.contextmanager
+def town(stack: Any, folder: Path, partitions: Mapping[str, int] | None = None, **settings: Any) -> Iterator[Town]:
+    """A Town that is closed at the end."""
+    made = Town(stack, folder, partitions or {}, **settings)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def verdicts(results: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    """Text id -> matched frame's id, of every result."""
+    return {r["inputs"]["texts"]["id"]: r["inputs"].get("frames", {}).get("id") for r in results}

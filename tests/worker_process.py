@@ -1,0 +1,67 @@
+"""A worker in a process of its own, as tests start it: the real one, with a model that only repeats what it was given.
+
+`python -m tests.worker_process SETTINGS.json` runs `assemble.run`. The verdict names the anchor's text and the frame's
+id, so that a neighbour's result cannot pass for one's own; `cost_ms` is how long a batch takes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worker import assemble
+from worker.config import Settings
+from worker.errors import Fatal, Poison
+from worker.records import Aligned, Verdict
+
+
+class EchoModel:
+    """worker.ports.Model that needs no torch."""
+
+    labels = ("even", "odd")
+
+    def __init__(self, cost_ms: float = 1.0) -> None:
+        self._cost = cost_ms / 1000
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """A name like any other."""
+        return {"name": "echo", "version": "1", "device": "cpu", "precision": "fp32"}
+
+    def prepare(self, aligned: Aligned) -> Any:
+        """The text and the frames' ids; a frame that says so cannot be decoded."""
+        frames = aligned.inputs.get("frames", ())
+        if any(event.payload.endswith(b"UNDECODABLE") for event in frames):
+            raise Poison("DECODE", "undecodable", "the frame says so", "frames")
+        return aligned.anchor.payload, tuple(event.id for event in frames)
+
+    def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+        """Scores that say which item this is."""
+        time.sleep(self._cost)
+        return [self._verdict(text, frames) for text, frames in batch]
+
+    def _verdict(self, text: bytes, frames: tuple[str, ...]) -> Verdict:
+        if text == b"POISON":
+            raise Poison("MODEL", "not_finite", "the text says so")
+        score = (sum(text) + sum("".join(frames).encode())) % 1000 / 1000
+        label = self.labels[sum(text) % 2]
+        return Verdict(label, score, {label: score})
+
+
+def main() -> int:
+    """Runs until a signal; the exit code is the worker's."""
+    given = json.loads(Path(sys.argv[1]).read_text())
+    assemble.model_of = lambda settings: EchoModel(given.get("cost_ms", 1.0))  # type: ignore[assignment,return-value]
+    try:
+        return assemble.run(Settings.model_validate(given["settings"]))
+    except Fatal as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
