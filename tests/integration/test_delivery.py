@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from tests.town import Town, minutes_ago, nearest_frame, story, town, verdicts
 
 # Event times end a minute and more ago, so that a backlog is read.
@@ -73,8 +75,6 @@ def test_a_killed_worker_changes_nothing_but_time(stack: Any, tmp_path: Path) ->
 
 def test_emptied_redis_loses_and_doubles_nothing(stack: Any, tmp_path: Path) -> None:
     """FLUSHALL of the group's keys in the middle: context is read again, the pairs are the oracle's."""
-    import redis
-
     events = story(13, minutes_ago(2), KEYS, 2 * ANCHORS)
     anchors = KEYS * 2 * ANCHORS
     with town(stack, tmp_path, cost_ms=10) as place:
@@ -83,8 +83,8 @@ def test_emptied_redis_loses_and_doubles_nothing(stack: Any, tmp_path: Path) -> 
         server = redis.Redis.from_url(stack.redis_url)
         for part in (0.2, 0.5):
             place.read_until(lambda part=part: len(place.results) >= part * anchors)
-            keys = list(server.scan_iter(f"fw:{place.name}:*", count=1000))
-            server.delete(*keys)
+            for key in server.scan_iter(f"fw:{place.name}:*", count=1000):
+                server.delete(key)
         settled(place, anchors)
         assert len(place.results) == anchors
         assert verdicts(place.results) == nearest_frame(events)
