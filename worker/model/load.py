@@ -1,0 +1,107 @@
+"""A from_pretrained directory -> a FusionModel and its tokenizer, on a device, in a number format."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from transformers.utils.logging import set_verbosity_error
+
+from worker.errors import ConfigError
+from worker.model.fusion_model import FusionModel
+
+
+def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
+    """A model and its tokenizer from a from_pretrained directory: safetensors only, no code, no network.
+
+    Raises:
+        ConfigError: it is not such a directory, or its parts do not fit each other.
+    """
+    missing = [n for n in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / n).is_file()]
+    if missing:
+        raise ConfigError(f"model.path = {str(folder)!r}: no {', '.join(missing)} there; it must be a from_pretrained "
+                          "directory, such as `fusion-worker train --out DIR` writes")  # fmt: skip
+    # What does not fit is told below, in one line, rather than in the library's table.
+    set_verbosity_error()
+    try:
+        model, loading = FusionModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        raise ConfigError(f"model.path = {str(folder)!r}: cannot be loaded: {error}") from error
+    if absent := [*loading["missing_keys"], *loading["mismatched_keys"]]:
+        raise ConfigError(
+            f"model.path = {str(folder)!r}: weights that do not fit its config.json: {sorted(map(str, absent))[:3]}"
+        )
+    tokenizer = _tokenizer(folder / "tokenizer.json")
+    tokenizer.enable_truncation(model.config.max_tokens)
+    tokenizer.no_padding()
+    return model, tokenizer
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises no narrower class
+        raise ConfigError(f"model.path = {str(file.parent)!r}: {file.name} cannot be read: {error}") from error
+
+
+def digest(folder: Path) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of the weights."""
+    with (folder / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def device_of(name: str) -> torch.device:
+    """The device; `auto` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    gpus = torch.cuda.device_count()
+    if name == "auto":
+        return torch.device("cuda:0" if gpus else "cpu")
+    device = torch.device("cuda:0" if name == "cuda" else name)
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ConfigError(
+            f"model.device = {name!r}: torch sees {gpus} GPUs here; must be auto, cpu or cuda:N below that"
+        )
+    return device
+
+
+def number_format(precision: str, device: torch.device) -> torch.dtype:
+    """The number format of the weights; `auto` is bf16 on a GPU that computes in it, else fp32.
+
+    Raises:
+        ConfigError: int8, which needs weights that were made for it.
+    """
+    if precision == "int8":
+        raise ConfigError(
+            "model.precision = 'int8': this model directory holds no int8 weights; must be auto, fp32 or bf16"
+        )
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def for_serving(model: FusionModel, device: torch.device, dtype: torch.dtype) -> FusionModel:
+    """The model without what only training needs: batch norms are folded into their convolutions."""
+    model.eval().requires_grad_(False)
+    for sequence in [m for m in model.image.backbone.modules() if isinstance(m, nn.Sequential)]:
+        _fold(sequence)
+    served: FusionModel = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    return served
+
+
+def _fold(sequence: nn.Sequential) -> None:
+    parts = list(sequence.named_children())
+    for (name, convolution), (next_name, norm) in itertools.pairwise(parts):
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            setattr(sequence, name, fuse_conv_bn_eval(convolution, norm))
+            setattr(sequence, next_name, nn.Identity())
