@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from transformers.utils.logging import set_verbosity_error
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from worker.errors import ConfigError
 from worker.model.fusion_model import FusionModel
@@ -29,6 +29,7 @@ def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
                           "directory, such as `fusion-worker train --out DIR` writes")  # fmt: skip
     # What does not fit is told below, in one line, rather than in the library's table.
     set_verbosity_error()
+    disable_progress_bar()
     try:
         model, loading = FusionModel.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True

@@ -92,9 +92,7 @@ class Samples(Dataset[tuple[Item, int]]):
     """Samples as the model's items and the numbers of their labels; images are decoded when they are asked for."""
 
     def __init__(self, samples: Sequence[Sample], labels: Sequence[str], tokenizer: Tokenizer, image_size: int) -> None:
-        """Raises ConfigError for an empty split or a label that is not one of `labels`."""
-        if not samples:
-            raise ConfigError("a split of the data is empty")
+        """Raises ConfigError for a label that is not one of `labels`."""
         numbers = {label: number for number, label in enumerate(labels)}
         for sample in samples:
             if sample.label not in numbers:

@@ -80,7 +80,9 @@ def evaluate(arguments: Namespace) -> int:
 def _read(arguments: Namespace, split: str, console: Console) -> list[Sample]:
     with console.status(f"reading the {split} split"):
         if arguments.data != JUNCTION:
-            return list(folder_samples(Path(arguments.data), split))
+            if samples := list(folder_samples(Path(arguments.data), split)):
+                return samples
+            raise ConfigError(f"--data {arguments.data}: {split}.jsonl is empty")
         count = arguments.samples if split == "train" else max(1, arguments.samples // 8)
         return list(junction_samples(split, count, arguments.seed))
 
@@ -88,7 +90,9 @@ def _read(arguments: Namespace, split: str, console: Console) -> list[Sample]:
 def _labels(samples: list[Sample]) -> list[str]:
     labels = list(dict.fromkeys(sample.label for sample in samples))
     if len(labels) < 2:
-        raise ConfigError(f"--data: the training split has {len(labels)} labels ({', '.join(labels)}); needed are two")
+        raise ConfigError(
+            f"--data: the training split has {len(labels)} labels ({', '.join(labels)}); needed are two or more"
+        )
     return sorted(labels)
 
 
