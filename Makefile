@@ -39,3 +39,4 @@ up:
 
 requirements: install
 	$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-annotate --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-annotate --no-header --python-version 3.11 -c requirements.txt pyproject.toml -o deploy/requirements.txt
