@@ -28,9 +28,10 @@ class ImageEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """`pixels` [M, 3, H, W], uint8, RGB -> cells [M, 49, D], row by row."""
         weight = self.projection.weight
-        mean = torch.tensor(self.mean, device=pixels.device).view(1, 3, 1, 1) * 255
-        std = torch.tensor(self.std, device=pixels.device).view(1, 3, 1, 1) * 255
-        scaled = ((pixels.float() - mean) / std).to(weight.dtype, memory_format=torch.channels_last)
+        mean = weight.new_tensor(self.mean).view(1, 3, 1, 1) * 255
+        std = weight.new_tensor(self.std).view(1, 3, 1, 1) * 255
+        # The backbone's convolutions are 1.6 to 2 times as fast on channels_last.
+        scaled = pixels.contiguous(memory_format=torch.channels_last).to(weight.dtype).sub_(mean).div_(std)
         cells = self.backbone(scaled).flatten(2).transpose(1, 2)  # [M, 49, C]
         normed: Tensor = self.norm(self.projection(cells))
         return normed

@@ -139,9 +139,14 @@ def collate(items: Sequence[Item], max_tokens: int, image_size: int) -> dict[str
             ids[row, : len(item.input_ids)] = torch.tensor(item.input_ids)
             mask[row, : len(item.input_ids)] = 1
     return {
-        "pixels": torch.stack(images) if images else torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8),
+        "pixels": _stack(images) if images else torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8),
         "image_of": torch.tensor(owners, dtype=torch.long),
         "input_ids": ids,
         "attention_mask": mask,
         "text_present": torch.tensor([item.input_ids is not None for item in items]),
     }
+
+
+def _stack(images: Sequence[Tensor]) -> Tensor:
+    """[3, S, S] each -> [M, 3, S, S] in channels_last, which is how a decoded image lies in memory."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
