@@ -23,6 +23,7 @@ class EchoModel:
     """worker.ports.Model that needs no torch."""
 
     labels = ("even", "odd")
+    lanes = 1
 
     def __init__(self, cost_ms: float = 1.0) -> None:
         self._cost = cost_ms / 1000

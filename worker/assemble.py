@@ -35,8 +35,9 @@ from worker.stages.publish import ResultWriter
 from worker.stages.validate import StreamSpec, Validator
 from worker.store.context_store import RedisContextStore
 
-# Prepared items ahead of the model: enough that it never waits for a JPEG, few enough to bound their memory.
-BATCHES_AHEAD = 4
+# Batches prepared ahead of each of the model's lanes: enough that it never waits for a JPEG, few enough to bound their
+# memory.
+BATCHES_AHEAD = 2
 
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -134,7 +135,8 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         validator = validator_of(settings, clock)
         anchors = Anchors(store, contexts, fates, batcher, rules, validator, observer)
         yield Pipeline(
-            source, store, validator, contexts, anchors, fates, batcher, committer, errors, _bounds(settings),
+            source, store, validator, contexts, anchors, fates, batcher, committer, errors,
+            _bounds(settings, model.lanes),
             anchor_topic, observer, health, log,
         )  # fmt: skip
 
@@ -284,10 +286,10 @@ def _claim(store: RedisContextStore, aligned: Aligned, stream: str) -> bool:
     return store.claim(stream, event.key, Candidate(event.time_us, event.id), aligned.anchor.record.place)
 
 
-def _bounds(settings: Settings) -> Bounds:
+def _bounds(settings: Settings, lanes: int) -> Bounds:
     return Bounds(
         settings.limits.max_pending_anchors,
         int(settings.limits.max_pending_bytes),
-        BATCHES_AHEAD * settings.model.max_batch,
+        (1 + BATCHES_AHEAD) * lanes * settings.model.max_batch,
         settings.delivery.drain_timeout.total_seconds(),
     )

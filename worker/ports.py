@@ -66,6 +66,10 @@ class Model(Protocol):
     def info(self) -> Mapping[str, str]:
         """name, version, device, precision."""
 
+    @property
+    def lanes(self) -> int:
+        """How many batches may be in `infer` at once, each in a thread of its own."""
+
     def prepare(self, aligned: Aligned) -> Any:
         """Decodes and tokenises one item; runs in any thread.
 

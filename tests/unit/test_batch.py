@@ -32,7 +32,8 @@ class EchoModel:
 
     info: Mapping[str, str] = {}
 
-    def __init__(self) -> None:
+    def __init__(self, lanes: int = 1) -> None:
+        self.lanes = lanes
         self.calls = 0
 
     def prepare(self, aligned: Aligned) -> Any:
@@ -82,10 +83,10 @@ BODIES = st.lists(st.sampled_from([b"ok", b"poison", b"broken"]), min_size=1, ma
 
 
 @settings(max_examples=40, deadline=None)
-@given(BODIES, st.integers(1, 16))
-def test_every_item_gets_its_own_fate_in_order(bodies: list[bytes], max_batch: int) -> None:
-    """Never a neighbour's result, never none, never two."""
-    out = fuse([item(n, body) for n, body in enumerate(bodies)], EchoModel(), max_batch)
+@given(BODIES, st.integers(1, 16), st.integers(1, 3))
+def test_every_item_gets_its_own_fate_in_order(bodies: list[bytes], max_batch: int, lanes: int) -> None:
+    """Never a neighbour's result, never none, never two, on however many lanes."""
+    out = fuse([item(n, body) for n, body in enumerate(bodies)], EchoModel(lanes), max_batch)
     assert [fused.aligned.anchor.id for fused in out] == [str(n) for n in range(len(bodies))]
     for fused, body in zip(out, bodies, strict=True):
         if body == b"ok":
@@ -110,6 +111,23 @@ def test_one_poison_item_in_32_is_found_by_halving() -> None:
     batcher.close()
     assert [n for n, answer in enumerate(answers) if isinstance(answer, Poison)] == [21]
     assert model.calls <= 11
+
+
+def test_a_lane_that_is_done_early_waits_for_its_turn_and_works_on() -> None:
+    """The first batch is held in the model while the other lane finishes all others; nothing leaves before it."""
+
+    class Held(EchoModel):
+        def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+            if batch[0][0] == "0":
+                assert others_done.wait(5)
+            verdicts = super().infer(batch)
+            if batch[-1][0] == "9":
+                others_done.set()
+            return verdicts
+
+    others_done = threading.Event()
+    out = fuse([item(n, b"ok") for n in range(10)], Held(lanes=2), max_batch=1)
+    assert [fused.aligned.anchor.id for fused in out] == [str(n) for n in range(10)]
 
 
 def test_an_undecodable_context_leaves_the_anchor_its_verdict() -> None:

@@ -1,11 +1,13 @@
 """Aligned -> Fused: continuous micro-batches, prepared ahead of the model, in the order of arrival.
 
 When the model is free it takes what is ready, up to `max_batch`; `max_delay` adds a wait only when fewer are ready,
-counted from the oldest item. Decoding and tokenising run ahead in threads (both release the GIL).
+counted from the oldest item. Decoding and tokenising run ahead in threads (both release the GIL). A model with several
+lanes works on as many batches at once; what they give is put back into order.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -42,7 +44,7 @@ class _Ready:
 
 
 class Batcher:
-    """Feeds the model from its own thread and hands each Fused on, in the order in which they were submitted.
+    """Feeds the model, a thread per lane, and hands each Fused on in the order in which they were submitted.
 
     Guarantees: one Fused per submitted Aligned; a verdict belongs to the item at its place; an item that fails its
     batch is found by halving and rejected alone.
@@ -65,10 +67,16 @@ class Batcher:
         self._max_batch, self._max_delay = max_batch, max_delay_seconds
         self._queue: queue.SimpleQueue[_Ready | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(threads, "prepare")
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._inside = 0
         self._lock = threading.Lock()
-        self._thread.start()
+        self._collecting = threading.Lock()
+        self._tickets = itertools.count()
+        self._handing = threading.Lock()
+        self._due = 0
+        self._fused: dict[int, list[Fused]] = {}
+        self._lanes = [threading.Thread(target=self._run, name=f"model-{n}", daemon=True) for n in range(model.lanes)]
+        for lane in self._lanes:
+            lane.start()
 
     @property
     def inside(self) -> int:
@@ -84,21 +92,40 @@ class Batcher:
     def close(self) -> None:
         """Ends the threads once what is inside is done."""
         self._queue.put(None)
-        self._thread.join()
+        for lane in self._lanes:
+            lane.join()
         self._pool.shutdown()
 
     def _run(self) -> None:
         try:
-            while (first := self._queue.get()) is not None:
-                batch, last = self._collect(first)
-                fused = self._fuse(batch)
-                self._done(fused)
-                with self._lock:
-                    self._inside -= len(fused)
-                if last:
-                    return
+            while taken := self._take():
+                ticket, batch = taken
+                self._hand_on(ticket, self._fuse(batch))
         except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
             self._failed(error)
+
+    def _take(self) -> tuple[int, list[_Prepared]] | None:
+        """The next batch and its place in the order; None at the end, which stays in the queue for the other lanes."""
+        with self._collecting:
+            first = self._queue.get()
+            if first is None:
+                self._queue.put(None)
+                return None
+            batch, last = self._collect(first)
+            if last:
+                self._queue.put(None)
+            return next(self._tickets), batch
+
+    def _hand_on(self, ticket: int, fused: list[Fused]) -> None:
+        """Hands on this batch and those that were waiting for it; the lane itself never waits."""
+        with self._handing:
+            self._fused[ticket] = fused
+            while self._due in self._fused:
+                ready = self._fused.pop(self._due)
+                self._done(ready)
+                self._due += 1
+                with self._lock:
+                    self._inside -= len(ready)
 
     def _collect(self, first: _Ready) -> tuple[list[_Prepared], bool]:
         batch, last = [first.prepared.result()], False
