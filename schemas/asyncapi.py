@@ -31,7 +31,7 @@ def _messages() -> Document:
         "required": [names.CONTENT_TYPE],
         "properties": {names.CONTENT_TYPE: {"type": "string", "pattern": "^application/cloudevents\\+json"}},
     }
-    return {
+    events: Document = {
         "frameBinary": {
             **event,
             "title": "A frame, CloudEvents binary mode",
@@ -58,6 +58,12 @@ def _messages() -> Document:
             "contentType": names.STRUCTURED,
             "payload": _file("StructuredEvent"),
         },
+    }
+    return events | _outgoing(event)
+
+
+def _outgoing(event: Document) -> Document:
+    return {
         "result": {
             **event,
             "headers": _file("ResultHeaders"),

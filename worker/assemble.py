@@ -107,13 +107,9 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         sink = _sink(settings, connection, store, source)
         closing.callback(sink.close)
         committer = Committer(
-            lambda: sink,
-            lambda: source.membership,
-            lambda partition: contexts.describe(partition),
-            lambda outcomes: fates.committed(outcomes),
-            errors.put,
-            observer,
-        )
+            lambda: sink, lambda: source.membership, lambda partition: contexts.describe(partition),
+            lambda outcomes: fates.committed(outcomes), errors.put, observer,
+        )  # fmt: skip
         closing.callback(committer.close)
         anchor_topic = settings.streams[settings.anchor].topic
         topics = {stream.topic: name for name, stream in settings.contexts.items()}
@@ -121,24 +117,29 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         guard = DeadLetterGuard(settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio)
         streams = {stream.topic: name for name, stream in settings.streams.items()}
         fates = Outcomes(committer, writer_of(settings, model.info), guard, streams, anchor_topic, observer, clock)
-        batcher = Batcher(
-            model,
-            lambda aligned, stream: _claim(store, aligned, stream),
-            fates.fused,
-            errors.put,
-            observer,
-            max_batch=settings.model.max_batch,
-            max_delay_seconds=settings.model.max_delay.total_seconds(),
-            threads=settings.model.decode_threads,
-        )
+        batcher = _batcher(settings, model, store, fates, errors.put, observer)
         closing.callback(batcher.close)
         validator = validator_of(settings, clock)
         anchors = Anchors(store, contexts, fates, batcher, rules, validator, observer)
         yield Pipeline(
             source, store, validator, contexts, anchors, fates, batcher, committer, errors,
-            _bounds(settings, model.lanes),
-            anchor_topic, observer, health, log,
+            _bounds(settings, model.lanes), anchor_topic, observer, health, log,
         )  # fmt: skip
+
+
+def _batcher(
+    settings: Settings, model: ModelRuntime, store: RedisContextStore, fates: Outcomes, failed: Any, observer: Any
+) -> Batcher:
+    return Batcher(
+        model,
+        lambda aligned, stream: _claim(store, aligned, stream),
+        fates.fused,
+        failed,
+        observer,
+        max_batch=settings.model.max_batch,
+        max_delay_seconds=settings.model.max_delay.total_seconds(),
+        threads=settings.model.decode_threads,
+    )
 
 
 def rules_of(settings: Settings) -> dict[str, MatchRule]:
