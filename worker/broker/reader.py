@@ -1,0 +1,78 @@
+"""Topics -> committed records, without a group: what a read_committed consumer sees, from the first record on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from worker.broker.admin import partitions_of
+from worker.errors import Unreachable
+from worker.records import Record
+
+# The broker answers a fetch at once when it has something; this only bounds how long it holds one that finds nothing.
+FETCH_WAIT_MS = 50
+
+
+class CommittedReader:
+    """Reads every partition of some topics from their beginning. Used by one thread."""
+
+    def __init__(self, connection: Mapping[str, Any], topics: Sequence[str]) -> None:
+        """`connection`: what `connection_options` gives.
+
+        Raises:
+            Unreachable: no broker answered.
+        """
+        self._places = [TopicPartition(topic, n) for topic, count in partitions_of(connection, topics).items()
+                        for n in range(count)]  # fmt: skip
+        try:
+            self._consumer = KafkaConsumer(
+                **connection,
+                group_id=None,
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+                fetch_max_wait_ms=FETCH_WAIT_MS,
+            )
+        except KafkaError as error:
+            raise _away(error) from error
+        self._consumer.assign(self._places)
+        self._consumer.seek_to_beginning(*self._places)
+
+    def read(self, timeout_seconds: float) -> list[Record]:
+        """The next committed records, after at most `timeout_seconds`; per partition in order.
+
+        Raises:
+            Unreachable: Kafka refused.
+        """
+        try:
+            polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
+        except KafkaError as error:
+            raise _away(error) from error
+        return [_record(raw) for batch in polled.values() for raw in batch]
+
+    def at_end(self) -> bool:
+        """True when every record that is committed by now was read.
+
+        Raises:
+            Unreachable: Kafka did not answer.
+        """
+        try:
+            ends = self._consumer.end_offsets(self._places)
+            return all(self._consumer.position(place) >= end for place, end in ends.items())
+        except KafkaError as error:
+            raise _away(error) from error
+
+    def close(self) -> None:
+        """Ends the consumer."""
+        self._consumer.close(autocommit=False)
+
+
+def _record(raw: Any) -> Record:
+    headers = tuple((name, value if value is not None else b"") for name, value in raw.headers)
+    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, headers)
+
+
+def _away(error: KafkaError) -> Unreachable:
+    return Unreachable(f"Kafka does not answer a reader ({type(error).__name__}: {error})")
