@@ -164,12 +164,13 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be produced."""
+    """A record to be produced; without a timestamp it has the time of its production."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ def test_dead_letter_is_the_record_and_why() -> None:
         ("__connect.errors.exception.class.name", b"Poison"),
         ("__connect.errors.exception.message", b"the record has no key"),
         ("fusion.attempts", b"1"),
+        ("fusion.timestamp", str(record.timestamp_ms).encode()),
     )
 
 
@@ -179,7 +180,7 @@ def test_a_second_round_trip_counts_on() -> None:
     again = plain(b"x", offset=99, headers=first.headers)
     second = WRITER.dead_letter(Rejected(again, Stage.DECODE, "r", "second", "ValueError"))
     told = dict(second.headers)
-    assert len(second.headers) == len(told) == 7
+    assert len(second.headers) == len(told) == 8
     assert (told["fusion.attempts"], told["__connect.errors.offset"]) == (b"2", b"99")
     assert (told["__connect.errors.stage"], told["__connect.errors.exception.message"]) == (b"DECODE", b"second")
 

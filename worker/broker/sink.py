@@ -85,9 +85,7 @@ class TransactionalSink:
         self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
     ) -> None:
         self._producer.begin_transaction()
-        sent = [
-            self._producer.send(out.topic, key=out.key, value=out.value, headers=list(out.headers)) for out in outgoing
-        ]
+        sent = [_send(self._producer, out) for out in outgoing]
         self._producer.send_offsets_to_transaction(
             {TopicPartition(p.topic, p.number): OffsetAndMetadata(o, m, -1) for p, (o, m) in offsets.items()},
             membership,
@@ -195,7 +193,7 @@ class PlainSink:
     ) -> None:
         """Publishes, waits for the acknowledgements, then hands the offsets on. A repeat may publish twice."""
         try:
-            sent = [self._producer.send(o.topic, key=o.key, value=o.value, headers=list(o.headers)) for o in outgoing]
+            sent = [_send(self._producer, out) for out in outgoing]
             self._producer.flush()
             for future in sent:
                 future.get(timeout=0)
@@ -208,6 +206,12 @@ class PlainSink:
     def close(self) -> None:
         """Ends the producer."""
         self._producer.close(timeout=5)
+
+
+def _send(producer: Any, out: Outgoing) -> Any:
+    return producer.send(
+        out.topic, key=out.key, value=out.value, headers=list(out.headers), timestamp_ms=out.timestamp_ms
+    )
 
 
 def plain_producer(options: Mapping[str, Any], **more: Any) -> Any:

@@ -122,6 +122,7 @@ class ResultWriter:
             names.ERRORS_CLASS: rejected.exception,
             names.ERRORS_MESSAGE: _printable(rejected.message),
             names.ATTEMPTS: str(attempts),
+            names.TIMESTAMP: str(record.timestamp_ms),
         }
         headers = kept + tuple((name, value.encode()) for name, value in told.items())
         return Outgoing(self._dead_letter_topic, record.key, record.value, headers)
@@ -143,7 +144,7 @@ def _milliseconds(delta_us: int) -> int | float:
 
 
 def _is_ours(header: str) -> bool:
-    return header.startswith(names.ERRORS_PREFIX) or header == names.ATTEMPTS
+    return header.startswith(names.ERRORS_PREFIX) or header in (names.ATTEMPTS, names.TIMESTAMP)
 
 
 def _earlier_attempts(headers: tuple[tuple[str, bytes], ...]) -> int:

@@ -1,0 +1,51 @@
+"""`fusion-worker demo`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECONDS = "8"
+
+
+def played(stack: Any, out: Path, *more: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Runs the demo on the test's servers and returns what it printed and wrote."""
+    servers = {"FUSION_TEST_KAFKA": stack.bootstrap_servers, "FUSION_TEST_REDIS": stack.redis_url}
+    command = [sys.executable, "-m", "worker", "demo", "--seconds", SECONDS, "--junctions", "3", "--json", str(out)]
+    done = subprocess.run(
+        [*command, *more],
+        env={**os.environ, **servers}, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done, json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run in which nothing is killed."""
+    return played(stack, tmp_path_factory.mktemp("demo") / "demo.json")
+
+
+def test_the_demo_accounts_for_every_text_and_agrees_with_the_oracle(undisturbed: Any) -> None:
+    """Nothing lost, nothing doubled, every pair the oracle's; the summary and the table say so."""
+    done, told = undisturbed
+    summary = told["summary"]
+    assert summary["anchors"] == summary["results"] == summary["right_pairs"] > 10
+    assert (summary["unaccounted"], summary["doubled"], summary["faults"]) == (0, 0, [])
+    assert f"pairs as the oracle's  {summary['results']} of {summary['results']}" in done.stdout
+    assert "unaccounted            0" in done.stdout
+    assert "/metrics" in done.stdout
+    assert "junction-1" in done.stdout
+
+
+def test_a_worker_killed_on_the_way_changes_nothing_but_time(stack: Any, undisturbed: Any, tmp_path: Path) -> None:
+    """SIGKILL half-way: the same texts with the same frames and labels."""
+    done, told = played(stack, tmp_path / "killed.json", "--kill")
+    assert "with SIGKILL and starting another" in done.stdout
+    assert told["results"] == undisturbed[1]["results"]

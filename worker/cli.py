@@ -1,0 +1,300 @@
+"""Arguments -> settings -> one command -> exit code (CONTRACT section 6).
+
+Each command imports what it needs when it runs: `--help` and a wrong key are answered before torch is even looked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn
+
+from worker.errors import ConfigError, Fatal, FusionError
+
+if TYPE_CHECKING:
+    from worker.settings import Loaded
+
+PROGRAM = "fusion-worker"
+INTERRUPTED = 130  # 128 + SIGINT, as shells tell it.
+_EXIT_CODES = (
+    "exit codes: 0 done, or drained after SIGTERM or Ctrl-C; 1 an error not listed here; 2 bad usage or configuration; "
+    "3 Kafka or Redis not reached; 4 too many dead letters"
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; `{self.prog} --help` shows what there is")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the process's exit status.
+
+    Errors are one line on stderr. An error that nobody foresaw is told in one line too, by `sys.excepthook`, which
+    leaves Python's own exit status 1; with `--debug` every error shows where it came from.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    if not debug:
+        sys.excepthook = _unforeseen
+    try:
+        return _command(given)
+    except FusionError as error:
+        if debug:
+            raise
+        _tell(str(error))
+        return error.exit_code if isinstance(error, Fatal) else 1
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _tell("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; the flush at exit must not complain about that again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _command(given: Sequence[str]) -> int:
+    parser = _parser()
+    chosen = parser.parse_args(given)
+    if chosen.run is None:
+        parser.print_help(sys.stderr)
+        return 2
+    overrides = [*chosen.set_before, *getattr(chosen, "set_after", ())]
+    if not chosen.configured and (chosen.config or overrides):
+        raise ConfigError(f"--config and --set have no effect on `{PROGRAM} {chosen.command}`")
+    chosen.overrides = overrides
+    code: int = chosen.run(chosen)
+    sys.stdout.flush()
+    return code
+
+
+def _unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _tell(f"unexpected {kind.__name__}: {error}; --debug shows where")
+
+
+def _tell(message: str) -> None:
+    sys.stderr.write(f"{PROGRAM}: {' '.join(message.split())}\n")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _loaded(chosen: argparse.Namespace) -> Loaded:
+    from worker.settings import load
+
+    return load(chosen.config, chosen.overrides, os.environ)
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _nothing_to_drain)
+    settings = _loaded(chosen).settings
+    from worker.assemble import run
+
+    return run(settings)
+
+
+def _nothing_to_drain(*_: object) -> NoReturn:
+    """A signal before the worker is made: nothing was read."""
+    raise SystemExit(0)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from worker.check import check
+
+    return check(_loaded(chosen), _say)
+
+
+def _topics(chosen: argparse.Namespace) -> int:
+    from worker.check import create
+
+    return create(_loaded(chosen).settings, chosen.partitions, chosen.replication_factor, _say)
+
+
+def _feed(chosen: argparse.Namespace) -> int:
+    settings = _loaded(chosen).settings
+    from worker.broker.admin import ensure_reachable
+    from worker.broker.options import connection_options
+    from worker.feeds.produce import feed
+
+    topics = {}
+    for modality, name in (("image", "frames"), ("text", "texts")):
+        found = [stream.topic for stream in settings.streams.values() if stream.modality == modality]
+        if not found:
+            raise ConfigError(f'streams: feed needs a stream with modality = "{modality}"; there is none')
+        topics[name] = found[0]
+    connection = connection_options(settings.kafka.model_dump())
+    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
+    sent = feed(
+        connection, topics, junctions=chosen.junctions, seconds=chosen.seconds, seed=chosen.seed, speed=chosen.speed,
+        frames_per_second=chosen.frames_per_second, texts_per_second=chosen.texts_per_second, say=_say,
+    )  # fmt: skip
+    _say(f"sent {sent.frames} frames to {topics['frames']} and {sent.texts} texts to {topics['texts']}")
+    return 0
+
+
+def _replay(chosen: argparse.Namespace) -> int:
+    settings = _loaded(chosen).settings
+    from worker.broker.options import connection_options
+    from worker.broker.replay import STAGES, Plan, replay
+
+    plan = Plan(
+        settings.output.dead_letter_topic,
+        tuple(stream.topic for stream in settings.streams.values()),
+        f"{settings.kafka.group_id}-replay",
+        settings.kafka.startup_timeout.total_seconds(),
+        settings.delivery.commit_timeout.total_seconds(),
+    )
+    connection = connection_options(settings.kafka.model_dump())
+    stages = STAGES if chosen.stage is None else (chosen.stage,)
+    done = replay(connection, plan, stages=stages, limit=chosen.limit, dry_run=chosen.dry_run, say=_say)
+    _say(f"{'would send' if chosen.dry_run else 'sent'} {done.sent} back, passed over {done.skipped}")
+    return 0
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from worker.demo.run import demo
+
+    return demo(
+        chosen.cache, seconds=chosen.seconds, workers=chosen.workers, junctions=chosen.junctions, kill=chosen.kill,
+        json_path=chosen.json, seed=chosen.seed,
+    )  # fmt: skip
+
+
+def _train(chosen: argparse.Namespace) -> int:
+    from worker.training.command import train
+
+    return train(chosen)
+
+
+def _evaluate(chosen: argparse.Namespace) -> int:
+    from worker.training.command import evaluate
+
+    return evaluate(chosen)
+
+
+def _parser() -> _Parser:
+    from worker.training.command import add_evaluate_arguments, add_train_arguments
+
+    parser = _Parser(PROGRAM, description="Camera frames and texts in, one verdict per anchor out.", epilog=_EXIT_CODES)
+    parser.set_defaults(run=None, configured=False, command=None)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
+    _add_settings(parser, "set_before", {"config": None, "set_before": [], "debug": False})
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
+    table: list[tuple[str, _Command, bool, Callable[[_Parser], None], str]] = [
+        ("run", _run, True, _no_more, "run one worker until SIGTERM or Ctrl-C"),
+        ("check", _check, True, _no_more, "show the settings in force and reach Kafka, Redis and the model"),
+        ("topics", _topics, True, _add_topics, "create the topics of the configuration"),
+        ("demo", _demo, False, _add_demo, "start Kafka, Redis, a feed and workers, and show results"),
+        ("feed", _feed, True, _add_feed, "send a simulated junction's frames and texts"),
+        ("replay", _replay, True, _add_replay, "send dead letters back to the topic they came from"),
+        ("train", _train, False, add_train_arguments, "train a model"),
+        ("evaluate", _evaluate, False, add_evaluate_arguments, "measure a model on held-out data"),
+    ]
+    for name, run, configured, add, what in table:
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        command.set_defaults(run=run, configured=configured)
+        add(command)
+        if configured:
+            _add_settings(command, "set_after", {})
+        else:
+            _add_debug(command, {})
+    return parser
+
+
+_Command = Callable[[argparse.Namespace], int]
+
+
+def _no_more(_: _Parser) -> None:
+    """The command takes the common arguments only."""
+
+
+def _add_settings(parser: _Parser, set_name: str, defaults: dict[str, object]) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file; docs/configuration.md has its keys",
+        default=defaults.get("config", argparse.SUPPRESS),
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", metavar="SECTION.KEY=VALUE", help="one setting; repeatable, the last word",
+        dest=set_name, default=defaults.get(set_name, argparse.SUPPRESS),
+    )  # fmt: skip
+    _add_debug(parser, defaults)
+
+
+def _add_debug(parser: _Parser, defaults: dict[str, object]) -> None:
+    default = defaults.get("debug", argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", default=default, help="show where an error came from")
+
+
+def _add_topics(parser: _Parser) -> None:
+    parser.add_argument("--partitions", type=_count, default=4, help="of each new topic (default 4)")
+    parser.add_argument("--replication-factor", type=_count, default=1, help="of each new topic (default 1)")
+
+
+def _add_feed(parser: _Parser) -> None:
+    _add_town(parser)
+    parser.add_argument("--frames-per-second", type=_rate, default=5.0, help="of each camera (default 5)")
+    parser.add_argument("--texts-per-second", type=_rate, default=1.0, help="of each junction (default 1)")
+    parser.add_argument(
+        "--speed", type=_speed, default=1.0, help="1: real time (default), 2: twice as fast, 0: as fast as possible"
+    )
+
+
+def _add_demo(parser: _Parser) -> None:
+    _add_town(parser)
+    parser.add_argument("--workers", type=_count, default=2, help="workers (default 2)")
+    parser.add_argument("--kill", action="store_true", help="kill a worker with SIGKILL on the way")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
+    parser.add_argument("--cache", type=Path, default=Path(".cache"), help="where Kafka is kept (default .cache)")
+
+
+def _add_town(parser: _Parser) -> None:
+    parser.add_argument("--junctions", type=_count, default=6, help="junctions, each a key (default 6)")
+    parser.add_argument("--seconds", type=_rate, default=30.0, help="length of the story (default 30)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed tells the same story (default 0)")
+
+
+def _add_replay(parser: _Parser) -> None:
+    stages = ("VALIDATE", "ALIGN", "DECODE", "MODEL", "PUBLISH")
+    parser.add_argument("--stage", choices=stages, help="only dead letters of this stage")
+    parser.add_argument("--limit", type=_count, metavar="N", help="at most so many, the oldest first")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be sent; change nothing")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:7]) == int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 9999999")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    if number := _speed(text):
+        return number
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+
+
+def _speed(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return number
+
+
+def _version() -> str:
+    try:
+        return metadata.version(PROGRAM)
+    except metadata.PackageNotFoundError:
+        return "(not installed)"

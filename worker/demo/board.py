@@ -1,0 +1,74 @@
+"""What the demo shows: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from worker.demo.tally import Shown, Tally
+
+ROWS = 12
+LINE_EVERY_SECONDS = 5.0
+_COLUMNS = ("key", "text", "frame", "distance", "label", "score", "missing")
+
+
+class Board:
+    """Lines, the table of the last results, and the summary."""
+
+    def __init__(self, console: Console, live: Live | None, tally: Tally) -> None:
+        """`live` is None where there is no terminal."""
+        self._console, self._live, self._tally = console, live, tally
+        self._told = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """A step, in one line."""
+        self._console.print(line, highlight=False)
+
+    def show(self, workers: Mapping[int, str]) -> None:
+        """The state of things now; called a few times a second."""
+        texts, results, dead = self._tally.counts
+        states = ", ".join(f"worker {number} {state}" for number, state in workers.items())
+        line = (
+            f"texts in {texts}, results {results}, dead letters {dead}, on their way {texts - results - dead}; {states}"
+        )
+        if self._live is not None:
+            self._live.update(Group(_table(self._tally.latest(ROWS)), Text(line)))
+        elif time.monotonic() - self._told > LINE_EVERY_SECONDS:
+            self._told = time.monotonic()
+            self.say(line)
+
+    def tell(self, summary: Mapping[str, str]) -> None:
+        """The last results and the summary, to stay."""
+        if self._live is not None:
+            self._live.update(Text(""))
+            self._live.stop()
+        self._console.print(_table(self._tally.latest(ROWS)))
+        for name, value in summary.items():
+            self._console.print(f"{name:<22} {value}", highlight=False, soft_wrap=True)
+
+
+def _table(results: list[Shown]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, justify="right" if name in ("distance", "score") else "left", no_wrap=True)
+    for one in results:
+        distance = "" if one.distance_ms is None else f"{one.distance_ms:+.0f} ms"
+        table.add_row(one.key, one.text, one.frame, distance, one.label, f"{one.score:.2f}", one.missing)
+    return table
+
+
+@contextlib.contextmanager
+def board(tally: Tally) -> Iterator[Board]:
+    """A board on standard output."""
+    console = Console()
+    if not console.is_terminal:
+        yield Board(Console(width=150), None, tally)
+        return
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield Board(console, live, tally)

@@ -1,0 +1,169 @@
+"""The demo: real servers and workers, a junction's half minute, and a check that nothing was lost or changed."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from worker.broker.admin import NewTopic, create_topics
+from worker.broker.reader import CommittedReader
+from worker.demo.board import Board, board
+from worker.demo.pool import Pool
+from worker.demo.stack import Stack, open_stack
+from worker.demo.tally import Tally
+from worker.errors import Fatal
+from worker.feeds.produce import feed
+
+PARTITIONS = {"texts": 4, "frames": 3, "fusions": 2, "fusions.dead": 1}
+FRAMES_PER_SECOND, TEXTS_PER_SECOND = 5.0, 1.0
+# After the feed's end: frames, waits of at most `max_wait`, a killed worker's session and a slow machine.
+PATIENCE_SECONDS = 90.0
+READ_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the demo plays: so many junctions for so long, on so many workers, one of them killed or not."""
+
+    seconds: float
+    workers: int
+    junctions: int
+    kill: bool
+    seed: int
+
+
+def demo(
+    cache: Path, *, seconds: float, workers: int, junctions: int, kill: bool, json_path: Path | None, seed: int
+) -> int:
+    """Runs the demo and prints its summary.
+
+    1. Starts Kafka and Valkey and creates the topics.
+    2. Starts the workers and waits until each is ready.
+    3. Feeds the junctions in real time and shows the results as they are committed.
+    4. Waits until every text has its outcome, stops the workers, and holds all results against the oracle.
+
+    Returns:
+        0, or 1 when something was lost, doubled or matched otherwise than the oracle says.
+
+    Raises:
+        ConfigError: something that the machine needs is missing.
+        Unreachable: a server or worker did not start or ended by itself.
+    """
+    plan = Plan(seconds, workers, junctions, kill, seed)
+    tally = Tally()
+    with (
+        TemporaryDirectory(prefix="fusion-demo-") as folder,
+        board(tally) as shown,
+        open_stack(cache, shown.say) as stack,
+    ):
+        connection = {"bootstrap_servers": stack.bootstrap_servers.split(",")}
+        # Servers that were given may have seen a demo before, and may hold topics of these names.
+        prefix = f"demo-{secrets.token_hex(4)}." if stack.kind == "given" else ""
+        topics = {name: prefix + name for name in PARTITIONS}
+        create_topics(connection, [NewTopic(topics[name], count, 1) for name, count in PARTITIONS.items()], 30.0)
+        with Pool(Path(folder), stack.bootstrap_servers, stack.redis_url, prefix) as pool:
+            shown.say(f"starting {workers} workers")
+            pool.start(workers)
+            with contextlib.closing(CommittedReader(connection, [topics["fusions"], topics["fusions.dead"]])) as reader:
+                _play(plan, connection, topics, reader, pool, tally, shown)
+            metrics = pool.metrics()
+            shown.say("stopping the workers (SIGTERM)")
+            codes = pool.stop()
+    return _sum_up(plan, tally, shown, stack, metrics, codes, json_path)
+
+
+def _play(
+    plan: Plan,
+    connection: Mapping[str, Any],
+    topics: Mapping[str, str],
+    reader: CommittedReader,
+    pool: Pool,
+    tally: Tally,
+    shown: Board,
+) -> None:
+    """Feeds and reads until every text has its outcome."""
+    with _feeding(plan, connection, topics, tally) as fed:
+        shown.say(f"feeding {plan.junctions} junctions for {plan.seconds:g} s")
+        began, killed = time.monotonic(), not plan.kill
+        deadline = began + plan.seconds + PATIENCE_SECONDS
+        while not (fed.is_set() and tally.settled):
+            for record in reader.read(READ_SECONDS):
+                tally.committed(record)
+            pool.look()
+            if not killed and time.monotonic() - began > plan.seconds / 2:
+                shown.say(f"killing worker {pool.kill()} with SIGKILL and starting another")
+                killed = True
+            shown.show(pool.states())
+            if time.monotonic() > deadline:
+                break
+    while not reader.at_end():
+        for record in reader.read(READ_SECONDS):
+            tally.committed(record)
+    shown.show(pool.states())
+
+
+@contextlib.contextmanager
+def _feeding(
+    plan: Plan, connection: Mapping[str, Any], topics: Mapping[str, str], tally: Tally
+) -> Iterator[threading.Event]:
+    """Feeds in a thread; the event is set when all was sent."""
+    done, stop = threading.Event(), threading.Event()
+    failed: list[Fatal] = []
+
+    def run() -> None:
+        try:
+            feed(
+                connection, topics, junctions=plan.junctions, seconds=plan.seconds,
+                frames_per_second=FRAMES_PER_SECOND, texts_per_second=TEXTS_PER_SECOND, seed=plan.seed, speed=1.0,
+                say=lambda line: None, prefix=f"seed{plan.seed}", stop=stop, heard=tally.produced,
+            )  # fmt: skip
+        except Fatal as error:
+            failed.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=run, name="feed", daemon=True)
+    thread.start()
+    try:
+        yield done
+    finally:
+        stop.set()
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _sum_up(
+    plan: Plan, tally: Tally, shown: Board, stack: Stack, metrics: Mapping[str, str], codes: list[int],
+    json_path: Path | None,
+) -> int:  # fmt: skip
+    summary = tally.summary()
+    shown.tell(
+        {
+            "servers": f"Kafka and Redis {stack.kind}",
+            "anchors in": f"{summary.anchors}",
+            "results": f"{summary.results}",
+            "dead letters": f"{summary.dead_letters}",
+            "unaccounted": f"{summary.unaccounted}",
+            "doubled": f"{summary.doubled}",
+            "pairs as the oracle's": f"{summary.right_pairs} of {summary.results}",
+            "labels as they were": f"{summary.right_labels:.1%}",
+            "pairs a second": f"{summary.pairs / plan.seconds:.1f} (as fast as they were fed)",
+            "text to result": f"p50 {summary.p50_ms:.0f} ms, p99 {summary.p99_ms:.0f} ms, by the records' timestamps",
+            "metrics were at": ", ".join(metrics),
+            "workers ended with": ", ".join(str(code) for code in codes),
+        }
+    )
+    if json_path is not None:
+        json_path.write_text(tally.to_json())
+    faults = summary.faults + [f"a worker ended with exit code {code}" for code in codes if code]
+    for fault in faults:
+        shown.say(f"WRONG: {fault}")
+    return 1 if faults else 0

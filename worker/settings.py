@@ -1,0 +1,215 @@
+"""Defaults < TOML file < environment < `--set` -> Settings, each key with the place it came from."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from worker.config import Settings
+from worker.describe import expected, flatten, is_secret, keys, render, sections
+from worker.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "FUSION__"
+FILE_SUFFIX = "_file"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings in force; `origin` has an entry per dotted key: `default`, or where its value was given."""
+
+    settings: Settings
+    origin: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    value: Any
+    origin: str
+
+
+def load(config_file: Path | None, overrides: Sequence[str], environ: Mapping[str, str]) -> Loaded:
+    """Reads the configuration; later places win: defaults, file, environment, `--set`.
+
+    Args:
+        config_file: a TOML file, or None.
+        overrides: `section.key=value`, as given to `--set`.
+        environ: the environment; only names that begin with `FUSION__` are looked at.
+
+    Raises:
+        ConfigError: one line that names the key, the value (never a secret's), what it may be and where it came from.
+    """
+    given = _default_streams()
+    if config_file is not None:
+        table, name = _read_toml(config_file), str(config_file)
+        if "streams" in table:
+            given = {}
+        given |= _from_file(table, name)
+    given |= _from_environment(environ, given)
+    given |= _from_overrides(overrides, given)
+    try:
+        settings = Settings.model_validate(_nested(given))
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, given)) from error
+    origin = {key: given[key].origin if key in given else DEFAULT for key, _, _ in flatten(settings)}
+    return Loaded(settings, origin)
+
+
+def redacted(settings: Settings) -> dict[str, str]:
+    """Every key with its value as it would be written in the file; secrets are hidden."""
+    return {key: render(value, info) for key, value, info in flatten(settings)}
+
+
+def _default_streams() -> dict[str, _Given]:
+    return {
+        f"streams.{name}.{key}": _Given(value, DEFAULT)
+        for name, stream in Settings().streams.items()
+        for key, value in stream.model_dump(exclude_unset=True).items()
+    }
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"--config {path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config {path}: not UTF-8 (byte {error.start})") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"--config {path}: not valid TOML: {error}") from error
+
+
+def _from_file(table: Mapping[str, Any], origin: str) -> dict[str, _Given]:
+    leaves = dict(_leaves(table))
+    known = keys(_streams(leaves))
+    for key, value in leaves.items():
+        if key not in known:
+            if key in sections() or (key.startswith("streams.") and key.count(".") == 1):
+                raise ConfigError(f"{key} ({origin}): must be a table: write [{key}] with its keys below")
+            raise ConfigError(_unknown(key, origin, known))
+        if isinstance(value, Mapping):
+            raise ConfigError(f"{key} ({origin}): is no table; must be {expected(known[key])}")
+    return {key: _Given(value, origin) for key, value in leaves.items()}
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        deepest = 3 if key.split(".")[0] == "streams" else 2
+        if isinstance(value, Mapping) and depth < deepest and (value or key in sections()):
+            yield from _leaves(value, f"{key}.", depth + 1)
+        else:
+            yield key, value
+
+
+def _from_environment(environ: Mapping[str, str], given: Mapping[str, _Given]) -> dict[str, _Given]:
+    names = sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX))
+    dotted = {name: ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")) for name in names}
+    known = keys(_streams([*given, *dotted.values()]))
+    out: dict[str, _Given] = {}
+    for name, key in dotted.items():
+        text, origin = environ[name], f"environment {name}"
+        if key not in known and key.removesuffix(FILE_SUFFIX) in known:
+            key, text, origin = key.removesuffix(FILE_SUFFIX), _read_secret(name, text), f"{origin} ({text})"
+        if key not in known:
+            raise ConfigError(_unknown(key, origin, known))
+        if key in out:
+            raise ConfigError(f"{key}: given twice: by {out[key].origin} and by {origin}")
+        out[key] = _Given(_parsed(text, known[key]), origin)
+    return out
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        text = Path(path).read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"environment {name}: cannot read {path!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"environment {name}: {path!r} is not UTF-8 text") from error
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _from_overrides(overrides: Sequence[str], given: Mapping[str, _Given]) -> dict[str, _Given]:
+    pairs = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {key}: must be section.key=value")
+        pairs.append((key.strip(), value.strip()))
+    known = keys(_streams([*given, *(key for key, _ in pairs)]))
+    for key, _ in pairs:
+        if key not in known:
+            raise ConfigError(_unknown(key, "--set", known))
+    return {key: _Given(_parsed(value, known[key]), "--set") for key, value in pairs}
+
+
+def _parsed(text: str, info: FieldInfo) -> Any:
+    if is_secret(info):
+        return text
+    try:
+        table = tomllib.loads(f"value = {text}")
+        TypeAdapter(info.rebuild_annotation()).validate_python(table["value"])
+    except (tomllib.TOMLDecodeError, ValidationError, RecursionError):
+        return text
+    return table["value"] if len(table) == 1 else text
+
+
+def _streams(dotted: Iterable[str]) -> list[str]:
+    parts = (key.split(".") for key in dotted)
+    return list(dict.fromkeys(part[1] for part in parts if part[0] == "streams" and len(part) == 3))
+
+
+def _nested(given: Mapping[str, _Given]) -> dict[str, Any]:
+    out: dict[str, Any] = {"streams": {}}
+    for key, found in given.items():
+        *path, name = key.split(".")
+        table = out
+        for part in path:
+            table = table.setdefault(part, {})
+        table[name] = found.value
+    return out
+
+
+def _unknown(key: str, origin: str, known: Mapping[str, FieldInfo]) -> str:
+    section, _, name = key.rpartition(".")
+    same_name = [other for other in known if other.rpartition(".")[2] == name]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.7) or difflib.get_close_matches(key, same_name, 1, 0.0)
+    siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
+    if near:
+        hint = f"did you mean {near[0]}?"
+    elif siblings:
+        hint = f"[{section}] has {', '.join(siblings)}"
+    else:
+        hint = f"sections are {', '.join(sections())}"
+    return f"{key} ({origin}): unknown key; {hint}"
+
+
+def _sentence(error: ValidationError, given: Mapping[str, _Given]) -> str:
+    first, *others = error.errors(include_url=False)
+    parts = [str(part) for part in first["loc"]]
+    info, key = None, ".".join(parts)
+    known = keys(_streams(given))
+    while parts and info is None:
+        key = ".".join(parts)
+        info = known.get(key)
+        parts = parts[:-1]
+    more = f" (and {len(others)} more)" if others else ""
+    if info is None:
+        key = ".".join(str(part) for part in first["loc"])
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        origins = dict.fromkeys(g.origin for k, g in given.items() if key and k.startswith(f"{key}."))
+        places = ", ".join(origin for origin in origins if origin != DEFAULT)
+        return f"{key}{f' ({places})' if places else ''}{': ' if key else ''}{reason}{more}"
+    if first["type"] == "missing":
+        return f"{key}: must be given: {expected(info)}; {info.description}{more}"
+    found = given.get(key, _Given(info.get_default(), DEFAULT))
+    return f"{key} = {render(found.value, info)} ({found.origin}): must be {expected(info)}{more}"
