@@ -1,0 +1,123 @@
+"""Defaults < file < environment < --set; each mistake is one line that names key, value, limit and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.config import Settings
+from worker.describe import example, keys, reference, sections
+from worker.errors import ConfigError
+from worker.settings import load, redacted
+
+ROOT = Path(__file__).parents[2]
+
+
+def written(folder: Path, text: str) -> Path:
+    """A configuration file."""
+    path = folder / "fusion.toml"
+    path.write_text(text)
+    return path
+
+
+def test_later_places_win_and_are_told(tmp_path: Path) -> None:
+    """The same key in every place: --set wins, and each key's origin is known."""
+    file = written(tmp_path, '[kafka]\ngroup_id = "file"\n[http]\nport = 1\n[model]\nmax_batch = 4\n')
+    environ = {"FUSION__KAFKA__GROUP_ID": "environment", "FUSION__HTTP__PORT": "2", "PATH": "ignored"}
+    loaded = load(file, ["kafka.group_id=set"], environ)
+    assert (loaded.settings.kafka.group_id, loaded.settings.http.port, loaded.settings.model.max_batch) == ("set", 2, 4)
+    assert loaded.origin["kafka.group_id"] == "--set"
+    assert loaded.origin["http.port"] == "environment FUSION__HTTP__PORT"
+    assert loaded.origin["model.max_batch"] == str(file)
+    assert loaded.origin["model.max_delay"] == "default"
+
+
+def test_nothing_given_is_the_contract() -> None:
+    """The defaults are those of the settings classes."""
+    assert load(None, [], {}).settings == Settings()
+
+
+def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
+    """The value is read less its line end; what is printed hides it."""
+    (tmp_path / "password").write_text("s3cret\n")
+    environ = {
+        "FUSION__KAFKA__SASL_PLAIN_PASSWORD_FILE": str(tmp_path / "password"),
+        "FUSION__REDIS__URL": "redis://user:s3cret@host:6379/0",
+    }
+    loaded = load(None, ["redis.password=s3cret"], environ)
+    assert loaded.settings.kafka.sasl_plain_password == "s3cret"
+    assert loaded.settings.redis.password == "s3cret"
+    told = redacted(loaded.settings)
+    assert not any("s3cret" in value for value in told.values())
+    assert told["redis.url"] == '"redis://user:***@host:6379/0"'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[kafka]\nbootstrap_server = "a:1"', r"kafka.bootstrap_server \(.*\): unknown key; did you mean kafka.boot"),
+        ("[kafak]\nx = 1", r"kafak.*unknown key"),
+        ("[streams.texts]\ntopic = 't'\nmodality = 'text'\nrole = 'anchor'\nlatness = '1s'", r"texts.lateness"),
+        ("[http]\nport = 70000", r"http.port = 70000 \(.*\): must be a whole number, at least 0, at most 65535"),
+        ('[model]\nmax_delay = "5"', r"model.max_delay = .*must be a duration such as 500ms"),
+        ("[model]\nmax_batch = 0", r"model.max_batch = 0 .*at least 1"),
+        ('[model]\nprecision = "fp8"', r"must be one of auto, fp32, bf16, int8"),
+        ('[limits]\nmax_frame_bytes = "8 quintals"', r"limits.max_frame_bytes.*must be a size such as"),
+        ("[streams.a]\ntopic = 'a'\nmodality = 'text'\nrole = 'context'", r"exactly one stream has role"),
+        ("kafka = 1", r"kafka.*must be a table"),
+        ("[kafka", r"not valid TOML"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    """Key, value, what it may be, and the nearest known key, in one line."""
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(written(tmp_path, text), [], {})
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_mistakes_elsewhere_are_named(tmp_path: Path) -> None:
+    """A missing file, an unknown variable, a bad --set, a secret's file that is not there, one key twice."""
+    for file, overrides, environ, message in (
+        (tmp_path / "no.toml", [], {}, r"no.toml: no such file"),
+        (None, ["kafka.group_id"], {}, r"--set kafka.group_id: must be section.key=value"),
+        (None, ["kafka.group=x"], {}, r"kafka.group \(--set\): unknown key; did you mean kafka.group_id"),
+        (None, [], {"FUSION__KAFKA__GROUPID": "x"}, r"FUSION__KAFKA__GROUPID.*did you mean kafka.group_id"),
+        (None, [], {"FUSION__REDIS__PASSWORD_FILE": "/nowhere"}, r"cannot read '/nowhere': No such file"),
+        (
+            None, [], {"FUSION__HTTP__PORT": "1", "FUSION__HTTP__PORT_FILE": str(written(tmp_path, "2"))},
+            r"http.port: given twice",
+        ),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=message):
+            load(file, overrides, environ)
+
+
+def test_values_need_no_quotes_outside_the_file() -> None:
+    """Text, numbers, durations and truth values as they are typed in a shell."""
+    given = ["kafka.group_id=7", "streams.frames.max_wait=1s", "output.embedding=true", "limits.dead_letter_ratio=0"]
+    settings = load(None, given, {}).settings
+    assert settings.kafka.group_id == "7"
+    assert settings.streams["frames"].max_wait.total_seconds() == 1
+    assert settings.output.embedding is True
+    assert settings.limits.dead_letter_ratio == 0
+
+
+def test_a_file_that_names_streams_names_all(tmp_path: Path) -> None:
+    """The two default streams are gone once a file names its own."""
+    text = "[streams.a]\ntopic = 'a'\nmodality = 'text'\nrole = 'anchor'\n"
+    assert list(load(written(tmp_path, text), [], {}).settings.streams) == ["a"]
+
+
+def test_the_reference_and_the_example_are_current(tmp_path: Path) -> None:
+    """docs/configuration.md and deploy/config.example.toml are what `python -m worker.describe` writes, and load."""
+    assert (ROOT / "docs/configuration.md").read_text() == reference()
+    assert (ROOT / "deploy/config.example.toml").read_text() == example()
+    assert load(ROOT / "deploy/config.example.toml", [], {}).settings == Settings()
+
+
+def test_every_key_has_a_description() -> None:
+    """No key is documented by its name alone."""
+    assert [name for name, info in keys(["frames"]).items() if not info.description] == []
+    assert set(sections()) == set(Settings.model_fields)
