@@ -23,6 +23,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from tests.unit.incoming import JPEG
 
 LIVELINESS_SECONDS = 60.0
+# Topics take more than the worker does, so that what is too large for it reaches it.
+MAX_RECORD_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, order=True)
@@ -73,7 +75,7 @@ class Town:
     def __init__(self, stack: Any, folder: Path, partitions: Mapping[str, int], **settings: Any) -> None:
         self.name = f"t{uuid.uuid4().hex[:10]}"
         self.stack, self.folder = stack, folder
-        self.cost_ms = settings.pop("cost_ms", 1.0)
+        self.cost_ms = settings.pop("cost_ms", 1.0)  # None: the real model
         self._partitions = partitions
         self.settings = self._settings(settings)
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -81,7 +83,9 @@ class Town:
         self.raw: list[Any] = []
         self.dead: list[Any] = []
         self._create_topics()
-        self._producer = KafkaProducer(bootstrap_servers=stack.bootstrap_servers, batch_size=256 * 1024)
+        self._producer = KafkaProducer(
+            bootstrap_servers=stack.bootstrap_servers, batch_size=256 * 1024, max_request_size=MAX_RECORD_BYTES
+        )
         self._reader = self._open_reader()
 
     def _settings(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +112,8 @@ class Town:
     def _create_topics(self) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.stack.bootstrap_servers)
         wanted = {"texts": 4, "frames": 3, "fusions": 2, "dead": 1, **self._partitions}
-        admin.create_topics([NewTopic(f"{self.name}.{t}", n, 1) for t, n in wanted.items()])
+        sizes = {"max.message.bytes": str(MAX_RECORD_BYTES)}
+        admin.create_topics([NewTopic(f"{self.name}.{t}", n, 1, topic_configs=sizes) for t, n in wanted.items()])
         admin.close()
 
     def _open_reader(self) -> Any:

@@ -1,7 +1,7 @@
 """A worker in a process of its own, as tests start it: the real one, with a model that only repeats what it was given.
 
 `python -m tests.worker_process SETTINGS.json` runs `assemble.run`. The verdict names the anchor's text and the frame's
-id, so that a neighbour's result cannot pass for one's own; `cost_ms` is how long a batch takes.
+id, so that a neighbour's result cannot pass for one's own; `cost_ms` is how long a batch takes, null the real model.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class EchoModel:
 def main() -> int:
     """Runs until a signal; the exit code is the worker's."""
     given = json.loads(Path(sys.argv[1]).read_text())
-    assemble.model_of = lambda settings: EchoModel(given.get("cost_ms", 1.0))  # type: ignore[assignment,return-value]
+    if given["cost_ms"] is not None:
+        assemble.model_of = lambda settings: EchoModel(given["cost_ms"])  # type: ignore[assignment,return-value]
     try:
         return assemble.run(Settings.model_validate(given["settings"]))
     except Fatal as error:
