@@ -7,6 +7,7 @@ id, so that a neighbour's result cannot pass for one's own; `cost_ms` is how lon
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,8 @@ class EchoModel:
     def _verdict(self, text: bytes, frames: tuple[str, ...]) -> Verdict:
         if text == b"POISON":
             raise Poison("MODEL", "not_finite", "the text says so")
+        if text == b"NAN":
+            return Verdict("even", math.nan, {"even": math.nan})
         score = (sum(text) + sum("".join(frames).encode())) % 1000 / 1000
         label = self.labels[sum(text) % 2]
         return Verdict(label, score, {label: score})

@@ -63,12 +63,17 @@ class Outcomes:
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="publish")
 
     def _finish(self, record: Record, rejected: Sequence[Rejected], fused: Fused | None) -> None:
+        results = []
+        if fused is not None and fused.verdict is not None:
+            try:
+                results.append(self._writer.result(fused.aligned, fused.verdict))
+            except ValueError as error:
+                poison = Poison("PUBLISH", "invalid_result", f"the verdict cannot be written as JSON: {error}")
+                rejected, fused = (*rejected, reject(record, poison)), None
         with self._lock:
             for one in rejected:
                 self._guard.saw(True, one.message)
-        outgoing = [self._writer.dead_letter(one) for one in rejected]
-        if fused is not None and fused.verdict is not None:
-            outgoing.append(self._writer.result(fused.aligned, fused.verdict))
+        outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
         self._committer.finish((Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused)),))
 
     def committed(self, outcomes: Sequence[Outcome]) -> None:
