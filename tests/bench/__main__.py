@@ -74,15 +74,10 @@ def main() -> None:
                 f"round {number + 1} of {rounds}: " + ", ".join(f"{k} {v[-1]:.0f}/s" for k, v in found.items()),
                 flush=True,
             )
-    print(
-        f"\n{len(os.sched_getaffinity(0))} cores, n = {rounds} rounds of {sum(e.stream == 'texts' for e in fed)} anchors"
-    )
-    for one, other in (
-        ("exactly_once", "bare"),
-        ("exactly_once", "plain"),
-        ("exactly_once", "at_least_once"),
-        ("plain", "bare"),
-    ):
+    anchors = sum(event.stream == "texts" for event in fed)
+    print(f"\n{len(os.sched_getaffinity(0))} cores, n = {rounds} rounds of {anchors} anchors")
+    pairs = [("exactly_once", "bare"), ("exactly_once", "plain"), ("exactly_once", "at_least_once"), ("plain", "bare")]
+    for one, other in pairs:
         ratios = [a / b for a, b in zip(found[one], found[other], strict=True)]
         print(f"{one} / {other}: median {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 

@@ -58,7 +58,7 @@ def plain(spec: dict[str, Any]) -> float:
     )  # fmt: skip
     producer = KafkaProducer(bootstrap_servers=spec["kafka"], batch_size=256 * 1024)
     frames: dict[bytes, bytes] = {}
-    waiting: list[Aligned] = []
+    waiting: list[Any] = []
     done, began, warm = 0, 0.0, 0
     while done < spec["anchors"]:
         for records in consumer.poll(timeout_ms=100).values():
@@ -66,9 +66,13 @@ def plain(spec: dict[str, Any]) -> float:
                 if record.topic == spec["frames"]:
                     frames[record.key] = record.value
                 else:
-                    waiting.append(aligned(record.value, frames.get(record.key)))
-        while len(waiting) >= BATCH or (waiting and done + len(waiting) == spec["anchors"]):
-            batch, waiting = waiting[:BATCH], waiting[BATCH:]
+                    waiting.append(record)
+        # It has no event time: a text takes the frame of its key that is there.
+        while ready := [text for text in waiting if text.key in frames][:BATCH]:
+            if len(ready) < BATCH and done + len(ready) < spec["anchors"]:
+                break
+            waiting = [text for text in waiting if text not in ready]
+            batch = [aligned(text.value, frames[text.key]) for text in ready]
             for verdict in served.infer([served.prepare(one) for one in batch]):
                 producer.send(spec["out"], json.dumps({"label": verdict.label, "scores": verdict.scores}).encode())
             producer.flush()
