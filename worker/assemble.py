@@ -71,7 +71,6 @@ def run(settings: Settings) -> int:
         with worker(settings, observer, health, log) as pipeline:
             for number in _STOP_SIGNALS:
                 signal.signal(number, lambda *_: pipeline.stop())
-            health.clear("starting")
             pipeline.run()
     finally:
         server.stop()

@@ -58,7 +58,6 @@ class TimedStage(StrEnum):
     """Values of the `stage` label of `stage_seconds`, in the order of the trip."""
 
     POLL = "poll"
-    INDEX = "index"
     ALIGN = "align"
     DECODE = "decode"
     MODEL = "model"

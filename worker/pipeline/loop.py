@@ -126,6 +126,8 @@ class Pipeline:
         self._opening.update(polled.assigned)
         if self._opening:
             self._with_redis(self._open)
+        if self._source.membership is not None and not self._opening:
+            self._health.clear("starting")
 
     def _close(self, partitions: frozenset[Partition]) -> None:
         self._committer.forget(partitions)
