@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -25,6 +26,30 @@ from tests.unit.incoming import JPEG
 LIVELINESS_SECONDS = 60.0
 # Topics take more than the worker does, so that what is too large for it reaches it.
 MAX_RECORD_BYTES = 32 * 2**20
+
+
+class Worker(Protocol):
+    """A worker's process: subprocess.Popen, or one that a nursery forked."""
+
+    pid: int
+    returncode: int
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it lives."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended."""
+
+    def send_signal(self, sig: int) -> None:
+        """Sends a signal, unless it has ended."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+def _started(path: Path, log: Path) -> Worker:
+    with log.open("ab") as out:
+        return subprocess.Popen([sys.executable, "-m", "tests.worker_process", str(path)], stdout=out, stderr=out)
 
 
 @dataclass(frozen=True, order=True)
@@ -76,9 +101,11 @@ class Town:
         self.name = f"t{uuid.uuid4().hex[:10]}"
         self.stack, self.folder = stack, folder
         self.cost_ms = settings.pop("cost_ms", 1.0)  # None: the real model
+        self.mutant = settings.pop("mutant", None)
+        self._nursery = settings.pop("nursery", None)
         self._partitions = partitions
         self.settings = self._settings(settings)
-        self.workers: list[subprocess.Popen[bytes]] = []
+        self.workers: list[Worker] = []
         self.results: list[dict[str, Any]] = []
         self.raw: list[Any] = []
         self.dead: list[Any] = []
@@ -130,6 +157,20 @@ class Town:
         reader.seek_to_beginning()
         return reader
 
+    @contextlib.contextmanager
+    def twin(self) -> Iterator[Town]:
+        """Another group on the same input topics, with output topics of its own."""
+        made = Town(
+            self.stack, self.folder, self._partitions, cost_ms=self.cost_ms, nursery=self._nursery, **self.settings
+        )
+        try:
+            made.settings["kafka"] = {**self.settings["kafka"], "group_id": made.name}
+            names = {"topic": f"{made.name}.fusions", "dead_letter_topic": f"{made.name}.dead"}
+            made.settings["output"] = {**self.settings["output"], **names}
+            yield made
+        finally:
+            made.close()
+
     def feed(self, events: Sequence[Fed]) -> None:
         """Produces events as CloudEvents in binary mode, in the given order."""
         for event in events:
@@ -145,22 +186,18 @@ class Town:
         """Waits until Kafka has what was sent."""
         self._producer.flush()
 
-    def start(self, count: int = 1) -> list[subprocess.Popen[bytes]]:
+    def start(self, count: int = 1) -> list[Worker]:
         """Starts workers."""
-        path = self.folder / f"{self.name}.json"
-        path.write_text(json.dumps({"settings": self.settings, "cost_ms": self.cost_ms}))
-        log = (self.folder / f"{self.name}.log").open("ab")
-        new = [
-            subprocess.Popen([sys.executable, "-m", "tests.worker_process", str(path)], stdout=log, stderr=log)
-            for _ in range(count)
-        ]
+        path, log = self.folder / f"{self.name}.json", self.folder / f"{self.name}.log"
+        path.write_text(json.dumps({"settings": self.settings, "cost_ms": self.cost_ms, "mutant": self.mutant}))
+        new = [self._nursery.start(path, log) if self._nursery else _started(path, log) for _ in range(count)]
         self.workers += new
         return new
 
-    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+    def kill(self, worker: Worker) -> None:
         """SIGKILL."""
         worker.kill()
-        worker.wait()
+        worker.wait(LIVELINESS_SECONDS)
         self.workers.remove(worker)
 
     def stop(self) -> list[int]:
@@ -193,6 +230,32 @@ class Town:
             assert time.monotonic() < deadline, f"{len(self.results)} results after {seconds:g} s: {self.log()}"
             self.read()
 
+    def ports(self) -> dict[int, int]:
+        """The living workers' HTTP ports by their process ids, as far as their log names them."""
+        path, found = self.folder / f"{self.name}.log", {}
+        for line in path.read_text(errors="replace").splitlines():
+            if '"listening"' in line:
+                told = json.loads(line)
+                found[told["pid"]] = told["port"]
+        return {worker.pid: found[worker.pid] for worker in self.workers if worker.pid in found}
+
+    def states(self) -> str:
+        """What each living worker says of itself."""
+        told = []
+        for pid, port in self.ports().items():
+            for path in ("readyz", "metrics"):
+                try:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+                        body = answer.read().decode()
+                except OSError as error:
+                    body = str(error)
+                wanted = r"fusion_(pending|oldest|unaccounted|consumer_lag|redis_reb|transactions_total|late).*"
+                said = re.findall(wanted, body) and re.sub(
+                    r"#.*", "", "\n".join(line for line in body.splitlines() if re.match(wanted, line))
+                )
+                told.append(f"{pid} {path}: {said or body[:300]}")
+        return "\n".join(told)
+
     def log(self) -> str:
         """The end of the workers' log."""
         path = self.folder / f"{self.name}.log"
@@ -200,10 +263,8 @@ class Town:
 
     def close(self) -> None:
         """Ends everything."""
-        for worker in self.workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)
-            worker.wait()
+        for worker in list(self.workers):
+            self.kill(worker)
         self._producer.close(timeout=5)
         self._reader.close()
 

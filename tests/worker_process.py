@@ -6,13 +6,17 @@ id, so that a neighbour's result cannot pass for one's own; `cost_ms` is how lon
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from worker import assemble
 from worker.config import Settings
@@ -61,6 +65,9 @@ def main() -> int:
     given = json.loads(Path(sys.argv[1]).read_text())
     if given["cost_ms"] is not None:
         assemble.model_of = lambda settings: EchoModel(given["cost_ms"])  # type: ignore[assignment,return-value]
+    if given.get("mutant") is not None:
+        importlib.import_module("tests.chaos.mutants").mutate(given["mutant"])
+    structlog.contextvars.bind_contextvars(pid=os.getpid())
     try:
         return assemble.run(Settings.model_validate(given["settings"]))
     except Fatal as error:

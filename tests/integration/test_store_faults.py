@@ -84,6 +84,22 @@ def test_a_full_server_refuses_events_and_still_matches(redis_url: str) -> None:
     assert store.index([event(2000)]) == 0
 
 
+def test_a_worker_killed_before_it_told_the_waiters(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its event was not committed, so somebody reads it again, and the anchor is woken then."""
+    namespace = fresh_namespace()
+    waiting = redis_store(redis_url, RULES, namespace=namespace, worker="w1")
+    assert not waiting.match(ASK)[0].complete
+    killed = redis_store(redis_url, RULES, namespace=namespace, worker="w2")
+    monkeypatch.setattr(killed, "_tell", lambda pipe, woken: (_ for _ in ()).throw(Retryable("killed here")))
+    with pytest.raises(Retryable, match="killed here"):
+        killed.index([event(1000)])
+    assert waiting.woken() == []
+    redis_store(redis_url, RULES, namespace=namespace, worker="w3").index([event(1000)])
+    assert waiting.woken() == ["a"]
+    redis_store(redis_url, RULES, namespace=namespace, worker="w3").index([event(1001)])
+    assert waiting.woken() == []
+
+
 def test_a_wrong_password_stops_the_worker(redis_url: str) -> None:
     """The sentence names what to check and does not repeat the password."""
     with changed(redis_url, requirepass="right"), pytest.raises(Unreachable, match=r"redis\.password") as caught:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -15,25 +15,28 @@ from worker.errors import ConfigError, Unreachable
 # A broker of one node with a handful of topics is at ease with this much; more only costs the model its memory.
 HEAP = "-Xmx512m"
 START_SECONDS = 90.0
-_PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={data}
-offsets.topic.replication.factor=1
-offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-transaction.state.log.num.partitions=4
-group.initial.rebalance.delay.ms=0
-auto.create.topics.enable=false
-message.max.bytes=12582912
-log.retention.ms=-1
-"""
+
+
+def _properties(port: int, controller: int, data: Path) -> dict[str, str]:
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": str(data),
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "group.initial.rebalance.delay.ms": "0",
+        "auto.create.topics.enable": "false",
+        "message.max.bytes": "12582912",
+        "log.retention.ms": "-1",
+    }
 
 
 def fetch_jars(cache: Path, say: Callable[[str], None]) -> Path:
@@ -67,16 +70,15 @@ def fetch_jars(cache: Path, say: Callable[[str], None]) -> Path:
 class EmbeddedKafka:
     """One broker on a port of its own; stopped and started again it keeps port and data."""
 
-    def __init__(self, jars: Path, folder: Path) -> None:
-        self.port, self._controller = free_port(), free_port()
-        self._jars, self._folder = jars, folder
+    def __init__(self, jars: Path, folder: Path, properties: Mapping[str, str] | None = None, port: int = 0) -> None:
+        """`properties` are added to the broker's, or replace them; `port` 0 takes any free one."""
+        self.port = port or free_port()
+        self._jars = jars
         self._log = folder / "kafka.log"
         self._child: subprocess.Popen[bytes] | None = None
         self._config = folder / "server.properties"
-        self._config.write_text(
-            _PROPERTIES.format(port=self.port, controller=self._controller, data=folder / "kafka-data"),
-            encoding="utf-8",
-        )
+        every = {**_properties(self.port, free_port(), folder / "kafka-data"), **(properties or {})}
+        self._config.write_text("".join(f"{name}={value}\n" for name, value in every.items()), encoding="utf-8")
         cluster = "AAAAAAAAAAAAAAAAAAAAAQ"
         format_storage = ["format", "-t", cluster, "-c", str(self._config)]
         done = subprocess.run(

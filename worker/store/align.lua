@@ -37,7 +37,9 @@ local function is_late(keys, member, time, highest, lateness)
   return redis.call('ZREVRANGEBYSCORE', keys[1], us(time), us(time), 'LIMIT', 0, 1)[1] ~= member
 end
 
--- ARGV: member, time, record, lateness, keep_us, max_events, max_bytes, ttl_ms -> {late, woken waiters...}
+-- ARGV: member, time, record, lateness, keep_us, max_events, max_bytes, ttl_ms -> {late, W, woken waiters...}
+-- The notes stay until their waiters were told: a worker killed in between has not committed this event, and whoever
+-- reads it again gets them again.
 local function index(keys, args)
   local member, time = args[1], tonumber(args[2])
   local highest = tonumber(redis.call('HGET', keys[3], 'h') or '-1')
@@ -57,11 +59,11 @@ local function index(keys, args)
   while tonumber(redis.call('HGET', keys[3], 'b') or '0') > tonumber(args[7]) and redis.call('ZCARD', keys[1]) > 1 do
     trim(keys, redis.call('ZRANGE', keys[1], 0, 0), 'max_bytes_per_key')
   end
-  local woken = redis.call('ZRANGEBYSCORE', keys[4], '-inf', us(highest - tonumber(args[4])))
-  if #woken > 0 then redis.call('ZREMRANGEBYSCORE', keys[4], '-inf', us(highest - tonumber(args[4]))) end
+  local w = us(highest - tonumber(args[4]))
+  local out = { late, w }
+  for _, waiter in ipairs(redis.call('ZRANGEBYSCORE', keys[4], '-inf', w)) do table.insert(out, waiter) end
   remember(keys, args[8])
-  table.insert(woken, 1, late)
-  return woken
+  return out
 end
 
 -- Of the events of one instant the smallest id comes first, in byte order of the members.

@@ -112,11 +112,14 @@ class RedisContextStore:
 
         late = 0
         woken: defaultdict[str, list[bytes]] = defaultdict(list)
+        told: dict[str, bytes] = {}
         answers = self._execute(fill)
         for event, answer in zip(events, answers, strict=True):
             if isinstance(answer, Exception):
                 continue
-            was_late, *waiters = answer
+            was_late, w, *waiters = answer
+            if waiters:
+                told[self._keys(event.stream, event.key)[3]] = w
             late += was_late
             if was_late:
                 self._observer.count("late_events_total", stream=event.stream)
@@ -124,14 +127,19 @@ class RedisContextStore:
                 worker, _, token = waiter.partition(b"|")
                 woken[worker.decode()].append(token)
         if woken:
-            self._execute(lambda pipe: self._tell(pipe, woken))
+            self._answers(lambda pipe: self._tell(pipe, woken))
+            self._answers(lambda pipe: self._strike_out(pipe, told))
         raise_first(answers)
         return late
 
     def _tell(self, pipe: Any, woken: Mapping[str, list[bytes]]) -> None:
         for worker, tokens in woken.items():
-            pipe.rpush(f"{self._prefix}:wake:{worker}", *tokens)
+            pipe.rpush(f"{self._prefix}:wake:{worker}", *dict.fromkeys(tokens))
             pipe.pexpire(f"{self._prefix}:wake:{worker}", LEAST_TTL_MS)
+
+    def _strike_out(self, pipe: Any, told: Mapping[str, bytes]) -> None:
+        for notes, w in told.items():
+            pipe.zremrangebyscore(notes, "-inf", w)
 
     def match(self, queries: Sequence[Query]) -> list[Match]:
         """See ContextStore.match."""

@@ -1,0 +1,84 @@
+"""Holds what was committed against what was fed: conservation, no double, order, the oracle's pairs, same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tests.town import Fed, Town, nearest_frame
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What may not be; each names its first cases."""
+
+    lost: list[str]
+    doubled: list[str]
+    changed: list[str]
+    disordered: list[str]
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in fields(self))
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{len(found)} {field.name}" + (f" ({', '.join(found[:3])})" if found else "")
+            for field in fields(self)
+            for found in [getattr(self, field.name)]
+        )
+
+
+def findings(events: Sequence[Fed], made: Town) -> Findings:
+    """Compares the town's results and dead letters with the events that were fed."""
+    fed = {event.id for event in events if event.stream == "texts"}
+    seen = Counter(_anchor(record) for record in made.raw)
+    seen.update(dict(record.headers)["ce_id"].decode() for record in made.dead)
+    wanted = nearest_frame(events)
+    bodies = {event.id: event.body for event in events}
+    return Findings(
+        sorted(fed - seen.keys()),
+        sorted(name for name, count in seen.items() if count > 1 or name not in fed),
+        sorted(_anchor(record) for record in made.raw if not _is_right(json.loads(record.value), wanted, bodies)),
+        _disordered(made.raw),
+    )
+
+
+def _anchor(record: Any) -> str:
+    name: str = json.loads(record.value)["inputs"]["texts"]["id"]
+    return name
+
+
+def _is_right(result: dict[str, Any], wanted: dict[str, str | None], bodies: dict[str, bytes]) -> bool:
+    """The oracle's frame, and a verdict that could only come from this text with this frame (see EchoModel)."""
+    text, frame = result["inputs"]["texts"]["id"], result["inputs"].get("frames", {}).get("id")
+    score = (sum(bodies[text]) + sum((frame or "").encode())) % 1000 / 1000
+    return bool(frame == wanted[text] and result["score"] == score and result["complete"])
+
+
+def _disordered(records: Sequence[Any]) -> list[str]:
+    """Results that come before an earlier anchor's of their key."""
+    last: dict[bytes, int] = {}
+    found = []
+    for record in records:
+        offset = json.loads(record.value)["inputs"]["texts"]["offset"]
+        if offset <= last.get(record.key, -1):
+            found.append(_anchor(record))
+        last[record.key] = offset
+    return found
+
+
+def content(records: Sequence[Any]) -> dict[str, tuple[bytes, bytes, list[Any]]]:
+    """Anchor -> key, value and headers of its result, without the name of the group that made it."""
+    return {_anchor(r): (r.key, r.value, sorted(h for h in r.headers if h[0] != "ce_source")) for r in records}
+
+
+def undisturbed(made: Town, anchors: int) -> dict[str, tuple[bytes, bytes, list[Any]]]:
+    """What one worker makes of the same topics in peace, under another group and into other topics."""
+    with made.twin() as calm:
+        calm.start()
+        calm.read_until(lambda: len(calm.results) >= anchors)
+        assert calm.stop() == [0]
+        return content(calm.raw)

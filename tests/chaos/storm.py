@@ -1,0 +1,128 @@
+"""Faults from a seed, between chunks of events, while workers run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+
+from tests.chaos.ground import Ground
+from tests.town import Fed, Town, minutes_ago, story
+
+# Kept short by the ground's broker, so that a fault costs seconds.
+QUICK_KAFKA = {"session_timeout": "1500ms", "max_poll_interval": "20s"}
+# So long that only an event ends a wait: what is matched then depends on the events alone, whatever the storm does.
+LONG_WAIT = {"frames": {"max_wait": "5m"}}
+# Anchors under way when a fault strikes, at least.
+UNDER_WAY = 150
+
+
+def settings(ground: Ground, **more: Any) -> dict[str, Any]:
+    """A town's settings for this ground."""
+    values: dict[str, Any] = {
+        "kafka": QUICK_KAFKA, "streams": LONG_WAIT, "delivery": {"transaction_timeout": "5s", "commit_timeout": "6s"},
+        "nursery": ground.nursery, "cost_ms": 5.0,
+    }  # fmt: skip
+    for name, value in more.items():
+        values[name] = {**values[name], **value} if isinstance(values.get(name), dict) else value
+    return values
+
+
+def backlog(seed: int, anchors: int, keys: int = 40) -> list[Fed]:
+    """A story of so many anchors that ends some minutes ago."""
+    return story(seed, minutes_ago(60), keys, anchors // keys)
+
+
+class Storm:
+    """Strikes one town. Every choice comes from the seed."""
+
+    def __init__(self, ground: Ground, made: Town, seed: int) -> None:
+        self._ground, self._made, self._rng = ground, made, random.Random(seed)
+        self.struck: dict[str, int] = {}
+
+    def rage(self, events: Sequence[Fed], faults: Sequence[str], patience_seconds: float = 60.0) -> None:
+        """Feeds the events in as many chunks as there are faults, and strikes in each, with anchors under way."""
+        made, size = self._made, -(-len(events) // len(faults))
+        fed = 0
+        for number, fault in enumerate(faults):
+            chunk = events[number * size : (number + 1) * size]
+            made.feed(chunk)
+            fed += sum(event.stream == "texts" for event in chunk)
+            self._until(fed - UNDER_WAY, patience_seconds)
+            made.read(self._rng.random() * 0.3)
+            self.strike(fault)
+        self._until(fed, patience_seconds)
+
+    def _until(self, outcomes: int, seconds: float) -> None:
+        made = self._made
+        try:
+            made.read_until(lambda: len(made.results) + len(made.dead) >= outcomes, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nstruck: {self.struck}\n{made.states()}") from error
+
+    def strike(self, fault: str) -> None:
+        """One fault by its name, which is that of a method."""
+        act: Callable[[], None] = getattr(self, fault)
+        act()
+        self.struck[fault] = self.struck.get(fault, 0) + 1
+
+    def kill(self) -> None:
+        """SIGKILL to a worker, and another in its place."""
+        self._made.kill(self._rng.choice(self._made.workers))
+        self._made.start()
+
+    def terminate(self) -> None:
+        """SIGTERM to a worker, and another in its place."""
+        worker = self._rng.choice(self._made.workers)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0, self._made.log()
+        self._made.workers.remove(worker)
+        self._made.start()
+
+    def flush(self) -> None:
+        """FLUSHALL."""
+        redis.Redis.from_url(self._ground.redis_url).flushall()
+
+    def freeze(self) -> None:
+        """A worker stands still until the group has given its partitions away, and wakes up."""
+        worker = self._rng.choice(self._made.workers)
+        worker.send_signal(signal.SIGSTOP)
+        self._pass(2.5)
+        worker.send_signal(signal.SIGCONT)
+
+    def freeze_redis(self) -> None:
+        """Redis hangs."""
+        self._held(self._ground.valkey.pid, 1.0 + 2 * self._rng.random())
+
+    def freeze_kafka(self) -> None:
+        """The broker hangs."""
+        self._held(self._ground.kafka.pid, 1.0 + self._rng.random())
+
+    def restart_kafka(self) -> None:
+        """The broker is killed and comes back with its data."""
+        self._ground.kafka.kill()
+        self._pass(0.5)
+        self._ground.kafka.start()
+
+    def restart_redis(self) -> None:
+        """Redis goes and comes back empty."""
+        self._ground.valkey.stop()
+        self._pass(0.3)
+        self._ground.valkey.start()
+
+    def _held(self, pid: int, seconds: float) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    def _pass(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._made.read()
