@@ -1,10 +1,9 @@
-"""A town for tests: topics of its own on the stack, events fed by a seed, workers started and killed, results read."""
+"""A town for tests: topics of its own on the stack, workers started and killed, results read."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import random
 import re
 import signal
 import subprocess
@@ -13,15 +12,13 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from tests.unit.incoming import JPEG
+from tests.story import Fed, headers_of
 
 LIVELINESS_SECONDS = 60.0
 # Topics take more than the worker does, so that what is too large for it reaches it.
@@ -50,48 +47,6 @@ class Worker(Protocol):
 def _started(path: Path, log: Path) -> Worker:
     with log.open("ab") as out:
         return subprocess.Popen([sys.executable, "-m", "tests.worker_process", str(path)], stdout=out, stderr=out)
-
-
-@dataclass(frozen=True, order=True)
-class Fed:
-    """One event as it was produced."""
-
-    time_us: int
-    stream: str
-    key: str
-    id: str
-    body: bytes = field(default=b"", compare=False)
-
-
-def story(seed: int, start_us: int, keys: int, anchors_per_key: int, spacing_us: int = 400_000) -> list[Fed]:
-    """Texts about every `spacing_us` and frames twice as often, per key, in the order of time."""
-    rng = random.Random(seed)
-    events = []
-    for key in (f"junction-{number}" for number in range(keys)):
-        for n in range(anchors_per_key):
-            at = start_us + n * spacing_us + rng.randrange(0, spacing_us, 1000)
-            events.append(Fed(at, "texts", key, f"{key}-t{n}", f"report {key} {n}".encode()))
-        for n in range(2 * anchors_per_key + 2):
-            at = start_us + n * spacing_us // 2 + rng.randrange(0, spacing_us // 2, 1000)
-            events.append(Fed(at, "frames", key, f"{key}-f{n}", JPEG))
-    return sorted(events)
-
-
-def nearest_frame(events: Sequence[Fed], before_us: int = 500_000, after_us: int = 500_000) -> dict[str, str | None]:
-    """The oracle: text id -> id of the frame that CONTRACT section 5 picks."""
-    frames: dict[str, list[Fed]] = {}
-    for event in events:
-        if event.stream == "frames":
-            frames.setdefault(event.key, []).append(event)
-    out: dict[str, str | None] = {}
-    for text in (event for event in events if event.stream == "texts"):
-        near = [
-            (abs(f.time_us - text.time_us), f.time_us, f.id)
-            for f in frames.get(text.key, [])
-            if -before_us <= f.time_us - text.time_us <= after_us
-        ]
-        out[text.id] = min(near)[2] if near else None
-    return out
 
 
 class Town:
@@ -267,25 +222,6 @@ class Town:
             self.kill(worker)
         self._producer.close(timeout=5)
         self._reader.close()
-
-
-def headers_of(event: Fed) -> list[tuple[str, bytes]]:
-    """The CloudEvents headers of an event."""
-    at = datetime.fromtimestamp(event.time_us // 1_000_000, UTC).replace(microsecond=event.time_us % 1_000_000)
-    content = b"text/plain" if event.stream == "texts" else b"image/jpeg"
-    return [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", event.id.encode()),
-        ("ce_source", b"/tests"),
-        ("ce_type", b"test.event"),
-        ("ce_time", at.isoformat().replace("+00:00", "Z").encode()),
-        ("content-type", content),
-    ]
-
-
-def minutes_ago(minutes: float) -> int:
-    """An event time in the past, to the second (us)."""
-    return (int(time.time()) - int(minutes * 60)) * 1_000_000
 
 
 @contextlib.contextmanager

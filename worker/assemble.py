@@ -106,7 +106,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         sink = _sink(settings, connection, store, source)
         closing.callback(sink.close)
         committer = Committer(
-            lambda: sink, lambda: source.membership, lambda partition: contexts.describe(partition),
+            lambda: sink, lambda: source.membership, lambda partition, epoch: contexts.describe(partition, epoch),
             lambda outcomes: fates.committed(outcomes), errors.put, observer,
         )  # fmt: skip
         closing.callback(committer.close)

@@ -47,7 +47,10 @@ class ContextStore(Protocol):
         """Publishes this worker's partitions and returns everybody's."""
 
     def epoch(self) -> str:
-        """The random value that this Redis got when it was first used; a new one means that it was emptied."""
+        """Names this Redis as it was first used: a new one means that it was emptied, restarted or promoted."""
+
+    def enter(self, epoch: str) -> None:
+        """From now on events, matches and flow are those of this epoch; of another's nothing is seen."""
 
     def lease_slot(self) -> int:
         """Takes the lowest free transactional slot for this worker."""

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.loops import WARM
-from tests.town import Fed, minutes_ago, town
+from tests.story import Fed, minutes_ago
+from tests.town import town
 from worker.demo.stack import Stack, open_stack
 from worker.feeds.junction import junction_events
 

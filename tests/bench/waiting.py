@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.town import Fed, Town, town
+from tests.story import Fed
+from tests.town import Town, town
 from tests.unit.incoming import JPEG
 from worker.demo.stack import Stack, open_stack
 

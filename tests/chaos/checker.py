@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tests.town import Fed, Town, nearest_frame
+from tests.story import Fed, nearest_frame
+from tests.town import Town
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def findings(events: Sequence[Fed], made: Town) -> Findings:
     return Findings(
         sorted(fed - seen.keys()),
         sorted(name for name, count in seen.items() if count > 1 or name not in fed),
-        sorted(_anchor(record) for record in made.raw if not _is_right(json.loads(record.value), wanted, bodies)),
+        sorted(said for record in made.raw if (said := _wrong(json.loads(record.value), wanted, bodies))),
         _disordered(made.raw),
     )
 
@@ -51,11 +52,13 @@ def _anchor(record: Any) -> str:
     return name
 
 
-def _is_right(result: dict[str, Any], wanted: dict[str, str | None], bodies: dict[str, bytes]) -> bool:
-    """The oracle's frame, and a verdict that could only come from this text with this frame (see EchoModel)."""
+def _wrong(result: dict[str, Any], wanted: dict[str, str | None], bodies: dict[str, bytes]) -> str:
+    """What is not the oracle's frame, or not a verdict of this text with this frame (see EchoModel); else empty."""
     text, frame = result["inputs"]["texts"]["id"], result["inputs"].get("frames", {}).get("id")
     score = (sum(bodies[text]) + sum((frame or "").encode())) % 1000 / 1000
-    return bool(frame == wanted[text] and result["score"] == score and result["complete"])
+    if frame == wanted[text] and result["score"] == score and result["complete"]:
+        return ""
+    return f"{text}: {frame} for {wanted[text]}, score {result['score']} for {score}, {result['missing'] or 'complete'}"
 
 
 def _disordered(records: Sequence[Any]) -> list[str]:

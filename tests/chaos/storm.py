@@ -12,7 +12,8 @@ from typing import Any
 import redis
 
 from tests.chaos.ground import Ground
-from tests.town import Fed, Town, minutes_ago, story
+from tests.story import Fed, minutes_ago, story
+from tests.town import Town
 
 # Kept short by the ground's broker, so that a fault costs seconds.
 QUICK_KAFKA = {"session_timeout": "1500ms", "max_poll_interval": "20s"}

@@ -226,3 +226,18 @@ def test_slots_are_the_lowest_free_numbers(make: Make) -> None:
     assert third.lease_slot() == 0
     assert second.lease_slot() == 2
     assert second.renew_slot()
+
+
+def test_what_lies_under_another_epoch_is_not_seen(make: Make) -> None:
+    """Events and flow that were told after Redis was emptied, by a worker that did not know it yet, do not count."""
+    old, new = make(rule(), "w1"), make(rule(), "w2")
+    old.enter("e1")
+    new.enter("e2")
+    old.index([event(1000, "unseen"), event(2000, "later")])
+    old.exchange_flow({Partition("t", 0): PartitionFlow(1, 2, 3)})
+    assert ask(new, 1000).highest_us is None
+    assert not new.exchange_flow({}).partitions
+    new.index([event(1000, "seen")])
+    assert ask(new, 1000).candidates == (Candidate(1000, "seen"),)
+    old.enter("e2")
+    assert ask(old, 1000).candidates == (Candidate(1000, "seen"),)

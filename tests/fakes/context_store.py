@@ -30,9 +30,9 @@ class FakeServer:
 
     def empty(self) -> None:
         """FLUSHALL."""
-        self.entities: defaultdict[tuple[str, str], _Entity] = defaultdict(_Entity)
+        self.entities: defaultdict[tuple[str, str, str], _Entity] = defaultdict(_Entity)
         self.woken: defaultdict[str, list[str]] = defaultdict(list)
-        self.flows: dict[Partition, PartitionFlow] = {}
+        self.flows: defaultdict[str, dict[Partition, PartitionFlow]] = defaultdict(dict)
         self.slots: dict[int, str] = {}
         self.epoch = secrets.token_hex(8)
 
@@ -49,13 +49,14 @@ class FakeContextStore:
     ) -> None:
         self._server, self._worker, self._rules, self._bounds = server, worker_id, rules, bounds
         self._slot: int | None = None
+        self._epoch = ""
 
     def index(self, events: Sequence[Event]) -> int:
         """See ContextStore.index."""
         return sum(self._index_one(event) for event in events)
 
     def _index_one(self, event: Event) -> bool:
-        rule, entity = self._rules[event.stream], self._server.entities[event.stream, event.key]
+        rule, entity = self._rules[event.stream], self._server.entities[self._epoch, event.stream, event.key]
         place, late = (event.time_us, event.id), False
         if place not in entity.records:
             late = _is_late(rule, entity, place)
@@ -90,7 +91,7 @@ class FakeContextStore:
         return [self._match_one(query) for query in queries]
 
     def _match_one(self, query: Query) -> Match:
-        rule, entity = self._rules[query.stream], self._server.entities[query.stream, query.key]
+        rule, entity = self._rules[query.stream], self._server.entities[self._epoch, query.stream, query.key]
         found = tuple(matched(rule, query.time_us, entity.records))
         reached = -1 if entity.highest_us is None else entity.highest_us - rule.lateness_us
         needed = query.time_us if rule.mode == "latest" else query.time_us + rule.after_us + 1
@@ -105,11 +106,13 @@ class FakeContextStore:
 
     def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
         """See ContextStore.fetch."""
-        return [self._server.entities[stream, key].records.get((c.time_us, c.id)) for stream, key, c in wanted]
+        return [
+            self._server.entities[self._epoch, stream, key].records.get((c.time_us, c.id)) for stream, key, c in wanted
+        ]
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
         """See ContextStore.claim."""
-        return self._server.entities[stream, key].claims.setdefault(candidate, token) == token
+        return self._server.entities[self._epoch, stream, key].claims.setdefault(candidate, token) == token
 
     def woken(self) -> list[str]:
         """See ContextStore.woken."""
@@ -117,12 +120,16 @@ class FakeContextStore:
 
     def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
         """See ContextStore.exchange_flow."""
-        self._server.flows.update(own)
-        return Flow(self._server.now_us, dict(self._server.flows))
+        self._server.flows[self._epoch].update(own)
+        return Flow(self._server.now_us, dict(self._server.flows[self._epoch]))
 
     def epoch(self) -> str:
         """See ContextStore.epoch."""
         return self._server.epoch
+
+    def enter(self, epoch: str) -> None:
+        """See ContextStore.enter."""
+        self._epoch = epoch
 
     def lease_slot(self) -> int:
         """See ContextStore.lease_slot."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.town import Fed, Town, headers_of, minutes_ago, town
+from tests.story import Fed, headers_of, minutes_ago
+from tests.town import Town, town
 from tests.unit.incoming import png
 from worker.demo.processes import free_port
 from worker.feeds.junction import scene

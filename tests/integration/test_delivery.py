@@ -7,7 +7,8 @@ from typing import Any
 
 import redis
 
-from tests.town import Town, minutes_ago, nearest_frame, story, town, verdicts
+from tests.story import minutes_ago, nearest_frame, story
+from tests.town import Town, town, verdicts
 
 # Event times end a minute and more ago, so that a backlog is read.
 KEYS, ANCHORS = 8, 60

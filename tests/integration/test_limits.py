@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.town import Fed, Town, headers_of, minutes_ago, nearest_frame, story, town, verdicts
+from tests.story import Fed, headers_of, minutes_ago, nearest_frame, story
+from tests.town import Town, town, verdicts
 from tests.unit.incoming import JPEG
 
 

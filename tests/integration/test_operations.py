@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.town import Town, minutes_ago, nearest_frame, story, town, verdicts
+from tests.story import minutes_ago, nearest_frame, story
+from tests.town import Town, town, verdicts
 from tests.unit.test_ops_metrics import CONTRACT
 from worker.demo.valkey import EmbeddedValkey
 

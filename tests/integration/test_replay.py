@@ -7,7 +7,8 @@ from typing import Any
 
 from kafka import KafkaConsumer
 
-from tests.town import Fed, Town, headers_of, minutes_ago, town
+from tests.story import Fed, headers_of, minutes_ago
+from tests.town import Town, town
 from tests.unit.incoming import JPEG
 from worker.broker.replay import STAGES, Plan, replay
 

@@ -57,7 +57,9 @@ def make() -> Any:
     made: list[Committer] = []
 
     def build(sink: FakeSink, failed: Callable[[BaseException], None] = lambda error: None) -> Committer:
-        committer = Committer(lambda: sink, lambda: "generation 7", lambda p: "c1", lambda o: None, failed, Silent())
+        committer = Committer(
+            lambda: sink, lambda: "generation 7", lambda p, note: "c1", lambda o: None, failed, Silent()
+        )
         made.append(committer)
         committer.open(TEXTS, Ledger(1, 0), context=False)
         return committer

@@ -96,11 +96,17 @@ class TransactionalSink:
         self._producer.commit_transaction()
 
     def _abort(self, error: KafkaError) -> None:
+        """Ends the transaction and throws the producer away.
+
+        kafka-python 3.0.12 keeps the offsets of a refused transaction and commits them with the next one, for
+        partitions that others own by now: records were lost and doubled by it.
+        """
         try:
             self._watch(self._producer.abort_transaction)
         except KafkaError as worse:
-            self._discard()
             raise Uncertain(f"transaction: {type(error).__name__}: {error}; abort: {worse}") from error
+        finally:
+            self._discard()
         if isinstance(error, _STALE_MEMBER):
             raise StaleMember(f"{type(error).__name__}: {error}") from error
         if isinstance(error, _TOO_LARGE) or isinstance(error.__cause__, _TOO_LARGE):

@@ -132,10 +132,16 @@ class KafkaSource:
         return dict(self._leases)
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str] | None]:
-        """What the group has committed for each partition, once no transaction is pending on it."""
+        """What the group has committed for each partition, once no transaction is pending on it.
+
+        kafka-python 3.0.12 keeps the answer of a request that ran into its timeout for the next one who asks for the
+        same partitions, however much later; so an unfinished request is forgotten first.
+        """
         out: dict[Partition, tuple[int, str] | None] = {}
         for partition in partitions:
-            found = self._call(self._consumer.committed, _topic_partition(partition), metadata=True)
+            tp = _topic_partition(partition)
+            self._consumer._coordinator._offset_fetch_futures.pop(frozenset([tp]), None)
+            found = self._call(self._consumer.committed, tp, metadata=True, timeout_ms=CALL_TIMEOUT_MS)
             out[partition] = None if found is None or found.offset < 0 else (found.offset, found.metadata or "")
         return out
 

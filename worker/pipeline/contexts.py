@@ -53,12 +53,17 @@ class Contexts:
             return
         self._know_epoch()
         start = None if committed is None else self._start(partition, *committed)
-        committer.open(partition, Ledger(lease, start), context=True)
+        committer.open(partition, Ledger(lease, start, note=self._epoch), context=True)
         if start is not None:
             self._source.seek(partition, start)
 
     def _know_epoch(self) -> None:
-        self._epoch = self._epoch or self._store.epoch()
+        if not self._epoch:
+            self._enter(self._store.epoch())
+
+    def _enter(self, epoch: str) -> None:
+        self._epoch = epoch
+        self._store.enter(epoch)
 
     def _start(self, partition: Partition, offset: int, metadata: str) -> int:
         version, _, rest = metadata.partition(":")
@@ -165,20 +170,26 @@ class Contexts:
         """True while Redis is the one that was filled; asked after each answer that a decision rests on."""
         return self._store.epoch() == self._epoch
 
-    def lost(self) -> list[tuple[Partition, int]]:
-        """Redis was emptied: returns from where each context partition is read again (CONTRACT 4.7)."""
-        self._epoch = self._store.epoch()
+    def lost(self) -> dict[Partition, Ledger]:
+        """Redis was emptied: from where each context partition is read again (CONTRACT 4.7).
+
+        1. Ask Kafka for all starts; until they are known nothing has changed, and the step may be repeated.
+        2. Enter the new epoch: what was indexed since the loss lies under the old one's names, where nobody looks.
+        """
+        epoch, starts = self._store.epoch(), {}
+        for partition in self._source.leases:
+            if partition.topic != self._anchor_topic:
+                position = max(self._source.position(partition) or 0, self._targets.get(partition, 0))
+                starts[partition] = self._before(partition, position)
+        self._enter(epoch)
         self.flow = Flow(0)
         self._observer.count("redis_rebuilds_total")
         self._health.block("rebuilding", "Redis was emptied; context is being read again from Kafka")
-        again = []
         for partition in self._source.leases:
             self._board.open(partition)
-            if partition.topic != self._anchor_topic:
-                position = max(self._source.position(partition) or 0, self._targets.get(partition, 0))
-                again.append((partition, self._before(partition, position)))
-        self._hold.drop([partition for partition, _ in again])
-        return again
+        self._hold.drop(starts)
+        leases = self._source.leases
+        return {partition: Ledger(leases[partition], start, note=epoch) for partition, start in starts.items()}
 
     def whole(self) -> bool:
         """True when every partition of every context stream is in Redis as far as it has been read."""
@@ -193,9 +204,9 @@ class Contexts:
         count = self._source.partitions_of(topic)
         return [self.flow.partitions.get(Partition(topic, number)) for number in range(max(count, 1))]
 
-    def describe(self, partition: Partition) -> str:
-        """The metadata of a context position."""
-        return f"{_VERSION}:{self._epoch}:{self._indexed_ms.get(partition, 0)}"
+    def describe(self, partition: Partition, epoch: str) -> str:
+        """The metadata of a context position; `epoch` is the one in which the partition was opened."""
+        return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}"
 
     def _anchors(self) -> list[Partition]:
         topic = self._anchor_topic

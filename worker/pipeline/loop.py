@@ -139,13 +139,20 @@ class Pipeline:
         self._unread = [r for r in self._unread if Partition(r.topic, r.partition) not in partitions]
 
     def _open(self) -> None:
-        """Begins leases: reads what the group has committed; a partition stays unread until that is known."""
+        """Begins leases: reads what the group has committed; a partition stays unread until that is known.
+
+        The client has fetched a position by itself, at another moment; reading begins at the one that the ledger knows.
+        """
         for partition, committed in self._source.committed(self._opening).items():
             lease = self._opening[partition]
             self._contexts.open(partition, lease, committed, self._committer)
             if partition.topic == self._anchor_topic:
                 offset, metadata = committed or (None, "")
                 self._committer.open(partition, Ledger(lease, offset, metadata), context=False)
+                if offset is not None:
+                    self._source.seek(partition, offset)
+            if committed is not None:
+                self._unread = [r for r in self._unread if Partition(r.topic, r.partition) != partition]
             del self._opening[partition]
         self._log.info("partitions", held=sorted(f"{p.topic}/{p.number}" for p in self._source.leases))
 
@@ -184,12 +191,9 @@ class Pipeline:
 
     def _rebuild(self) -> None:
         self._log.warning("redis was emptied", action="context is read again from Kafka")
-        for partition, start in self._contexts.lost():
-            self._source.seek(partition, start)
-        leases = self._source.leases
-        for partition in leases:
-            if partition.topic != self._anchor_topic:
-                self._committer.open(partition, Ledger(leases[partition], None), context=True)
+        for partition, ledger in self._contexts.lost().items():
+            self._committer.open(partition, ledger, context=True)
+            self._source.seek(partition, ledger.start or 0)
         self._anchors.ask_all_again()
 
     def _with_redis(self, step: Callable[[], None]) -> None:

@@ -53,12 +53,13 @@ class Committer:
         self,
         sink: Callable[[], Sink],
         membership: Callable[[], Any],
-        describe: Callable[[Partition], str],
+        describe: Callable[[Partition, str], str],
         committed: Callable[[Sequence[Outcome]], None],
         failed: Callable[[BaseException], None],
         observer: Observer,
     ) -> None:
-        """`sink` gives the producer of now; `describe` the metadata of a context position."""
+        """`sink` gives the producer of now; `describe` the metadata of a context position, from its
+        ledger's note."""
         self._sink, self._membership, self._describe = sink, membership, describe
         self._committed, self._failed, self._observer = committed, failed, observer
         self._ledgers: dict[Partition, Ledger] = {}
@@ -214,7 +215,8 @@ class Committer:
         for partition, done in finished.items():
             if (position := self._ledgers[partition].preview(done)) is not None:
                 context = partition in self._contexts
-                offsets[partition] = (position[0], self._describe(partition) if context else position[1])
+                note = self._ledgers[partition].note
+                offsets[partition] = (position[0], self._describe(partition, note) if context else position[1])
         return offsets
 
     def _shrink_largest(self) -> None:

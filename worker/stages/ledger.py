@@ -26,9 +26,12 @@ class Ledger:
     unfinished record. Not thread-safe: the committer guards it.
     """
 
-    def __init__(self, lease: int, committed: int | None, metadata: str = "") -> None:
-        """Starts from what the group has committed; `committed` is None for a group's first start."""
-        self.lease = lease
+    def __init__(self, lease: int, committed: int | None, metadata: str = "", note: str = "") -> None:
+        """Starts from what the group has committed; `committed` is None for a group's first start.
+
+        `note` is kept for whoever describes the position: of a context the Redis epoch that it holds for.
+        """
+        self.lease, self.start, self.note = lease, committed, note
         self._next = committed
         self._unfinished: dict[int, None] = {}
         self._times: list[tuple[int, int]] = []  # a heap of (event time, offset)

@@ -1,10 +1,10 @@
 #!lua name=fusion_align_1
 --[[ Keys of one (stream, entity); all share the entity's hash tag {t}, so a call touches one slot.
-  KEYS[1]  <prefix>:{t}:<stream>:z   ZSET   member -> event time (us); member = 16 digits of time, ':', event id
-  KEYS[2]  <prefix>:{t}:<stream>:p   HASH   member -> record as it came (see codec.py)
-  KEYS[3]  <prefix>:{t}:<stream>:m   HASH   h: highest event time; b: bytes kept; t: highest time trimmed away; r: which bound did it
-  KEYS[4]  <prefix>:{t}:<stream>:q   ZSET   "<worker>|<anchor>" -> the W at which asking again may complete it
-  KEYS[5]  <prefix>:{t}:<stream>:c   HASH   member -> the anchor that claims its dead letter
+  KEYS[1]  <prefix>:<epoch>:{t}:<stream>:z   ZSET   member -> event time (us); member = 16 digits of time, ':', event id
+  KEYS[2]  <prefix>:<epoch>:{t}:<stream>:p   HASH   member -> record as it came (see codec.py)
+  KEYS[3]  <prefix>:<epoch>:{t}:<stream>:m   HASH   h: highest event time; b: bytes kept; t: highest time trimmed away; r: which bound did it
+  KEYS[4]  <prefix>:<epoch>:{t}:<stream>:q   ZSET   "<worker>|<anchor>" -> the W at which asking again may complete it
+  KEYS[5]  <prefix>:<epoch>:{t}:<stream>:c   HASH   member -> the anchor that claims its dead letter
 Elsewhere: <prefix>:epoch, <prefix>:flow:<epoch> (HASH), <prefix>:wake:<worker> (LIST), <prefix>:slot:<n>.
 Times are integers below 2^53, exact in Lua's doubles. The rule is CONTRACT section 5; W = h - lateness. ]]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from redis.cluster import RedisCluster
 from redis.exceptions import ResponseError
 
 from worker.errors import Retryable
@@ -43,6 +44,7 @@ class RedisContextStore:
         self._rules, self._bounds, self._observer = rules, bounds, observer
         self._ttl_ms = {name: max(LEAST_TTL_MS, rule.horizon_us // 50) for name, rule in rules.items()}
         self._epoch = ""
+        self._everywhere = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
         self._slot: int | None = None
         self._load()
 
@@ -94,7 +96,7 @@ class RedisContextStore:
 
     def _keys(self, stream: str, key: str) -> list[str]:
         tag = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        return [f"{self._prefix}:{{{tag}}}:{stream}:{part}" for part in "zpmqc"]
+        return [f"{self._prefix}:{self._epoch}:{{{tag}}}:{stream}:{part}" for part in "zpmqc"]
 
     def index(self, events: Sequence[Event]) -> int:
         """See ContextStore.index."""
@@ -189,7 +191,7 @@ class RedisContextStore:
         return [token.decode() for token in found or ()]
 
     def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
-        """See ContextStore.exchange_flow. Kept per epoch: what was told to an emptied Redis does not count."""
+        """See ContextStore.exchange_flow."""
         name = f"{self._prefix}:flow:{self._epoch}"
 
         told = [
@@ -208,17 +210,27 @@ class RedisContextStore:
         return Flow(int(seconds) * 1_000_000 + int(micros), flows)
 
     def epoch(self) -> str:
-        """See ContextStore.epoch."""
+        """See ContextStore.epoch.
+
+        A random value, which an emptied server has lost, and the servers' replication ids, which a restart changes and
+        a promotion: a replica keeps the value but may lack the last writes.
+        """
         name = f"{self._prefix}:epoch"
         with translated():
             found = self._client.get(name)
             if found is None:
                 self._client.set(name, secrets.token_hex(8), nx=True)
                 found = self._client.get(name)
+            told = self._client.info("replication", **self._everywhere)
         if found is None:
             raise Retryable("Redis: the epoch was not kept")
-        self._epoch = found.decode()
-        return self._epoch
+        servers = sorted(each["master_replid"] for each in (told.values() if self._everywhere else [told]))
+        kept: str = found.decode()
+        return kept + "-" + hashlib.blake2b("".join(servers).encode(), digest_size=4).hexdigest()
+
+    def enter(self, epoch: str) -> None:
+        """See ContextStore.enter."""
+        self._epoch = epoch
 
     def lease_slot(self) -> int:
         """See ContextStore.lease_slot."""
