@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -194,22 +195,30 @@ class Town:
                 found[told["pid"]] = told["port"]
         return {worker.pid: found[worker.pid] for worker in self.workers if worker.pid in found}
 
-    def states(self) -> str:
-        """What each living worker says of itself."""
-        told = []
+    def ask(self, path: str) -> dict[int, str]:
+        """What each living worker answers to this path."""
+        told = {}
         for pid, port in self.ports().items():
-            for path in ("readyz", "metrics"):
-                try:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
-                        body = answer.read().decode()
-                except OSError as error:
-                    body = str(error)
-                wanted = r"fusion_(pending|oldest|unaccounted|consumer_lag|redis_reb|transactions_total|late).*"
-                said = re.findall(wanted, body) and re.sub(
-                    r"#.*", "", "\n".join(line for line in body.splitlines() if re.match(wanted, line))
-                )
-                told.append(f"{pid} {path}: {said or body[:300]}")
-        return "\n".join(told)
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+                    told[pid] = answer.read().decode()
+            except urllib.error.HTTPError as error:
+                told[pid] = error.read().decode()
+            except OSError as error:
+                told[pid] = str(error)
+        return told
+
+    def metrics(self) -> str:
+        """All that /metrics say, of all workers."""
+        return "\n".join(self.ask("metrics").values())
+
+    def states(self) -> str:
+        """What each living worker says of itself, for a message."""
+        wanted = r"fusion_(?:pending|oldest|unaccounted|consumer_lag|redis_reb|transactions_total|late).*"
+        return "\n".join(
+            f"{pid}: {ready}{re.findall(rf'^{wanted}', metrics, re.MULTILINE)}"
+            for (pid, ready), metrics in zip(self.ask("readyz").items(), self.ask("metrics").values(), strict=False)
+        )
 
     def log(self) -> str:
         """The end of the workers' log."""

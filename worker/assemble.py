@@ -14,7 +14,8 @@ from typing import Any
 
 from worker.broker.admin import ensure_reachable, missing_topics
 from worker.broker.options import connection_options
-from worker.broker.sink import PlainSink, SlotSink, TransactionalSink
+from worker.broker.sink import PlainSink, TransactionalSink
+from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
 from worker.config import Settings, Stream, micros
 from worker.errors import ConfigError, FusionError, Unreachable
@@ -103,7 +104,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = KafkaSource(connection, _consumer_options(settings), _topics(settings), lambda p: committer.forget(p))
         closing.callback(source.close)
-        sink = _sink(settings, connection, store, source)
+        sink = _sink(settings, connection, store, source, errors.put)
         closing.callback(sink.close)
         committer = Committer(
             lambda: sink, lambda: source.membership, lambda partition, epoch: contexts.describe(partition, epoch),
@@ -263,21 +264,20 @@ def _consumer_options(settings: Settings) -> dict[str, Any]:
 
 
 def _sink(
-    settings: Settings, connection: Mapping[str, Any], store: RedisContextStore, source: KafkaSource
+    settings: Settings, connection: Mapping[str, Any], store: RedisContextStore, source: KafkaSource, failed: Any
 ) -> SlotSink | PlainSink:
     delivery = settings.delivery
     if delivery.guarantee == "at_least_once":
         return PlainSink(connection, source.commit_later)
     return SlotSink(
-        store.lease_slot,
-        store.renew_slot,
+        store,
         lambda slot: TransactionalSink(
             connection,
             f"{settings.kafka.group_id}-{slot}",
             delivery.transaction_timeout.total_seconds(),
             delivery.commit_timeout.total_seconds(),
         ),
-        store.release_slot,
+        failed,
     )
 
 

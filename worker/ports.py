@@ -61,6 +61,15 @@ class ContextStore(Protocol):
     def release_slot(self) -> None:
         """Gives the slot back at a clean stop."""
 
+    def orphaned_slots(self) -> list[int]:
+        """Slots whose lease ran out without being given back: their holders were killed, or stand still."""
+
+    def adopt_slot(self, slot: int) -> bool:
+        """Takes an orphaned slot beside one's own; True for one worker alone."""
+
+    def bury_slot(self, slot: int) -> None:
+        """Gives an adopted slot back, once its open transaction was ended."""
+
 
 class Model(Protocol):
     """The fusion model behind the batcher."""

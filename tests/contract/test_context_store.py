@@ -12,6 +12,7 @@ from tests.fakes.context_store import FakeContextStore, FakeServer
 from tests.store_fixtures import AMPLE, event, fresh_namespace, redis_store, redis_url, rule
 from worker.ports import ContextStore
 from worker.records import Candidate, MatchRule, Partition, PartitionFlow, Query
+from worker.store.context_store import RedisContextStore
 
 __all__ = ["redis_url"]
 Make = Callable[..., ContextStore]
@@ -241,3 +242,28 @@ def test_what_lies_under_another_epoch_is_not_seen(make: Make) -> None:
     assert ask(new, 1000).candidates == (Candidate(1000, "seen"),)
     old.enter("e2")
     assert ask(old, 1000).candidates == (Candidate(1000, "seen"),)
+
+
+def test_an_orphaned_slot_is_adopted_by_one_and_buried(make: Make) -> None:
+    """A lease that is held or was given back is no orphan."""
+    first, second, third = (make(rule(), worker) for worker in ("w1", "w2", "w3"))
+    assert first.lease_slot() == 0
+    assert second.orphaned_slots() == []
+    expire(first)
+    assert second.orphaned_slots() == [0]
+    assert second.adopt_slot(0)
+    assert not third.adopt_slot(0)
+    assert not first.renew_slot()
+    second.bury_slot(0)
+    assert third.orphaned_slots() == []
+    assert third.lease_slot() == 0
+    third.release_slot()
+    assert second.orphaned_slots() == []
+
+
+def expire(store: ContextStore) -> None:
+    """The store's lease runs out."""
+    if isinstance(store, FakeContextStore):
+        store._server.expire_slots()
+    elif isinstance(store, RedisContextStore):
+        store._client.delete(store._slot_key(0))

@@ -34,7 +34,12 @@ class FakeServer:
         self.woken: defaultdict[str, list[str]] = defaultdict(list)
         self.flows: defaultdict[str, dict[Partition, PartitionFlow]] = defaultdict(dict)
         self.slots: dict[int, str] = {}
+        self.known_slots: set[int] = set()
         self.epoch = secrets.token_hex(8)
+
+    def expire_slots(self) -> None:
+        """All leases run out."""
+        self.slots.clear()
 
 
 class FakeContextStore:
@@ -135,17 +140,38 @@ class FakeContextStore:
         """See ContextStore.lease_slot."""
         self._slot = next(n for n in range(len(self._server.slots) + 1) if n not in self._server.slots)
         self._server.slots[self._slot] = self._worker
+        self._server.known_slots.add(self._slot)
         return self._slot
 
     def renew_slot(self) -> bool:
         """See ContextStore.renew_slot."""
-        return self._slot is None or self._server.slots.setdefault(self._slot, self._worker) == self._worker
+        if self._slot is None:
+            return True
+        self._server.known_slots.add(self._slot)
+        return self._server.slots.setdefault(self._slot, self._worker) == self._worker
 
     def release_slot(self) -> None:
         """See ContextStore.release_slot."""
-        if self._slot is not None and self.renew_slot():
-            del self._server.slots[self._slot]
+        if self._slot is not None:
+            self.bury_slot(self._slot)
         self._slot = None
+
+    def orphaned_slots(self) -> list[int]:
+        """See ContextStore.orphaned_slots."""
+        return sorted(self._server.known_slots - self._server.slots.keys())
+
+    def adopt_slot(self, slot: int) -> bool:
+        """See ContextStore.adopt_slot."""
+        if slot in self._server.slots:
+            return False
+        self._server.slots[slot] = self._worker
+        return True
+
+    def bury_slot(self, slot: int) -> None:
+        """See ContextStore.bury_slot."""
+        if self._server.slots.get(slot) == self._worker:
+            del self._server.slots[slot]
+            self._server.known_slots.discard(slot)
 
     def close(self) -> None:
         """Nothing to end."""

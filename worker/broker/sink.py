@@ -95,6 +95,14 @@ class TransactionalSink:
             future.get(timeout=0)
         self._producer.commit_transaction()
 
+    def end_predecessor(self) -> None:
+        """Makes the producer of this id, which ends what a dead one left open.
+
+        Raises:
+            Uncertain: Kafka did not answer.
+        """
+        self._watch(self._open)
+
     def _abort(self, error: KafkaError) -> None:
         """Ends the transaction and throws the producer away.
 
@@ -145,44 +153,6 @@ class TransactionalSink:
         """Ends the producer; an open transaction is aborted by Kafka."""
         self._discard()
         self._watched.shutdown(wait=True)
-
-
-class SlotSink:
-    """A TransactionalSink whose id is a slot leased from the store: `<group>-<slot>`.
-
-    The successor of a killed worker takes over its slot and so ends its open transaction at once. Of two owners of one
-    slot Kafka fences the older, which takes another.
-    """
-
-    def __init__(
-        self,
-        lease: Callable[[], int],
-        renew: Callable[[], bool],
-        make: Callable[[int], TransactionalSink],
-        release: Callable[[], None],
-    ) -> None:
-        self._lease, self._renew, self._make, self._release = lease, renew, make, release
-        self._sink: TransactionalSink | None = None
-
-    def publish(
-        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
-    ) -> None:
-        """See TransactionalSink.publish."""
-        if self._sink is None:
-            self._sink = self._make(self._lease())
-        try:
-            self._sink.publish(outgoing, offsets, membership)
-        except Uncertain:
-            if not self._renew():
-                self._sink.close()
-                self._sink = None
-            raise
-
-    def close(self) -> None:
-        """Ends the producer and gives the slot back."""
-        if self._sink is not None:
-            self._sink.close()
-            self._release()
 
 
 class PlainSink:

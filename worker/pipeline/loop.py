@@ -23,8 +23,6 @@ from worker.stages.validate import Validator
 # While anchors wait, their wake-ups come through Redis, which is looked at once a poll.
 POLL_SECONDS_BUSY = 0.01
 POLL_SECONDS_IDLE = 0.1
-# The slot's lease lives 5 s in Redis; a fifth of that survives four lost renewals.
-RENEW_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,6 @@ class Pipeline:
         self._paused: set[Partition] = set()
         self._unread: list[Record] = []
         self._redis_away = False
-        self._renewed = 0.0
 
     def stop(self) -> None:
         """Asks the loop to drain and return; from any thread or signal handler."""
@@ -179,12 +176,8 @@ class Pipeline:
 
     def _meet(self) -> None:
         self._contexts.index(self._committer)
-        if self._contexts.exchange(self._committer.unfinished_us()):
-            if not self._contexts.same_epoch():
-                self._rebuild()
-            if time.monotonic() - self._renewed > RENEW_EVERY_SECONDS:
-                self._store.renew_slot()
-                self._renewed = time.monotonic()
+        if self._contexts.exchange(self._committer.unfinished_us()) and not self._contexts.same_epoch():
+            self._rebuild()
         if self._contexts.whole():
             self._anchors.align()
             self._anchors.dispatch(self._bounds.max_inside - self._batcher.inside)

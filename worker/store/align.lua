@@ -5,7 +5,7 @@
   KEYS[3]  <prefix>:<epoch>:{t}:<stream>:m   HASH   h: highest event time; b: bytes kept; t: highest time trimmed away; r: which bound did it
   KEYS[4]  <prefix>:<epoch>:{t}:<stream>:q   ZSET   "<worker>|<anchor>" -> the W at which asking again may complete it
   KEYS[5]  <prefix>:<epoch>:{t}:<stream>:c   HASH   member -> the anchor that claims its dead letter
-Elsewhere: <prefix>:epoch, <prefix>:flow:<epoch> (HASH), <prefix>:wake:<worker> (LIST), <prefix>:slot:<n>.
+Elsewhere: <prefix>:epoch, <prefix>:flow:<epoch> (HASH), <prefix>:wake:<worker> (LIST), <prefix>:slot:<n>, <prefix>:slots (SET).
 Times are integers below 2^53, exact in Lua's doubles. The rule is CONTRACT section 5; W = h - lateness. ]]
 
 local function us(number) return string.format('%.0f', number) end
@@ -167,6 +167,12 @@ local function hold(keys, args)
   return 1
 end
 
+-- ARGV: slot, ttl_ms. KEYS[1] lists the slots that somebody holds or held, and did not give back.
+local function enlist(keys, args)
+  redis.call('SADD', keys[1], args[1])
+  return redis.call('PEXPIRE', keys[1], args[2])
+end
+
 -- ARGV: holder. Gives back a slot, unless it is another's.
 local function release(keys, args)
   if redis.call('GET', keys[1]) ~= args[1] then return 0 end
@@ -191,5 +197,6 @@ redis.register_function('fusion_index_1', index)
 register('fusion_match_1', match)
 register('fusion_claim_1', claim)
 register('fusion_hold_1', hold)
+register('fusion_enlist_1', enlist)
 register('fusion_release_1', release)
 register('fusion_exchange_1', exchange)

@@ -1,0 +1,92 @@
+"""Wrong workers, each with one mistake, to show that the tests see it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from kafka.structs import ConsumerGroupMetadata
+
+from worker import assemble
+from worker.broker.sink import PlainSink, TransactionalSink
+from worker.broker.slots import SlotSink
+from worker.broker.source import KafkaSource
+from worker.pipeline.contexts import Contexts
+from worker.pipeline.loop import Pipeline
+from worker.records import Outgoing, Partition
+from worker.stages import ledger
+
+Offsets = Mapping[Partition, tuple[int, str]]
+
+
+def commit_before_publish() -> None:
+    """Offsets are committed first, in a transaction of their own; a crash in between loses the results."""
+    publish = SlotSink.publish
+
+    def wrong(self: SlotSink, outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
+        publish(self, [], offsets, membership)
+        publish(self, outgoing, {}, membership)
+
+    SlotSink.publish = wrong  # type: ignore[method-assign]
+
+
+def publish_outside_the_transaction() -> None:
+    """Results leave by a plain producer; a crash before the commit doubles them."""
+    make = assemble._sink
+
+    def wrong(settings: Any, connection: Any, *parts: Any) -> Any:
+        plain = PlainSink(connection, lambda offsets: None)
+        made = make(settings, connection, *parts)
+        publish = made.publish
+
+        def twice(outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
+            plain.publish(outgoing, {}, membership)
+            publish([], offsets, membership)
+
+        made.publish = twice  # type: ignore[method-assign]
+        return made
+
+    assemble._sink = wrong  # type: ignore[assignment]
+
+
+def ledger_ignored() -> None:
+    """What an earlier owner finished out of order is done again."""
+    ledger.decode_finished = lambda base, metadata: iter(())  # type: ignore[assignment]
+
+
+def epoch_ignored() -> None:
+    """An emptied Redis is taken for one that never knew more."""
+    Contexts.same_epoch = lambda self: True  # type: ignore[method-assign]
+
+
+def generation_not_passed() -> None:
+    """Offsets are committed for the group, not for this member of this generation: any zombie may."""
+    transact = TransactionalSink._transact
+
+    def wrong(self: TransactionalSink, outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
+        anonymous = ConsumerGroupMetadata(membership.group_id, -1, "", None)
+        transact(self, outgoing, offsets, anonymous)
+
+    TransactionalSink._transact = wrong  # type: ignore[method-assign]
+    # Half of the mistake is to trust the group metadata of now; the other half is to forget to end leases.
+    KafkaSource.membership = property(lambda self: self._consumer.group_metadata())  # type: ignore[assignment,method-assign]
+
+
+def drain_skipped() -> None:
+    """SIGTERM ends the process at once."""
+    Pipeline._drain = lambda self: os._exit(0)  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    made.__name__: made
+    for made in (
+        commit_before_publish, publish_outside_the_transaction, ledger_ignored, epoch_ignored, generation_not_passed,
+        drain_skipped,
+    )
+}  # fmt: skip
+
+
+def mutate(name: str) -> None:
+    """Makes this process's worker the mutant of that name."""
+    MUTANTS[name]()

@@ -1,0 +1,108 @@
+"""Transactional ids as slots: leased in the store, and taken over from the dead, whose open transactions end so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from worker.broker.sink import TransactionalSink
+from worker.errors import Retryable, Uncertain
+from worker.records import Outgoing, Partition
+
+# The lease lives 2 s in the store; a fifth of that survives four lost renewals.
+RENEW_EVERY_SECONDS = 0.4
+# After Redis was away or this process stood still all leases look as if they had run out; their holders need a moment.
+STEADY_SECONDS = 4.0
+
+
+class Slots(Protocol):
+    """The leases (see worker.ports.ContextStore)."""
+
+    def lease_slot(self) -> int:
+        """Takes the lowest free slot."""
+
+    def renew_slot(self) -> bool:
+        """Prolongs the lease; False when another holds it."""
+
+    def release_slot(self) -> None:
+        """Gives the slot back."""
+
+    def orphaned_slots(self) -> list[int]:
+        """Slots whose lease ran out."""
+
+    def adopt_slot(self, slot: int) -> bool:
+        """Takes an orphaned slot; True for one worker alone."""
+
+    def bury_slot(self, slot: int) -> None:
+        """Gives an adopted slot back."""
+
+
+class SlotSink:
+    """A TransactionalSink whose id is a slot leased from the store: `<group>-<slot>`.
+
+    A killed worker's open transaction is ended by whoever takes its slot: a new worker, or one of the living within a
+    few seconds. Of two owners of one slot Kafka fences the older, which takes another.
+    """
+
+    def __init__(
+        self, slots: Slots, make: Callable[[int], TransactionalSink], failed: Callable[[BaseException], None]
+    ) -> None:
+        """`make` gives the sink of a slot; `failed` hears of what ends the keeper's thread."""
+        self._slots, self._make, self._failed = slots, make, failed
+        self._sink: TransactionalSink | None = None
+        self._steady_since = time.monotonic()
+        self._stop = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="slots", daemon=True)
+        self._keeper.start()
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        """See TransactionalSink.publish."""
+        if self._sink is None:
+            self._sink = self._make(self._slots.lease_slot())
+        try:
+            self._sink.publish(outgoing, offsets, membership)
+        except Uncertain:
+            if not self._slots.renew_slot():
+                self._sink.close()
+                self._sink = None
+            raise
+
+    def _keep(self) -> None:
+        last = time.monotonic()
+        try:
+            while not self._stop.wait(RENEW_EVERY_SECONDS):
+                try:
+                    self._slots.renew_slot()
+                    if time.monotonic() - last > 2 * RENEW_EVERY_SECONDS:
+                        self._steady_since = time.monotonic()
+                    elif time.monotonic() - self._steady_since > STEADY_SECONDS:
+                        self.reap()
+                except Retryable:
+                    # The loop says that Redis or Kafka is away; leases are looked at again once it has answered.
+                    self._steady_since = time.monotonic()
+                last = time.monotonic()
+        except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
+            self._failed(error)
+
+    def reap(self) -> None:
+        """Ends the open transactions of workers that died."""
+        for slot in self._slots.orphaned_slots():
+            if self._slots.adopt_slot(slot):
+                sink = self._make(slot)
+                try:
+                    sink.end_predecessor()
+                    self._slots.bury_slot(slot)
+                finally:
+                    sink.close()
+
+    def close(self) -> None:
+        """Ends the producer and gives the slot back."""
+        self._stop.set()
+        self._keeper.join()
+        if self._sink is not None:
+            self._sink.close()
+            self._slots.release_slot()
