@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check bench up requirements install
+.PHONY: demo test check bench chaos up requirements install
 
 install: $(STAMP)
 
@@ -30,6 +30,9 @@ check: install
 
 demo: install
 	$(BIN)/fusion-worker demo
+
+chaos: install
+	$(BIN)/python -m tests.chaos
 
 bench: install
 	$(BIN)/python -m tests.bench

@@ -189,7 +189,7 @@ class Town:
     def ports(self) -> dict[int, int]:
         """The living workers' HTTP ports by their process ids, as far as their log names them."""
         path, found = self.folder / f"{self.name}.log", {}
-        for line in path.read_text(errors="replace").splitlines():
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             if '"listening"' in line:
                 told = json.loads(line)
                 found[told["pid"]] = told["port"]

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from worker.broker.admin import ensure_reachable, missing_topics
@@ -20,6 +20,7 @@ from worker.broker.source import KafkaSource
 from worker.config import Settings, Stream, micros
 from worker.errors import ConfigError, FusionError, Unreachable
 from worker.model.runtime import ModelRuntime
+from worker.ops.clock import SystemClock
 from worker.ops.health import Health
 from worker.ops.http import OpsServer
 from worker.ops.logs import configure, get_logger
@@ -28,7 +29,7 @@ from worker.pipeline.anchors import Anchors
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.loop import Bounds, Pipeline
 from worker.pipeline.outcomes import Outcomes
-from worker.records import Aligned, Candidate, MatchRule
+from worker.records import Aligned, Candidate, MatchRule, Record
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
@@ -39,21 +40,7 @@ from worker.store.context_store import RedisContextStore
 # Batches prepared ahead of each of the model's lanes: enough that it never waits for a JPEG, few enough to bound their
 # memory.
 BATCHES_AHEAD = 2
-
-
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class SystemClock:
-    """The real clock."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-    def now_us(self) -> int:
-        """Microseconds since 1970, UTC."""
-        return time.time_ns() // 1000
 
 
 def run(settings: Settings) -> int:
@@ -120,11 +107,19 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         batcher = _batcher(settings, model, store, fates, errors.put, observer)
         closing.callback(batcher.close)
         validator = validator_of(settings, clock)
-        anchors = Anchors(store, contexts, fates, batcher, rules, validator, observer)
+        is_stale = _shedder(settings, clock)
+        anchors = Anchors(store, contexts, fates, batcher, rules, validator, is_stale, observer, log)
         yield Pipeline(
             source, store, validator, contexts, anchors, fates, batcher, committer, errors,
             _bounds(settings, model.lanes), anchor_topic, observer, health, log,
         )  # fmt: skip
+
+
+def _shedder(settings: Settings, clock: SystemClock) -> Callable[[Record], bool]:
+    oldest_us = micros(settings.limits.max_age)
+    if settings.limits.shed == "none":
+        return lambda record: False
+    return lambda record: clock.now_us() - record.timestamp_ms * 1000 > oldest_us
 
 
 def _batcher(

@@ -53,7 +53,6 @@ MAX_DURATION = timedelta(days=24)
 Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_in_range)]
 Timeout = Annotated[Duration, AfterValidator(_positive)]
 
-
 Topic = Annotated[
     str,
     Field(
@@ -233,6 +232,10 @@ class Limits(Section):
     max_frame_pixels: int = Field(40_000_000, gt=0, description="Most pixels an image header may declare.")
     max_text_bytes: ByteSize = Field(ByteSize(64 * 2**10), gt=0, description="Largest text.")
     max_ahead: Duration = Field(timedelta(hours=1), description="Event times further in the future are dead letters.")
+    shed: Literal["none", "stale"] = Field(
+        "none", description="stale: an anchor older than max_age has a result without the model, labelled shed."
+    )
+    max_age: Timeout = Field(timedelta(seconds=30), description="Age of an anchor's record past which it may be shed.")
     max_pending_anchors: int = Field(
         20_000, ge=1, description="Anchors held by one worker before it pauses reading them."
     )

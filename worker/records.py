@@ -116,12 +116,14 @@ class Match:
         candidates: the chosen events in time order; empty when none is in bounds.
         highest_us: the key's highest event time in that stream; None when it was never seen.
         bound: the name of a declared bound that has removed events inside the anchor's window, else None.
+        elsewhere: another anchor partition on which the key was seen; None, or told before.
     """
 
     complete: bool
     candidates: tuple[Candidate, ...]
     highest_us: int | None
     bound: str | None = None
+    elsewhere: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +134,14 @@ class Aligned:
         inputs: per context stream the matched events, in time order; a stream without a match is absent.
         missing: per context stream without a match, the reason.
         complete: False when `max_wait` ended the wait of some stream.
+        shed: True when its result is made without the model.
     """
 
     anchor: Event
     inputs: Mapping[str, tuple[Event, ...]]
     missing: Mapping[str, Missing]
     complete: bool
+    shed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

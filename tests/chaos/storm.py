@@ -17,8 +17,9 @@ from tests.town import Town
 
 # Kept short by the ground's broker, so that a fault costs seconds.
 QUICK_KAFKA = {"session_timeout": "1500ms", "max_poll_interval": "20s"}
-# So long that only an event ends a wait: what is matched then depends on the events alone, whatever the storm does.
-LONG_WAIT = {"frames": {"max_wait": "5m"}}
+# So long that only an event ends a wait: what is matched then depends on the events alone, whatever the storm does. The
+# horizon is longer than a story, since an anchor of a slow camera holds the others' frames back at its horizon.
+LONG_WAIT = {"frames": {"max_wait": "5m", "horizon": "15m"}}
 # Anchors under way when a fault strikes, at least.
 UNDER_WAY = 150
 # Past the session's timeout, with time for the others to take the partitions and to go on.
@@ -49,7 +50,13 @@ class Storm:
         self._ground, self._made, self._rng = ground, made, random.Random(seed)
         self.struck: dict[str, int] = {}
 
-    def rage(self, events: Sequence[Fed], faults: Sequence[str], patience_seconds: float = 60.0) -> None:
+    def rage(
+        self,
+        events: Sequence[Fed],
+        faults: Sequence[str],
+        patience_seconds: float = 60.0,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         """Feeds the events in as many chunks as there are faults, and strikes in each, with anchors under way.
 
         The frames of the slow cameras come last: their anchors stay unfinished while those behind them are finished.
@@ -64,6 +71,8 @@ class Storm:
             self._until(due - UNDER_WAY, patience_seconds)
             made.read(self._rng.random() * 0.2)
             self.strike(fault)
+            if (number + 1) % 20 == 0:
+                say(f"{number + 1} of {len(faults)} faults, {len(made.results)} results")
         made.feed(late)
         self._until(sum(event.stream == "texts" for event in events), patience_seconds)
 

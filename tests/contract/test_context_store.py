@@ -267,3 +267,12 @@ def expire(store: ContextStore) -> None:
         store._server.expire_slots()
     elif isinstance(store, RedisContextStore):
         store._client.delete(store._slot_key(0))
+
+
+def test_a_key_on_two_anchor_partitions_is_told_once(make: Make) -> None:
+    """To the second one that asks, with the number of the first; every other key is silent."""
+    store = make(rule())
+    assert [ask(store, 1, f"texts/{p}/{n}").elsewhere for n, p in enumerate((2, 2, 1, 2, 1))] == [
+        None, None, 2, None, None,
+    ]  # fmt: skip
+    assert ask(store, 1, "texts/1/9", key="other").elsewhere is None

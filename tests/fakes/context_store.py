@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ class _Entity:
     highest_us: int | None = None
     trimmed_us: int = -1
     bound: str | None = None
+    anchor_partition: int | None = None
+    second_partition: int | None = None
 
 
 class FakeServer:
@@ -107,7 +110,7 @@ class FakeContextStore:
             early = rule.mode == "nearest"
             entity.waiters[self._worker, query.token] = max(query.time_us, reached + 1) if early else needed
         bound = entity.bound if entity.trimmed_us >= query.time_us - rule.before_us else None
-        return Match(complete, found, entity.highest_us, bound)
+        return Match(complete, found, entity.highest_us, bound, _elsewhere(entity, query.token))
 
     def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
         """See ContextStore.fetch."""
@@ -175,6 +178,19 @@ class FakeContextStore:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def _elsewhere(entity: _Entity, token: str) -> int | None:
+    place = re.search(r"/(\d+)/\d+$", token)
+    if place is None:
+        return None
+    here, known = int(place[1]), entity.anchor_partition
+    if known is None:
+        entity.anchor_partition = here
+    if known in (None, here) or entity.second_partition is not None:
+        return None
+    entity.second_partition = here
+    return known
 
 
 def _is_late(rule: MatchRule, entity: _Entity, place: tuple[int, str]) -> bool:

@@ -44,6 +44,7 @@ class Name(StrEnum):
     TRANSACTIONS = "transactions_total"
     REDIS_REBUILDS = "redis_rebuilds_total"
     MODEL_INFO = "model_info"
+    SOURCE_OFFSET = "source_offset_seconds"
 
 
 class Kind(StrEnum):
@@ -138,6 +139,10 @@ _TABLE = (
     Metric(Name.BOUND_HITS, Kind.COUNTER, "Times a declared bound cost a match.", ("bound",)),
     Metric(Name.TRANSACTIONS, Kind.COUNTER, "Kafka transactions by outcome.", ("outcome",)),
     Metric(Name.REDIS_REBUILDS, Kind.COUNTER, "Times Redis was found emptied and read again from Kafka."),
+    Metric(
+        Name.SOURCE_OFFSET, Kind.GAUGE, "Median of a source's matched event times minus their anchors'.",
+        ("stream", "source"),
+    ),
     Metric(Name.MODEL_INFO, Kind.GAUGE, "The model in use; always 1.", ("name", "version", "device", "precision")),
 )  # fmt: skip
 

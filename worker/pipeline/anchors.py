@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import pairwise
 
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.outcomes import Outcomes
-from worker.ports import ContextStore, Observer
+from worker.ports import ContextStore, Log, Observer
 from worker.records import Aligned, Event, MatchRule, Missing, Partition, Record
 from worker.stages.align import Waiting, WaitingRoom, reason_missing, wanted
 from worker.stages.batch import Batcher
 from worker.stages.clock import WaitClock
+from worker.stages.doctor import ClockDoctor, Diagnosis
 from worker.stages.validate import Validator
 
 # Questions asked of Redis in one pipeline; more would hold the loop for longer than a poll should wait.
@@ -31,10 +32,17 @@ class Anchors:
         batcher: Batcher,
         rules: Mapping[str, MatchRule],
         validator: Validator,
+        is_stale: Callable[[Record], bool],
         observer: Observer,
+        log: Log,
     ) -> None:
+        """`is_stale` says whether an anchor is shed when its turn comes."""
         self._store, self._contexts, self._outcomes, self._batcher = store, contexts, outcomes, batcher
-        self._rules, self._validator, self._observer = rules, validator, observer
+        self._rules, self._validator, self._is_stale, self._observer, self._log = (
+            rules, validator, is_stale, observer, log,
+        )  # fmt: skip
+        self._doctor = ClockDoctor()
+        self._split_keys_told = False
         self._room = WaitingRoom(rules)
         self._clocks = {name: WaitClock(rule) for name, rule in rules.items()}
         self._ask: dict[str, None] = {}
@@ -86,6 +94,8 @@ class Anchors:
         if not self._contexts.same_epoch():
             return
         for query, match in zip(queries, matches, strict=True):
+            if match.elsewhere is not None and not self._split_keys_told:
+                self._tell_split_key(query.token, match.elsewhere)
             expired = query.stream in self._expired.get(query.token, ())
             if self._room.decide(query, match, expired=expired):
                 self._clocks[query.stream].remove((query.token,))
@@ -101,16 +111,25 @@ class Anchors:
         self._leaving.extend(self._room.leave(room - len(self._leaving)))
         if not self._leaving:
             return
-        asked = [wanted(waiting) for waiting in self._leaving]
+        stale = [self._is_stale(waiting.anchor.record) for waiting in self._leaving]
+        asked = [[] if old else wanted(waiting) for waiting, old in zip(self._leaving, stale, strict=True)]
         records = self._store.fetch([one for each in asked for one in each])
         if not self._contexts.same_epoch():
             return
         ends = [0]
         for each in asked:
             ends.append(ends[-1] + len(each))
-        for waiting, each, (begin, end) in zip(self._leaving, asked, pairwise(ends), strict=True):
-            self._send(waiting, dict(zip(each, records[begin:end], strict=True)))
+        for waiting, old, each, (begin, end) in zip(self._leaving, stale, asked, pairwise(ends), strict=True):
+            if old:
+                self._shed(waiting)
+            else:
+                self._send(waiting, dict(zip(each, records[begin:end], strict=True)))
         self._leaving = []
+
+    def _shed(self, waiting: Waiting) -> None:
+        """It goes the way of the others, so that its key's order is kept, but past the model."""
+        missing = dict.fromkeys(sorted(self._rules), Missing.SHED)
+        self._batcher.submit(Aligned(waiting.anchor, {}, missing, waiting.complete, shed=True))
 
     def _send(self, waiting: Waiting, records: Mapping[tuple[str, str, object], Record | None]) -> None:
         found: dict[str, tuple[Event, ...]] = {}
@@ -135,6 +154,24 @@ class Anchors:
         for event in events:
             delta = (event.time_us - waiting.anchor.time_us) / 1e6
             self._observer.observe("alignment_delta_seconds", delta, stream=name)
+            if self._rules[name].mode == "nearest" and (found := self._doctor.saw(event, waiting.anchor.time_us)):
+                self._tell_offset(event, found)
+
+    def _tell_offset(self, event: Event, found: Diagnosis) -> None:
+        seconds = found.offset_us / 1e6
+        self._observer.gauge("source_offset_seconds", seconds, stream=event.stream, source=event.source)
+        if found.off:
+            self._log.warning(
+                "a source's clock is off", stream=event.stream, source=event.source, offset_seconds=seconds,
+                action=f"correct its clock, or its event times by {-seconds:+.3f} s",
+            )  # fmt: skip
+
+    def _tell_split_key(self, anchor: str, other_partition: int) -> None:
+        self._split_keys_told = True
+        self._log.warning(
+            "a key lies on two partitions of the anchor topic", anchor=anchor, other_partition=other_partition,
+            lost="results of such keys may come out of order", action="let all producers use one partitioner",
+        )  # fmt: skip
 
     def oldest_seconds(self) -> float:
         """How long the longest waiting anchor has waited."""

@@ -20,6 +20,9 @@ from worker.errors import Poison
 from worker.ports import Model, Observer
 from worker.records import Aligned, Missing, Rejected, Stage, Verdict
 
+# The verdict of an anchor that was shed: no label of the model's, no score.
+SHED = Verdict("shed", 0.0, {})
+
 
 @dataclass(frozen=True, slots=True)
 class Fused:
@@ -33,7 +36,7 @@ class Fused:
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     aligned: Aligned
-    item: Any  # None: the anchor itself was rejected
+    item: Any  # None: the anchor itself was rejected or shed
     rejected: tuple[Rejected, ...]
 
 
@@ -143,6 +146,8 @@ class Batcher:
         return batch, last
 
     def _prepare(self, aligned: Aligned) -> _Prepared:
+        if aligned.shed:
+            return _Prepared(aligned, None, ())
         started = time.perf_counter()
         rejected: list[Rejected] = []
         try:
@@ -166,7 +171,8 @@ class Batcher:
         verdicts = iter(self._infer([prepared.item for prepared in usable]))
         fused = []
         for prepared in batch:
-            verdict = next(verdicts) if prepared.item is not None else None
+            no_model = SHED if prepared.aligned.shed else None
+            verdict = next(verdicts) if prepared.item is not None else no_model
             if isinstance(verdict, Poison):
                 rejected = (*prepared.rejected, reject(prepared.aligned.anchor.record, verdict))
                 fused.append(Fused(prepared.aligned, None, rejected))

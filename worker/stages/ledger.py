@@ -36,6 +36,7 @@ class Ledger:
         self._unfinished: dict[int, None] = {}
         self._times: list[tuple[int, int]] = []  # a heap of (event time, offset)
         self._finished = set(decode_finished(committed or 0, metadata))
+        self._is_wide: bool | None = None  # None: to be found out, since something was finished
 
     def read(self, offset: int) -> bool:
         """Registers a record that was read; False when it is finished already and must be skipped."""
@@ -59,6 +60,7 @@ class Ledger:
 
     def finish(self, offsets: Iterable[int]) -> None:
         """Marks records as finished, once their outcome is committed."""
+        self._is_wide = None
         for offset in offsets:
             if self._unfinished.pop(offset, offset) is None:
                 self._finished.add(offset)
@@ -83,8 +85,10 @@ class Ledger:
     @property
     def too_wide(self) -> bool:
         """True when so many scattered records are finished that the metadata is half full: reading must pause."""
-        now = self.preview()
-        return now is not None and len(now[1]) > MAX_METADATA_BYTES // 2
+        if self._is_wide is None:
+            now = self.preview()
+            self._is_wide = now is not None and len(now[1]) > MAX_METADATA_BYTES // 2
+        return self._is_wide
 
     def _lowest(self, also_finished: Collection[int]) -> int | None:
         skip = also_finished if isinstance(also_finished, set | frozenset) else set(also_finished)

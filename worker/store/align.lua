@@ -1,8 +1,9 @@
-#!lua name=fusion_align_1
+#!lua name=fusion_align_VERSION
 --[[ Keys of one (stream, entity); all share the entity's hash tag {t}, so a call touches one slot.
   KEYS[1]  <prefix>:<epoch>:{t}:<stream>:z   ZSET   member -> event time (us); member = 16 digits of time, ':', event id
   KEYS[2]  <prefix>:<epoch>:{t}:<stream>:p   HASH   member -> record as it came (see codec.py)
-  KEYS[3]  <prefix>:<epoch>:{t}:<stream>:m   HASH   h: highest event time; b: bytes kept; t: highest time trimmed away; r: which bound did it
+  KEYS[3]  <prefix>:<epoch>:{t}:<stream>:m   HASH   h: highest event time; b: bytes kept; t: highest time trimmed away; r: which bound did it;
+                                            a: anchor partition; s: a second one
   KEYS[4]  <prefix>:<epoch>:{t}:<stream>:q   ZSET   "<worker>|<anchor>" -> the W at which asking again may complete it
   KEYS[5]  <prefix>:<epoch>:{t}:<stream>:c   HASH   member -> the anchor that claims its dead letter
 Elsewhere: <prefix>:epoch, <prefix>:flow:<epoch> (HASH), <prefix>:wake:<worker> (LIST), <prefix>:slot:<n>, <prefix>:slots (SET).
@@ -123,7 +124,19 @@ local function ask_again_at(mode, at, w, needed)
   return math.max(at, w + 1)
 end
 
--- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms -> {complete, highest, bound, members...}
+-- The partition on which this key's anchors lie, from the waiter "<worker>|<topic>/<partition>/<offset>"; a second one
+-- is told once a key.
+local function elsewhere(keys, waiter)
+  local here = string.match(waiter, '/(%d+)/%d+$')
+  if not here then return '' end
+  local known = redis.call('HGET', keys[3], 'a')
+  if not known then redis.call('HSET', keys[3], 'a', here) end
+  if not known or known == here or redis.call('HSETNX', keys[3], 's', here) == 0 then return '' end
+  return known
+end
+
+-- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms
+-- -> {complete, highest, bound, other anchor partition, members...}
 local function match(keys, args)
   local mode, at = args[1], tonumber(args[2])
   local low, high = at - tonumber(args[3]), at + tonumber(args[4])
@@ -144,10 +157,12 @@ local function match(keys, args)
     redis.call('ZADD', keys[4], us(ask_again_at(mode, at, w, needed)), args[7])
     redis.call('PEXPIRE', keys[4], args[8])
   end
+  local other = elsewhere(keys, args[7])
+  redis.call('PEXPIRE', keys[3], args[8])
   local trimmed = tonumber(redis.call('HGET', keys[3], 't') or '-1')
   local bound = ''
-  if trimmed >= low then bound = redis.call('HGET', keys[3], 'r') end
-  local out = { complete and 1 or 0, highest < 0 and '' or us(highest), bound }
+  if trimmed >= 0 and trimmed >= low then bound = redis.call('HGET', keys[3], 'r') end
+  local out = { complete and 1 or 0, highest < 0 and '' or us(highest), bound, other }
   for _, member in ipairs(chosen) do table.insert(out, member) end
   return out
 end
@@ -193,10 +208,10 @@ local function register(name, callback)
   redis.register_function { function_name = name, callback = callback, flags = { 'allow-oom' } }
 end
 
-redis.register_function('fusion_index_1', index)
-register('fusion_match_1', match)
-register('fusion_claim_1', claim)
-register('fusion_hold_1', hold)
-register('fusion_enlist_1', enlist)
-register('fusion_release_1', release)
-register('fusion_exchange_1', exchange)
+redis.register_function('fusion_index_VERSION', index)
+register('fusion_match_VERSION', match)
+register('fusion_claim_VERSION', claim)
+register('fusion_hold_VERSION', hold)
+register('fusion_enlist_VERSION', enlist)
+register('fusion_release_VERSION', release)
+register('fusion_exchange_VERSION', exchange)

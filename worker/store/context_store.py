@@ -46,6 +46,8 @@ class RedisContextStore:
         self._epoch = ""
         self._everywhere = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
         self._slot: int | None = None
+        self._script = resources.files("worker.store").joinpath("align.lua").read_text(encoding="utf-8")
+        self._version = hashlib.blake2b(self._script.encode(), digest_size=4).hexdigest()
         self._load()
 
     @classmethod
@@ -67,9 +69,12 @@ class RedisContextStore:
         return cls(connect(options), namespace, worker_id, rules, bounds, observer)
 
     def _load(self) -> None:
-        script = resources.files("worker.store").joinpath("align.lua").read_text(encoding="utf-8")
         with translated():
-            self._client.function_load(script, replace=True)
+            self._client.function_load(self._script.replace("VERSION", self._version), replace=True)
+
+    def _named(self, function: str) -> str:
+        """Of two releases in one pool each calls the functions that it knows."""
+        return f"{function}_{self._version}"
 
     def _execute(self, fill: Callable[[Any], None]) -> list[Any]:
         """Runs a pipeline; once more after loading the functions, where the server has lost them."""
@@ -107,7 +112,7 @@ class RedisContextStore:
                 keep_us = rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
                 most_events, most_bytes = self._bounds[event.stream]
                 pipe.fcall(
-                    "fusion_index_1", 5, *self._keys(event.stream, event.key),
+                    self._named("fusion_index"), 5, *self._keys(event.stream, event.key),
                     encode_member(event.time_us, event.id), event.time_us, encode_record(event.record),
                     rule.lateness_us, keep_us, most_events, most_bytes, self._ttl_ms[event.stream],
                 )  # fmt: skip
@@ -150,7 +155,7 @@ class RedisContextStore:
             for query in queries:
                 rule = self._rules[query.stream]
                 pipe.fcall(
-                    "fusion_match_1", 5, *self._keys(query.stream, query.key),
+                    self._named("fusion_match"), 5, *self._keys(query.stream, query.key),
                     rule.mode, query.time_us, rule.before_us, rule.after_us, rule.lateness_us, rule.limit,
                     f"{self._worker}|{query.token}", self._ttl_ms[query.stream],
                 )  # fmt: skip
@@ -163,8 +168,9 @@ class RedisContextStore:
                 tuple(decode_member(member) for member in members),
                 int(highest) if highest else None,
                 bound.decode() or None,
+                int(other) if other else None,
             )
-            for complete, highest, bound, *members in self._answers(fill)
+            for complete, highest, bound, other, *members in self._answers(fill)
         ]
 
     def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
@@ -182,7 +188,9 @@ class RedisContextStore:
         """See ContextStore.claim."""
         member = encode_member(candidate.time_us, candidate.id)
         keys, ttl_ms = self._keys(stream, key), self._ttl_ms[stream]
-        return bool(self._answers(lambda pipe: pipe.fcall("fusion_claim_1", 5, *keys, member, token, ttl_ms))[0])
+        return bool(
+            self._answers(lambda pipe: pipe.fcall(self._named("fusion_claim"), 5, *keys, member, token, ttl_ms))[0]
+        )
 
     def woken(self) -> list[str]:
         """See ContextStore.woken."""
@@ -202,7 +210,7 @@ class RedisContextStore:
                 json.dumps([flow.frontier_us, flow.clear_from_us, flow.caught_up_us]),
             )
         ]
-        seconds, micros, *everybody = self._call("fusion_exchange_1", name, 24 * LEAST_TTL_MS, *told)
+        seconds, micros, *everybody = self._call(self._named("fusion_exchange"), name, 24 * LEAST_TTL_MS, *told)
         flows = {}
         for field, value in zip(everybody[::2], everybody[1::2], strict=True):
             topic, _, number = field.decode().rpartition("/")
@@ -245,8 +253,8 @@ class RedisContextStore:
         """See ContextStore.renew_slot."""
         if self._slot is None:
             return True
-        self._call("fusion_enlist_1", f"{self._prefix}:slots", self._slot, LEAST_TTL_MS)
-        return bool(self._call("fusion_hold_1", self._slot_key(self._slot), self._worker, SLOT_TTL_MS, 0))
+        self._call(self._named("fusion_enlist"), f"{self._prefix}:slots", self._slot, LEAST_TTL_MS)
+        return bool(self._call(self._named("fusion_hold"), self._slot_key(self._slot), self._worker, SLOT_TTL_MS, 0))
 
     def release_slot(self) -> None:
         """See ContextStore.release_slot."""
@@ -262,11 +270,11 @@ class RedisContextStore:
 
     def adopt_slot(self, slot: int) -> bool:
         """See ContextStore.adopt_slot."""
-        return bool(self._call("fusion_hold_1", self._slot_key(slot), self._worker, SLOT_TTL_MS, 1))
+        return bool(self._call(self._named("fusion_hold"), self._slot_key(slot), self._worker, SLOT_TTL_MS, 1))
 
     def bury_slot(self, slot: int) -> None:
         """See ContextStore.bury_slot."""
-        if self._call("fusion_release_1", self._slot_key(slot), self._worker):
+        if self._call(self._named("fusion_release"), self._slot_key(slot), self._worker):
             with translated():
                 self._client.srem(f"{self._prefix}:slots", slot)
 
