@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -16,8 +17,9 @@ START_SECONDS = 20.0
 class EmbeddedValkey:
     """One server on a port of its own, without persistence: emptied by a restart, as a cache may be."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        """`options` are added to the server's command line."""
+        self.port, self._options = free_port(), options
         self._folder = folder
         self._log = folder / "valkey.log"
         self._child: subprocess.Popen[bytes] | None = None
@@ -38,8 +40,15 @@ class EmbeddedValkey:
     def start(self) -> None:
         """Starts the server and waits until it listens."""
         command = [str(_binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self._child = spawn([*command, "--dir", str(self._folder)], log=self._log)
+        self._child = spawn([*command, "--dir", str(self._folder), *self._options], log=self._log)
         wait_for("Valkey", lambda: answers(self.port), self._child, self._log, START_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
 
     def stop(self) -> None:
         """Stops it; what it held is gone."""
