@@ -92,6 +92,7 @@ class Pipeline:
         polled = self._poll()
         self._leases(polled)
         self._take(polled.records)
+        self._begin_leases()
         self._with_redis(self._meet)
         self._throttle()
         self._react()
@@ -121,6 +122,9 @@ class Pipeline:
         if polled.revoked:
             self._close(polled.revoked)
         self._opening.update(polled.assigned)
+
+    def _begin_leases(self) -> None:
+        """After this poll's records: those of a new lease came from where the client thought it should begin."""
         if self._opening:
             self._with_redis(self._open)
         if self._source.membership is not None and not self._opening:
