@@ -66,9 +66,7 @@ class Town:
         self.raw: list[Any] = []
         self.dead: list[Any] = []
         self._create_topics()
-        self._producer = KafkaProducer(
-            bootstrap_servers=stack.bootstrap_servers, batch_size=256 * 1024, max_request_size=MAX_RECORD_BYTES
-        )
+        self._producer = self._open_producer()
         self._reader = self._open_reader()
 
     def _settings(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +96,16 @@ class Town:
         sizes = {"max.message.bytes": str(MAX_RECORD_BYTES)}
         admin.create_topics([NewTopic(f"{self.name}.{t}", n, 1, topic_configs=sizes) for t, n in wanted.items()])
         admin.close()
+
+    def _open_producer(self) -> Any:
+        return KafkaProducer(
+            bootstrap_servers=self.stack.bootstrap_servers, batch_size=256 * 1024, max_request_size=MAX_RECORD_BYTES
+        )
+
+    def renew_producer(self) -> None:
+        """A producer that knows the topics as they are now."""
+        self._producer.close(timeout=5)
+        self._producer = self._open_producer()
 
     def _open_reader(self) -> Any:
         reader = KafkaConsumer(

@@ -45,7 +45,7 @@ class KafkaSource:
         on_revoked: Callable[[frozenset[Partition]], None],
     ) -> None:
         """`connection` and `options`: kafka-python options to reach the brokers, and for the group member."""
-        self._listener = _Listener(on_revoked)
+        self._listener = _Listener(on_revoked, lambda assigned: self._seek_to_start(*assigned))
         self._leases: dict[Partition, int] = {}
         self._next_lease = 0
         self._membership: Any = None
@@ -59,7 +59,12 @@ class KafkaSource:
             allow_auto_create_topics=False,
             metadata_max_age_ms=30_000,
             **connection,
-            **options,
+            # Offsets that are gone are an error, not a reason to begin elsewhere in silence (see `_Listener`).
+            **{**options, "auto_offset_reset": "none"},
+        )
+        first_start = options["auto_offset_reset"]
+        self._seek_to_start = getattr(
+            self._consumer, "seek_to_beginning" if first_start == "earliest" else "seek_to_end"
         )
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
         self._know(topics)
@@ -164,8 +169,13 @@ class KafkaSource:
         self._consumer.seek(_topic_partition(partition), offset)
 
     def seek_to_start(self, partition: Partition) -> None:
-        """Reads on from the partition's first record."""
-        self._consumer.seek_to_beginning(_topic_partition(partition))
+        """Reads on from where a group without commits begins."""
+        self._seek_to_start(_topic_partition(partition))
+
+    def first_offset(self, partition: Partition) -> int:
+        """The offset of the oldest record that retention has left."""
+        tp = _topic_partition(partition)
+        return int(self._call(self._consumer.beginning_offsets, [tp], timeout_ms=CALL_TIMEOUT_MS)[tp])
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int | None:
         """The first offset whose record is as young as `timestamp_ms`; None when there is none."""
@@ -206,8 +216,15 @@ class KafkaSource:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, on_revoked: Callable[[frozenset[Partition]], None]) -> None:
-        self._on_revoked = on_revoked
+    """Hears of rebalances. A new partition begins where a group without commits begins, until its lease says more: the
+    client need not ask for its commits, and never falls back to that start by itself later on."""
+
+    def __init__(
+        self,
+        on_revoked: Callable[[frozenset[Partition]], None],
+        start: Callable[[Iterable[TopicPartition]], None],
+    ) -> None:
+        self._on_revoked, self._start = on_revoked, start
         self._revoked: set[Partition] = set()
         self._assigned: set[Partition] = set()
 
@@ -221,6 +238,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self.on_partitions_revoked(lost)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._start(assigned)
         self._assigned |= {Partition(tp.topic, tp.partition) for tp in assigned}
 
     def drain(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
@@ -233,8 +251,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 def _translate(error: KafkaError) -> Exception:
     name = type(error).__name__
     if name in ("OffsetOutOfRangeError", "NoOffsetForPartitionError", "LogTruncationError"):
+        places = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+        told = ", ".join(f"{tp.topic}/{tp.partition} has no offset {at}" for tp, at in places.items()) or str(error)
         return Fatal(
-            f"{error}: committed offsets are gone; retention was shorter than the stop, or the topic was recreated"
+            f"{told}: its records were deleted before they were read (retention), or the topic was recreated; "
+            "to go on without them set the group's offsets with Kafka's kafka-consumer-groups tool"
         )
     if "Authorization" in name or "Authentication" in name:
         return Fatal(f"Kafka refuses access: {error}; check kafka.sasl_* and the topics' access rules")

@@ -66,6 +66,15 @@ class Contexts:
         self._store.enter(epoch)
 
     def _start(self, partition: Partition, offset: int, metadata: str) -> int:
+        """Where reading begins; what retention has deleted of a context is told, and its anchors go on without it."""
+        first = self._source.first_offset(partition)
+        if offset < first:
+            self._observer.count("bound_hits_total", bound="retention")
+            self._log.warning(
+                "context was deleted before it was read", topic=partition.topic, partition=partition.number,
+                records=first - offset, action="keep the topic for longer than a worker may be down",
+            )  # fmt: skip
+            offset = first
         version, _, rest = metadata.partition(":")
         epoch, _, indexed_ms = rest.partition(":")
         if version == _VERSION and indexed_ms:
@@ -79,7 +88,7 @@ class Contexts:
         rule = self._rules[self._topics[partition.topic]]
         span_ms = (rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us) // 1000
         since_ms = self._indexed_ms.get(partition, 0) - span_ms
-        found = self._source.offset_at(partition, since_ms) if since_ms > 0 else 0
+        found = self._source.offset_at(partition, since_ms) if since_ms > 0 else self._source.first_offset(partition)
         self._targets[partition] = offset
         start = offset if found is None else min(found, offset)
         self._log.info("rebuilding", topic=partition.topic, partition=partition.number, records=offset - start)
