@@ -20,7 +20,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@touch $@
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not long"
 
 check: install
 	$(BIN)/ruff check .
@@ -32,6 +32,7 @@ demo: install
 	$(BIN)/fusion-worker demo
 
 chaos: install
+	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m tests.chaos
 
 bench: install

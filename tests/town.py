@@ -93,8 +93,9 @@ class Town:
     def _create_topics(self) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.stack.bootstrap_servers)
         wanted = {"texts": 4, "frames": 3, "fusions": 2, "dead": 1, **self._partitions}
+        copies = getattr(self.stack, "replication", 1)
         sizes = {"max.message.bytes": str(MAX_RECORD_BYTES)}
-        admin.create_topics([NewTopic(f"{self.name}.{t}", n, 1, topic_configs=sizes) for t, n in wanted.items()])
+        admin.create_topics([NewTopic(f"{self.name}.{t}", n, copies, topic_configs=sizes) for t, n in wanted.items()])
         admin.close()
 
     def _open_producer(self) -> Any:

@@ -251,7 +251,8 @@ def _consumer_options(settings: Settings) -> dict[str, Any]:
         "group_id": kafka.group_id,
         "auto_offset_reset": kafka.auto_offset_reset,
         "session_timeout_ms": session_ms,
-        "heartbeat_interval_ms": max(100, session_ms // 5),
+        # A member hears of a rebalance with its next heartbeat, and a cooperative one takes two rounds.
+        "heartbeat_interval_ms": max(100, session_ms // 12),
         "max_poll_interval_ms": int(kafka.max_poll_interval.total_seconds() * 1000),
         "fetch_max_bytes": int(kafka.fetch_max_bytes),
         "max_poll_records": kafka.max_poll_records,

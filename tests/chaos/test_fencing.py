@@ -145,6 +145,7 @@ def test_the_client_carries_refused_offsets_into_the_next_transaction(scene: Sce
     owner.close()
 
 
+@pytest.mark.long
 def test_a_commit_without_an_answer_ends_by_the_watchdog(scene: Scene, ground: Ground) -> None:
     """The broker dies with a transaction open and comes back: the call ends, and the next publish goes through."""
     owner = scene.member()

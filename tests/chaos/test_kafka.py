@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
@@ -39,6 +41,7 @@ def ended_by_itself(made: Town) -> str:
     return made.log().strip().splitlines()[-1]
 
 
+@pytest.mark.long
 def test_topics_gain_partitions_while_workers_run(ground: Ground, tmp_path: Path) -> None:
     """Keys move to other partitions, of which the workers hear within half a minute; each anchor has its result."""
     events = backlog(31, 400)
@@ -93,19 +96,31 @@ def test_context_deleted_before_it_was_read_is_told_and_passed_over(ground: Grou
         assert "context was deleted before it was read" in made.log()
 
 
-def test_a_recreated_topic_stops_the_worker(ground: Ground, tmp_path: Path) -> None:
-    """Under a running worker its offsets begin again, and where it was means nothing any more."""
-    events = story(1, minutes_ago(20), keys=3, anchors_per_key=10)
+@pytest.mark.long
+def test_a_recreated_topic_is_never_skipped_in_silence(ground: Ground, tmp_path: Path) -> None:
+    """Under a running worker offsets begin again: it stops with one line, or was told in time and begins again too."""
+    first, second = (story(seed, minutes_ago(20 - seed), keys=3, anchors_per_key=10) for seed in (1, 2))
+    second = [Fed(e.time_us, e.stream, e.key, "second-" + e.id, e.body) for e in second]
     with town(ground, tmp_path, {"texts": 1}, **settings(ground)) as made:
-        made.feed(events)
-        made.start()
+        made.feed(first)
+        (worker,) = made.start()
         made.read_until(lambda: len(made.results) >= 30)
         name, client = f"{made.name}.texts", admin(ground)
         client.delete_topics([name])
         made.read_until(lambda: name not in client.list_topics())
         client.create_topics([NewTopic(name, 1, 1)])
         client.close()
-        assert FATAL in ended_by_itself(made)
+        made.renew_producer()
+        made.feed(second)
+        deadline = time.monotonic() + 90
+        while worker.poll() is None and len(made.results) < 60:
+            made.read()
+            assert time.monotonic() < deadline, made.log()
+        if worker.poll() is None:
+            assert made.stop() == [0]
+            assert verdicts(made.results) == nearest_frame(first) | nearest_frame(second)
+        else:
+            assert FATAL in ended_by_itself(made)
 
 
 def test_a_foreign_transaction_left_open_delays_and_changes_nothing(ground: Ground, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.bench.memory import MIB, resident_bytes
 from tests.chaos.ground import Ground
 from tests.chaos.storm import settings
@@ -88,6 +90,7 @@ def test_stale_anchors_are_shed_without_the_model(ground: Ground, tmp_path: Path
         assert made.stop() == [0]
 
 
+@pytest.mark.long
 def test_ten_times_too_much_is_read_as_it_can_be(ground: Ground, tmp_path: Path) -> None:
     """A backlog far past every bound: memory stays, lag is told, the worker is ready, and nothing is lost."""
     limits = {"limits": {"max_pending_anchors": 200, "max_pending_bytes": "64KiB"}}

@@ -102,6 +102,7 @@ def test_a_full_server_slows_down_and_loses_nothing(
         whole(made, events)
 
 
+@pytest.mark.long
 def test_a_cut_and_slow_network_changes_nothing(
     ground: Ground, tmp_path: Path, pair: tuple[EmbeddedValkey, EmbeddedValkey, Proxy]
 ) -> None:

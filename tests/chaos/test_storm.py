@@ -24,7 +24,12 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+SHORT = {"workers killed", "Redis emptied", "all at once"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SHORT else pytest.mark.long) for name in FAULTS]
+)
 def test_a_storm_changes_nothing_but_time(ground: Ground, tmp_path: Path, name: str) -> None:
     """Each anchor has one outcome, in order, as the oracle says, in the bytes of an undisturbed run."""
     seed = list(FAULTS).index(name)

@@ -18,6 +18,10 @@ from worker.records import Partition, Record
 
 # One partition may fill a whole fetch: at the client's 1 MiB a poll of 30 KB frames costs 8 times as much (PARTS 12).
 MAX_PARTITION_FETCH_BYTES = 8 * 2**20
+_GONE = (
+    "its records were deleted before they were read (retention), or the topic was recreated; to go on without them set "
+    "the group's offsets with Kafka's kafka-consumer-groups tool"
+)
 # A call that needs an answer from the broker gives up after this long and is repeated by the loop.
 CALL_TIMEOUT_MS = 5_000
 
@@ -49,6 +53,7 @@ class KafkaSource:
         self._leases: dict[Partition, int] = {}
         self._next_lease = 0
         self._membership: Any = None
+        self._topic_ids: dict[str, Any] = {}
         self._ends = EndsWatch(connection)
         self._commits: dict[TopicPartition, OffsetAndMetadata] = {}
         self._consumer = KafkaConsumer(
@@ -88,6 +93,7 @@ class KafkaSource:
             batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         except KafkaError as error:
             raise _translate(error) from error
+        self._same_topics()
         metadata = self._consumer.group_metadata()
         if metadata.generation_id >= 0:
             self._membership = metadata
@@ -100,6 +106,13 @@ class KafkaSource:
             new[partition] = self._leases[partition] = self._next_lease
         records = [self._record(raw) for batch in batches.values() for raw in batch if _of(raw) in self._leases]
         return Polled(records, new, revoked)
+
+    def _same_topics(self) -> None:
+        """A topic that was deleted and made again has another id; that its offsets begin again the numbers may hide."""
+        for topic in self._consumer.subscription() or ():
+            now = self._consumer._cluster.topic_id(topic)
+            if now is not None and self._topic_ids.setdefault(topic, now) != now:
+                raise Fatal(f"{topic}: {_GONE}")
 
     def _unblock(self) -> None:
         """kafka-python 3.0.12 gives records that were parked by a pause back only when no drained batch is left in its
@@ -253,10 +266,7 @@ def _translate(error: KafkaError) -> Exception:
     if name in ("OffsetOutOfRangeError", "NoOffsetForPartitionError", "LogTruncationError"):
         places = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
         told = ", ".join(f"{tp.topic}/{tp.partition} has no offset {at}" for tp, at in places.items()) or str(error)
-        return Fatal(
-            f"{told}: its records were deleted before they were read (retention), or the topic was recreated; "
-            "to go on without them set the group's offsets with Kafka's kafka-consumer-groups tool"
-        )
+        return Fatal(f"{told}: {_GONE}")
     if "Authorization" in name or "Authentication" in name:
         return Fatal(f"Kafka refuses access: {error}; check kafka.sasl_* and the topics' access rules")
     return Retryable(f"Kafka: {name}: {error}")

@@ -70,8 +70,19 @@ def fetch_jars(cache: Path, say: Callable[[str], None]) -> Path:
 class EmbeddedKafka:
     """One broker on a port of its own; stopped and started again it keeps port and data."""
 
-    def __init__(self, jars: Path, folder: Path, properties: Mapping[str, str] | None = None, port: int = 0) -> None:
-        """`properties` are added to the broker's, or replace them; `port` 0 takes any free one."""
+    def __init__(
+        self,
+        jars: Path,
+        folder: Path,
+        properties: Mapping[str, str] | None = None,
+        port: int = 0,
+        *,
+        wait: bool = True,
+    ) -> None:
+        """`properties` are added to the broker's, or replace them; `port` 0 takes any free one.
+
+        Without `wait` the broker may not listen yet: one of several does so only once enough of them are there.
+        """
         self.port = port or free_port()
         self._jars = jars
         self._log = folder / "kafka.log"
@@ -87,7 +98,9 @@ class EmbeddedKafka:
         )  # fmt: skip
         if done.returncode != 0:
             raise Unreachable(f"Kafka's storage could not be formatted: {(done.stdout + done.stderr)[-1000:]}")
-        self.start()
+        self._spawn()
+        if wait:
+            self.wait()
 
     def _java(self, heap: str) -> list[str]:
         return ["java", heap, "-cp", f"{self._jars}/*"]
@@ -106,8 +119,16 @@ class EmbeddedKafka:
 
     def start(self) -> None:
         """Starts the broker and waits until it listens."""
+        self._spawn()
+        self.wait()
+
+    def _spawn(self) -> None:
         self._child = spawn([*self._java(HEAP), "kafka.Kafka", str(self._config)], log=self._log)
-        wait_for("Kafka", lambda: answers(self.port), self._child, self._log, START_SECONDS)
+
+    def wait(self) -> None:
+        """Returns once it listens."""
+        if self._child is not None:
+            wait_for("Kafka", lambda: answers(self.port), self._child, self._log, START_SECONDS)
 
     def stop(self) -> None:
         """Stops it."""
