@@ -15,8 +15,8 @@ $(STAMP): requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing dependencies (several GB the first time: torch)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@$(BIN)/uv pip install --require-hashes --python $(BIN)/python -r requirements.txt
-	@$(BIN)/uv pip install --no-deps --python $(BIN)/python -e .
+	@$(BIN)/uv pip install --system-certs --require-hashes --python $(BIN)/python -r requirements.txt
+	@$(BIN)/uv pip install --system-certs --no-deps --python $(BIN)/python -e .
 	@touch $@
 
 test: install
@@ -42,5 +42,5 @@ up:
 	docker compose up --build
 
 requirements: install
-	$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-annotate --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --generate-hashes --universal --no-annotate --no-header --python-version 3.11 -c requirements.txt pyproject.toml -o deploy/requirements.txt
+	$(BIN)/uv pip compile --system-certs --quiet --generate-hashes --universal --no-annotate --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --system-certs --quiet --generate-hashes --universal --no-annotate --no-header --python-version 3.11 -c requirements.txt pyproject.toml -o deploy/requirements.txt
