@@ -100,8 +100,9 @@ class Town:
 
     def _open_producer(self) -> Any:
         return KafkaProducer(
-            bootstrap_servers=self.stack.bootstrap_servers, batch_size=256 * 1024, max_request_size=MAX_RECORD_BYTES
-        )
+            bootstrap_servers=self.stack.bootstrap_servers, batch_size=256 * 1024, max_request_size=MAX_RECORD_BYTES,
+            reconnect_backoff_max_ms=1000,
+        )  # fmt: skip
 
     def renew_producer(self) -> None:
         """A producer that knows the topics as they are now."""
@@ -115,6 +116,7 @@ class Town:
             auto_offset_reset="earliest",
             group_id=None,
             fetch_max_wait_ms=50,
+            reconnect_backoff_max_ms=1000,
         )
         out = self._partitions.get("fusions", 2)
         places = [TopicPartition(f"{self.name}.fusions", n) for n in range(out)]

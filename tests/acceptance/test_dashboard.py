@@ -87,6 +87,7 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.observe("end_to_end_seconds", 0.02 + turn % 5 / 10)
     for stage in TimedStage:
         observer.observe("stage_seconds", 0.001 * (turn % 4 + 1), stage=stage)
+    observer.gauge("source_offset_seconds", 0.01 * (turn % 5), stream="frames", source="/camera/1")
     observer.gauge("pending_anchors", turn % 20)
     observer.gauge("oldest_pending_seconds", turn % 20 / 10)
 

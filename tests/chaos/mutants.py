@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from worker.pipeline.loop import Pipeline
 from worker.records import Outgoing, Partition
 from worker.stages import ledger
 
+# Between two steps that should be one: a busy network's delay, so that some kill of a storm falls into it.
+GAP_SECONDS = 0.1
 Offsets = Mapping[Partition, tuple[int, str]]
 
 
@@ -26,6 +29,7 @@ def commit_before_publish() -> None:
 
     def wrong(self: SlotSink, outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
         publish(self, [], offsets, membership)
+        time.sleep(GAP_SECONDS)
         publish(self, outgoing, {}, membership)
 
     SlotSink.publish = wrong  # type: ignore[method-assign]
@@ -42,6 +46,7 @@ def publish_outside_the_transaction() -> None:
 
         def twice(outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
             plain.publish(outgoing, {}, membership)
+            time.sleep(GAP_SECONDS)
             publish([], offsets, membership)
 
         made.publish = twice  # type: ignore[method-assign]

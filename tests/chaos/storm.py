@@ -127,6 +127,12 @@ class Storm:
         self._pass(0.5)
         self._ground.kafka.start()
 
+    def stop_kafka(self) -> None:
+        """The broker is away for 20 s."""
+        self._ground.kafka.stop()
+        self._pass(20.0)
+        self._ground.kafka.start()
+
     def restart_redis(self) -> None:
         """Redis goes and comes back empty."""
         self._ground.valkey.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,47 @@ def test_stale_anchors_are_shed_without_the_model(ground: Ground, tmp_path: Path
             assert result["inputs"]["texts"]["offset"] > offsets.get(result["key"], -1)
             offsets[result["key"]] = result["inputs"]["texts"]["offset"]
         assert 'results_total{complete="true",label="shed"} 40.0' in made.metrics()
+        assert made.stop() == [0]
+
+
+def test_disorder_within_lateness_and_duplicates_change_nothing(ground: Ground, tmp_path: Path) -> None:
+    """Frames come up to 2 s out of order, and one in ten twice; what comes still later is counted."""
+    rng = random.Random(6)
+    events = story(6, minutes_ago(20), keys=5, anchors_per_key=40)
+    frames = [event for event in events if event.stream == "frames"]
+    late = {id(event): event.time_us + rng.randrange(1_900_000) for event in frames}
+    shuffled = sorted(events, key=lambda event: late.get(id(event), event.time_us))
+    fed = [copy for event in shuffled for copy in ([event] * 2 if event in frames and rng.random() < 0.1 else [event])]
+    tail = [Fed(events[-1].time_us + 10_000_000, "frames", f"junction-{n}", f"end-{n}", JPEG) for n in range(5)]
+    patient = {"frames": {"lateness": "2s"}}
+    with town(ground, tmp_path, **settings(ground, streams=patient)) as made:
+        made.start(2)
+        made.feed([*fed, *tail])
+        made.read_until(lambda: len(made.results) >= 200)
+        assert verdicts(made.results) == nearest_frame(events)
+        assert 'late_events_total{stream="frames"} 0.0' in made.metrics()
+        made.feed([Fed(events[0].time_us, "frames", "junction-0", "far too late", JPEG)])
+        made.read_until(lambda: 'late_events_total{stream="frames"} 1.0' in made.metrics())
+        assert made.stop() == [0, 0]
+
+
+@pytest.mark.long
+def test_offsets_too_far_apart_pause_the_partition_and_say_so(ground: Ground, tmp_path: Path) -> None:
+    """Half of 20,000 anchors wait, at random: reading pauses while the metadata fits, and goes on afterwards."""
+    rng = random.Random(7)
+    start = minutes_ago(20)
+    keys = [rng.choice(("silent", "alive")) for _ in range(20_000)]
+    texts = [Fed(start + n * 1000, "texts", key, f"{key}-{n}", b"now") for n, key in enumerate(keys)]
+    frames = {key: Fed(start + 30_000_000, "frames", key, f"{key}-end", JPEG) for key in ("silent", "alive")}
+    with town(ground, tmp_path, {"texts": 1}, **settings(ground, cost_ms=1.0, model={"max_batch": 64})) as made:
+        made.feed([frames["alive"], *texts])
+        made.start()
+        made.read_until(lambda: "reading pauses: finished offsets lie too far apart" in made.log())
+        assert len(made.results) < keys.count("alive")
+        made.feed([frames["silent"]])
+        made.read_until(lambda: len(made.results) >= 20_000, 120)
+        made.read(1.0)
+        assert len({r["inputs"]["texts"]["id"] for r in made.results}) == len(made.results) == 20_000
         assert made.stop() == [0]
 
 

@@ -20,6 +20,7 @@ FAULTS = {
     "Redis hanging or restarted": ["freeze_redis", "restart_redis", "freeze_redis"],
     "Kafka hanging": ["freeze_kafka"] * 2,
     "Kafka killed": ["restart_kafka"],
+    "Kafka away for 20 s": ["stop_kafka"],
     "all at once": ["kill", "flush", "terminate", "restart_redis", "freeze", "kill", "freeze_redis", "flush"],
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+# The client's own 30 s lets it sleep on for half a minute after a broker is back; a try a second costs nobody anything.
+RECONNECT_BACKOFF_MAX_MS = 1_000
 CONNECTION_KEYS = (
     "security_protocol",
     "sasl_mechanism",
@@ -25,4 +27,4 @@ def connection_options(kafka: Mapping[str, Any]) -> dict[str, Any]:
     """
     servers = [address.strip() for address in kafka["bootstrap_servers"].split(",") if address.strip()]
     chosen = {name: kafka[name] for name in CONNECTION_KEYS if kafka.get(name) is not None}
-    return {"bootstrap_servers": servers, **chosen}
+    return {"bootstrap_servers": servers, "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS, **chosen}

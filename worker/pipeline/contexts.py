@@ -168,7 +168,7 @@ class Contexts:
         return {
             partition: Checked(self._source.position(partition) or 0, end, now_us - int((now - asked_at) * 1e6))
             for partition, (end, asked_at) in self._source.ends().items()
-            if now_us
+            if now_us and partition in self._board
         }
 
     def now_us(self) -> int:

@@ -63,6 +63,7 @@ class Pipeline:
         self._opening: dict[Partition, int] = {}
         self._paused: set[Partition] = set()
         self._unread: list[Record] = []
+        self._wide: set[Partition] = set()
         self._redis_away = False
 
     def stop(self) -> None:
@@ -217,8 +218,14 @@ class Pipeline:
         )
         if full:
             stop = stop | {p for p in held if p.topic == self._anchor_topic}
-        else:
-            stop = stop | (self._committer.too_wide() & held)
+        wide = self._committer.too_wide() & held
+        if wide - self._wide:
+            self._log.warning(
+                "reading pauses: finished offsets lie too far apart for a commit's metadata",
+                partitions=sorted(f"{p.topic}/{p.number}" for p in wide),
+                action="none: it goes on when the oldest unfinished records of these partitions are done",
+            )
+        self._wide, stop = wide, stop | wide
         self._paused &= held
         self._source.pause(stop - self._paused)
         self._source.resume(self._paused - stop)

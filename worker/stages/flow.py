@@ -37,6 +37,9 @@ class FlowBoard:
         """A lease begins: nothing is known yet."""
         self._own[partition] = PartitionFlow(None, None, None)
 
+    def __contains__(self, partition: Partition) -> bool:
+        return partition in self._own
+
     def close(self, partitions: Iterable[Partition]) -> None:
         """Leases end."""
         for partition in partitions:
