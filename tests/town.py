@@ -168,7 +168,8 @@ class Town:
         self.workers.remove(worker)
 
     def stop(self) -> list[int]:
-        """SIGTERM to all; their exit codes."""
+        """SIGTERM to all, once they are so far that they hear it; their exit codes."""
+        self.read_until(lambda: len(self.ports()) == len(self.workers))
         for worker in self.workers:
             worker.send_signal(signal.SIGTERM)
         codes = [worker.wait(timeout=30) for worker in self.workers]
