@@ -75,25 +75,13 @@ class TransactionalSink:
         """
         if membership is None or membership.generation_id < 0:
             raise StaleMember("no membership of the group yet")
-        self._watch(self._open)
+        self._open()
+        # A step that had no answer in time goes on in its thread, one day: it must not find the next producer there.
+        producer = self._producer
         try:
-            self._watch(lambda: self._transact(outgoing, offsets, membership))
+            self._watch(lambda: _transact(producer, outgoing, offsets, membership))
         except KafkaError as error:
             self._abort(error)
-
-    def _transact(
-        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
-    ) -> None:
-        self._producer.begin_transaction()
-        sent = [_send(self._producer, out) for out in outgoing]
-        self._producer.send_offsets_to_transaction(
-            {TopicPartition(p.topic, p.number): OffsetAndMetadata(o, m, -1) for p, (o, m) in offsets.items()},
-            membership,
-        )
-        self._producer.flush()
-        for future in sent:
-            future.get(timeout=0)
-        self._producer.commit_transaction()
 
     def end_predecessor(self) -> None:
         """Makes the producer of this id, which ends what a dead one left open.
@@ -101,7 +89,7 @@ class TransactionalSink:
         Raises:
             Uncertain: Kafka did not answer.
         """
-        self._watch(self._open)
+        self._open()
 
     def _abort(self, error: KafkaError) -> None:
         """Ends the transaction and throws the producer away.
@@ -123,26 +111,31 @@ class TransactionalSink:
 
     def _open(self) -> None:
         if self._producer is None:
-            producer = plain_producer(self._options, max_block_ms=int(self._timeout * 1000))
+            pool = self._watched
             try:
-                producer.init_transactions()
-            except KafkaError:
-                producer.close(timeout=0)
-                raise
-            self._producer = producer
+                self._producer = self._watch(lambda: self._make(pool))
+            except KafkaError as error:
+                raise Uncertain(f"no producer: {type(error).__name__}: {error}") from error
 
-    def _watch(self, step: Callable[[], None]) -> None:
+    def _make(self, pool: ThreadPoolExecutor) -> Any:
+        producer = plain_producer(self._options, max_block_ms=int(self._timeout * 1000))
         try:
-            self._watched.submit(step).result(self._timeout + 1.0)
+            producer.init_transactions()
+        except KafkaError:
+            producer.close(timeout=0)
+            raise
+        if self._watched is not pool:  # It came after nobody waited for it any more.
+            producer.close(timeout=0)
+        return producer
+
+    def _watch(self, step: Callable[[], Any]) -> Any:
+        try:
+            return self._watched.submit(step).result(self._timeout + 1.0)
         except FutureTimeout:
             self._watched.shutdown(wait=False)
             self._watched = ThreadPoolExecutor(1, "transaction")
             self._discard()
             raise Uncertain(f"a transaction had no answer for {self._timeout:g} s") from None
-        except KafkaError as error:
-            if self._producer is None:
-                raise Uncertain(f"no producer: {type(error).__name__}: {error}") from error
-            raise
 
     def _discard(self) -> None:
         producer, self._producer = self._producer, None
@@ -182,6 +175,20 @@ class PlainSink:
     def close(self) -> None:
         """Ends the producer."""
         self._producer.close(timeout=5)
+
+
+def _transact(
+    producer: Any, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+) -> None:
+    producer.begin_transaction()
+    sent = [_send(producer, out) for out in outgoing]
+    producer.send_offsets_to_transaction(
+        {TopicPartition(p.topic, p.number): OffsetAndMetadata(o, m, -1) for p, (o, m) in offsets.items()}, membership
+    )
+    producer.flush()
+    for future in sent:
+        future.get(timeout=0)
+    producer.commit_transaction()
 
 
 def _send(producer: Any, out: Outgoing) -> Any:

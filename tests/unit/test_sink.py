@@ -1,0 +1,76 @@
+"""A step without an answer in time is left behind: whenever it goes on, it touches its own producer alone."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from worker.broker import sink
+from worker.errors import Uncertain
+from worker.records import Outgoing, Partition
+
+MEMBERSHIP = SimpleNamespace(generation_id=1)
+OFFSETS = {Partition("texts", 0): (7, "")}
+
+
+class Scripted:
+    """A producer that notes what it is asked, and hangs where it is told to until it is let go."""
+
+    def __init__(self, hang: str | None) -> None:
+        self.calls: list[str] = []
+        self.hang, self.held, self.let_go, self.done = hang, threading.Event(), threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*_: object, **__: object) -> Any:
+            self.calls.append(name)
+            if name == self.hang:
+                self.held.set()
+                assert self.let_go.wait(30)
+            if name in ("commit_transaction", "close"):
+                self.done.set()
+            return SimpleNamespace(get=lambda timeout: None)
+
+        return call
+
+
+@pytest.mark.parametrize("hang", ["begin_transaction", "send", "send_offsets_to_transaction", "flush"])
+def test_a_step_left_behind_touches_its_own_producer_alone(monkeypatch: pytest.MonkeyPatch, hang: str) -> None:
+    """Else its offsets would be committed by its successor's transaction, without their results."""
+    first, second = Scripted(hang), Scripted("send")
+    made = iter((first, second))
+    monkeypatch.setattr(sink, "plain_producer", lambda *_, **__: next(made))
+    tried = sink.TransactionalSink({}, "slot", 5.0, -0.8)  # 0.2 s of patience
+    with pytest.raises(Uncertain, match="no answer"):
+        tried.publish([Outgoing("out", b"k", b"1")], OFFSETS, MEMBERSHIP)
+    monkeypatch.setattr(tried, "_timeout", 20.0)
+    again = threading.Thread(target=tried.publish, args=([Outgoing("out", b"k", b"2")], OFFSETS, MEMBERSHIP))
+    again.start()
+    assert second.held.wait(30)
+    first.let_go.set()
+    assert first.done.wait(30)
+    assert second.calls == ["init_transactions", "begin_transaction", "send"]
+    second.let_go.set()
+    again.join(30)
+    tried.close()
+    assert second.calls.count("send_offsets_to_transaction") == second.calls.count("commit_transaction") == 1
+
+
+def test_a_producer_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would ever end it."""
+    late, next_one = Scripted("init_transactions"), Scripted(None)
+    made = iter((late, next_one))
+    monkeypatch.setattr(sink, "plain_producer", lambda *_, **__: next(made))
+    tried = sink.TransactionalSink({}, "slot", 5.0, -0.8)
+    with pytest.raises(Uncertain, match="no answer"):
+        tried.publish([], OFFSETS, MEMBERSHIP)
+    late.let_go.set()
+    monkeypatch.setattr(tried, "_timeout", 20.0)
+    tried.publish([Outgoing("out", b"k", b"1")], OFFSETS, MEMBERSHIP)
+    tried.close()
+    assert late.done.wait(30)
+    assert "close" in late.calls
+    assert next_one.calls[-2:] == ["commit_transaction", "close"]
+    assert "begin_transaction" not in late.calls
