@@ -198,6 +198,33 @@ class Town:
             assert time.monotonic() < deadline, f"{len(self.results)} results after {seconds:g} s: {self.log()}"
             self.read()
 
+    def logs(self) -> str:
+        """What a fresh reader finds in the topics, and what the group has committed: for a failure's message."""
+        sizes = {"texts": 4, "frames": 3, "fusions": 2, "dead": 1, **self._partitions}
+        places = [TopicPartition(f"{self.name}.{topic}", n) for topic, size in sizes.items() for n in range(size)]
+        options = {
+            "bootstrap_servers": self.stack.bootstrap_servers,
+            "group_id": self.name,
+            "enable_auto_commit": False,
+        }
+        told = []
+        for isolation in ("read_committed", "read_uncommitted"):
+            reader = KafkaConsumer(isolation_level=isolation, **options)
+            reader.assign(places)
+            ends, counts = reader.end_offsets(places), dict.fromkeys(places, 0)
+            reader.seek_to_beginning()
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                for place, records in reader.poll(timeout_ms=200).items():
+                    counts[place] += len(records)
+            for place in places:
+                committed = reader.committed(place, metadata=True)
+                told.append(
+                    f"{isolation} {place.topic}/{place.partition}: {counts[place]} of {ends[place]}, {committed}"
+                )
+            reader.close()
+        return "\n".join(told)
+
     def ports(self) -> dict[int, int]:
         """The living workers' HTTP ports by their process ids, as far as their log names them."""
         path, found = self.folder / f"{self.name}.log", {}

@@ -81,7 +81,7 @@ class Storm:
         try:
             made.read_until(lambda: len(made.results) + len(made.dead) >= outcomes, seconds)
         except AssertionError as error:
-            raise AssertionError(f"{error}\nstruck: {self.struck}\n{made.states()}") from error
+            raise AssertionError(f"{error}\nstruck: {self.struck}\n{made.states()}\n{made.logs()}") from error
 
     def strike(self, fault: str) -> None:
         """One fault by its name, which is that of a method."""

@@ -56,8 +56,9 @@ class EndsWatch:
                 asked_at = time.monotonic()
                 ends = consumer.end_offsets(list(self._wanted), timeout_ms=ANSWER_TIMEOUT_MS)
                 self._latest = {Partition(tp.topic, tp.partition): (int(end), asked_at) for tp, end in ends.items()}
-            except KafkaError:
+            except (KafkaError, KeyError):
                 # No answer means no newer ends: nothing counts as caught up, and the poll reports that Kafka is away.
+                # After a broker's restart kafka-python 3.0.12 stumbles (KeyError) over an answer without a partition.
                 _close(consumer)
                 consumer = None
         _close(consumer)
