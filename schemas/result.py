@@ -36,6 +36,42 @@ class ModelInfo(BaseModel):
     version: str = Field(description="Version of the model.")
 
 
+class Said(BaseModel):
+    """What some of the inputs say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(description="The likeliest label.")
+    score: FiniteFloat = Field(description="Its score.")
+
+
+class Place(BaseModel):
+    """A part of an input that weighed much."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    row: int | None = Field(None, ge=0, le=6, description="Image: row of the 7x7 map, from the top.")
+    column: int | None = Field(None, ge=0, le=6, description="Image: column of the 7x7 map, from the left.")
+    token: str | None = Field(None, description="Text: the piece of the text.")
+    step: int | None = Field(None, ge=0, description="Sensor or audio: the step in time, from the earliest.")
+    weight: FiniteFloat = Field(description="Its share of all weights.")
+
+
+class Evidence(BaseModel):
+    """The chain from the inputs to the verdict, by stream."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    confidence: FiniteFloat = Field(description="Score of the label, calibrated on the dev split.")
+    margin: FiniteFloat = Field(description="By how much it is above the next label's.")
+    alone: dict[str, Said] = Field(description="What each input says by itself.")
+    without: dict[str, Said] = Field(description="What the others say without this input.")
+    agree: bool = Field(description="True when each input by itself says the verdict's label.")
+    flips: list[str] = Field(description="The inputs without which the label would be another.")
+    weights: dict[str, FiniteFloat] = Field(description="Share of the fusion's weights that lies on each input.")
+    places: dict[str, list[Place]] = Field(description="The parts of each input that weighed most, at most three.")
+
+
 class ResultV1(BaseModel):
     """One verdict on one anchor event and what was matched to it."""
 
@@ -58,7 +94,7 @@ class ResultV1(BaseModel):
     complete: bool = Field(description="False when max_wait ended the wait of some stream.")
     model: ModelInfo
     embedding: list[FiniteFloat] | None = Field(None, description="The fused vector, with [output] embedding = true.")
-    evidence: dict[str, FiniteFloat] | None = Field(None, description="What each modality weighed.")
+    evidence: Evidence | None = Field(None, description="How the verdict came about, with [output] evidence = true.")
 
 
 class ResultHeaders(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Stage(StrEnum):
@@ -146,12 +147,18 @@ class Aligned:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the model says of one Aligned. `embedding` has D numbers, or is None when not asked for."""
+    """What the model says of one Aligned.
+
+    Attributes:
+        embedding: D numbers, or None when not asked for.
+        evidence: the chain from inputs to label, as the result tells it (schemas.result.Evidence); likewise.
+    """
 
     label: str
     score: float
     scores: Mapping[str, float]
     embedding: tuple[float, ...] | None = None
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-FUSIONS = ("attention",)
+FUSIONS = ("attention", "dense", "graph", "cross_attention")
+MODALITIES = ("image", "text", "sensor", "audio")
 
 
 class FusionConfig(PretrainedConfig):  # type: ignore[misc]
@@ -16,15 +17,24 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     Attributes:
         name: told in every result as `model.name`.
         version: told as `model.version`; None: a digest of the weights.
-        backbone: a torchvision model whose last map is 7x7 for `image_size` x `image_size` pixels.
+        inputs: the modality of each input, in order; a modality named twice has two inputs, such as two cameras.
+        backbone: a torchvision model, or `efficientnet_lite0`, whose last map is 7x7 for `image_size` x `image_size`.
         image_size: pixels per side that every image is resized to.
         image_mean, image_std: per channel, of pixels in 0..1.
         text: a transformers configuration with its `model_type`; the text encoder is made from it.
         max_tokens: T, the length that every text is padded or cut to.
-        fusion: how the two meet; one of FUSIONS.
+        channels: the names of a sensor's numbers; a reading's other fields are not looked at.
+        channel_mean, channel_std: of each channel in the training data.
+        max_steps: S, how many of a series' last steps are looked at.
+        audio_rate: samples a second that every sound is brought to.
+        audio_seconds: how much of a sound's end is looked at; a shorter one is padded with silence.
+        mels: bands of the log-mel spectrogram.
+        fusion: how the inputs meet; one of FUSIONS.
         dim: D, the size of the fused vector F.
-        glimpses: attention maps of the fusion; each fuses D / glimpses numbers.
+        glimpses: attention maps side by side: glimpses of `attention`, heads of `graph` and `cross_attention`.
+        rank: of `attention`; None: full, D.
         dropout: before the head, while training.
+        temperature: logits are divided by it before they become scores; fitted on the dev split.
     """
 
     model_type = "fusion"
@@ -33,33 +43,66 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         self,
         name: str = "fusion",
         version: str | None = None,
+        inputs: Sequence[str] = ("image", "text"),
         backbone: str = "mobilenet_v3_small",
         image_size: int = 224,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
         text: Mapping[str, Any] | None = None,
         max_tokens: int = 32,
+        channels: Sequence[str] = (),
+        channel_mean: Sequence[float] | None = None,
+        channel_std: Sequence[float] | None = None,
+        max_steps: int = 16,
+        audio_rate: int = 16_000,
+        audio_seconds: float = 2.0,
+        mels: int = 64,
         fusion: str = "attention",
         dim: int = 512,
         glimpses: int = 4,
+        rank: int | None = None,
         dropout: float = 0.1,
+        temperature: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        """Raises ValueError when `fusion` is unknown or `dim` cannot be divided into glimpses."""
-        if fusion not in FUSIONS:
-            raise ValueError(f"fusion = {fusion!r}: must be one of {', '.join(FUSIONS)}")
-        if dim % glimpses:
-            raise ValueError(f"dim = {dim}: must be a multiple of glimpses = {glimpses}")
+        """Raises ValueError when a value is unknown, or two do not fit each other."""
         self.name = name
         self.version = version
+        self.inputs = list(inputs)
         self.backbone = backbone
         self.image_size = image_size
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
         self.text = dict(text) if text is not None else {"model_type": "bert"}
         self.max_tokens = max_tokens
+        self.channels = list(channels)
+        self.channel_mean = list(channel_mean) if channel_mean is not None else [0.0] * len(self.channels)
+        self.channel_std = list(channel_std) if channel_std is not None else [1.0] * len(self.channels)
+        self.max_steps = max_steps
+        self.audio_rate = audio_rate
+        self.audio_seconds = audio_seconds
+        self.mels = mels
         self.fusion = fusion
         self.dim = dim
         self.glimpses = glimpses
+        self.rank = rank
         self.dropout = dropout
+        self.temperature = temperature
+        self._check()
         super().__init__(**kwargs)
+
+    def _check(self) -> None:
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion = {self.fusion!r}: must be one of {', '.join(FUSIONS)}")
+        if unknown := [modality for modality in self.inputs if modality not in MODALITIES]:
+            raise ValueError(f"inputs: {unknown[0]!r}: must be one of {', '.join(MODALITIES)}")
+        if not self.inputs:
+            raise ValueError("inputs: must name one modality or more")
+        if self.dim % self.glimpses:
+            raise ValueError(f"dim = {self.dim}: must be a multiple of glimpses = {self.glimpses}")
+        if self.rank is not None and (self.rank < 1 or self.rank % self.glimpses):
+            raise ValueError(f"rank = {self.rank}: must be a multiple of glimpses = {self.glimpses}")
+        if "sensor" in self.inputs and not self.channels:
+            raise ValueError("channels: a sensor input needs the names of its numbers")
+        if len({len(self.channels), len(self.channel_mean), len(self.channel_std)}) > 1:
+            raise ValueError("channel_mean, channel_std: must have a number per channel")

@@ -1,4 +1,4 @@
-"""Pixels [M, 3, H, W] -> cells [M, 49, D]; token ids [B, T] -> tokens [B, T, D]."""
+"""Bodies of one modality -> features [M, N, D] and their mask [M, N]: cells, tokens, steps, moments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
+from worker.model.config import FusionConfig
+from worker.model.preprocess import NO_TOKEN
+from worker.model.signals import frames_of
+
 MAP_SIDE = 7
+AUDIO_STRIDE = 8
+_WILDEST = 10.0  # Standard deviations.
+_LOUDNESS = 4.0  # Nepers: about the spread of log-mel power of speech, so that the convolutions see numbers near 1.
 
 
 class ImageEncoder(nn.Module):
@@ -25,8 +33,8 @@ class ImageEncoder(nn.Module):
         self.projection = nn.Linear(channels, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """`pixels` [M, 3, H, W], uint8, RGB -> cells [M, 49, D], row by row."""
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """`pixels` [M, 3, H, W], uint8, RGB -> cells [M, 49, D], row by row, and their mask, all True."""
         weight = self.projection.weight
         mean = weight.new_tensor(self.mean).view(1, 3, 1, 1) * 255
         std = weight.new_tensor(self.std).view(1, 3, 1, 1) * 255
@@ -34,7 +42,7 @@ class ImageEncoder(nn.Module):
         scaled = pixels.contiguous(memory_format=torch.channels_last).to(weight.dtype).sub_(mean).div_(std)
         cells = self.backbone(scaled).flatten(2).transpose(1, 2)  # [M, 49, C]
         normed: Tensor = self.norm(self.projection(cells))
-        return normed
+        return normed, torch.ones(normed.shape[:2], dtype=torch.bool, device=normed.device)
 
 
 class TextEncoder(nn.Module):
@@ -48,11 +56,77 @@ class TextEncoder(nn.Module):
         self.projection = nn.Linear(made.hidden_size, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """`input_ids` [B, T], `attention_mask` [B, T], 1 where there is a token -> tokens [B, T, D]."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """`ids` [M, T], NO_TOKEN where there is none -> tokens [M, T, D] and their mask [M, T]."""
+        mask = ids != NO_TOKEN
+        hidden = self.encoder(input_ids=ids.clamp(min=0), attention_mask=mask.long()).last_hidden_state
         normed: Tensor = self.norm(self.projection(hidden))
-        return normed
+        return normed, mask
+
+
+class SensorEncoder(nn.Module):
+    """Each step of a series of numbers as one place: normalised numbers beside marks of the missing ones."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], max_steps: int, dim: int) -> None:
+        super().__init__()
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.inner = nn.Linear(2 * len(self.mean), dim)
+        self.outer = nn.Linear(dim, dim)
+        self.position = nn.Parameter(torch.zeros(max_steps, dim))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """`values` [M, S, C], NaN where a number is missing -> places [M, S, D] and their mask [M, S].
+
+        A step without any number is no place; of a reading without any the last step is one, all marks.
+        """
+        known = values.isfinite()
+        mask = known.any(dim=2)
+        last = torch.arange(values.shape[1], device=values.device) == values.shape[1] - 1
+        mask = mask | (last & ~mask.any(dim=1, keepdim=True))
+        wide = values.float()
+        scaled = (wide - wide.new_tensor(self.mean)) / wide.new_tensor(self.std)
+        # A sensor that goes wild must not drown the others.
+        scaled = scaled.nan_to_num(0.0).clamp(-_WILDEST, _WILDEST)
+        marked = torch.cat([scaled, (~known).float()], dim=2).to(self.inner.weight.dtype)
+        places: Tensor = self.norm(self.outer(F.gelu(self.inner(marked))) + self.position)
+        return places, mask
+
+
+class AudioEncoder(nn.Module):
+    """A log-mel spectrogram through two strided convolutions over time: about 25 places a 2 s sound."""
+
+    def __init__(self, mels: int, dim: int) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(mels, dim // 2, 5, stride=2, padding=2)
+        self.second = nn.Conv1d(dim // 2, dim, 5, stride=4, padding=2)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, spectrum: Tensor) -> tuple[Tensor, Tensor]:
+        """`spectrum` [M, F, L] -> places [M, ceil(L / 8), D] and their mask, all True."""
+        wide = spectrum.to(self.first.weight.dtype)
+        level = wide.mean(dim=(1, 2), keepdim=True)  # Which bands are loud, and when; not how loud the microphone is.
+        heard = self.second(F.gelu(self.first((wide - level) / _LOUDNESS)))
+        places: Tensor = self.norm(heard.transpose(1, 2))
+        return places, torch.ones(places.shape[:2], dtype=torch.bool, device=places.device)
+
+
+def encoder_of(modality: str, config: FusionConfig) -> nn.Module:
+    """The encoder of a modality: bodies [M, ...] -> features [M, N, D] and their mask [M, N]."""
+    if modality == "image":
+        return ImageEncoder(config.backbone, config.image_size, config.image_mean, config.image_std, config.dim)
+    if modality == "text":
+        return TextEncoder(config.text, config.dim)
+    if modality == "sensor":
+        return SensorEncoder(config.channel_mean, config.channel_std, config.max_steps, config.dim)
+    return AudioEncoder(config.mels, config.dim)
+
+
+def places_of(modality: str, config: FusionConfig) -> int:
+    """N of a modality."""
+    if modality == "audio":
+        return -(-frames_of(config.audio_rate, config.audio_seconds) // AUDIO_STRIDE)
+    return {"image": MAP_SIDE**2, "text": config.max_tokens, "sensor": config.max_steps}[modality]
 
 
 def _feature_map(name: str) -> nn.Module:

@@ -1,7 +1,8 @@
-"""Images and texts, some of them missing -> logits [B, K] and the fused vector F [B, D]."""
+"""Inputs of any modality, some of them missing -> logits [B, K] and the fused vector F [B, D]."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,12 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from worker.model.config import FusionConfig
-from worker.model.encoders import MAP_SIDE, ImageEncoder, TextEncoder
+from worker.model.encoders import MAP_SIDE, encoder_of, places_of
 from worker.model.fusion.attention import AttentionFusion
+from worker.model.fusion.cross_attention import CrossAttentionFusion
+from worker.model.fusion.dense import DenseFusion
+from worker.model.fusion.graph import GraphFusion
+from worker.model.fusion.parts import Fusion, Part, masked_mean
 
 
 @dataclass
@@ -21,19 +26,41 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
     Attributes:
         logits: [B, K].
         fused: F, [B, D].
-        attention: A, [B, G, 49, T].
+        pooled: per input its features' mean before fusion, [B, D] each; of a missing one the learned token.
+        present: per input, [B], False where it is missing.
+        weights: per input what each of its places weighed, [B, N]; with evidence.
+        alone: [B, inputs, K], the logits of each input by itself; with evidence.
+        without: [B, inputs, K], the logits of all inputs but this one; with evidence.
     """
 
     logits: Tensor | None = None
     fused: Tensor | None = None
-    attention: Tensor | None = None
+    pooled: tuple[Tensor, ...] | None = None
+    present: tuple[Tensor, ...] | None = None
+    weights: tuple[Tensor, ...] | None = None
+    alone: Tensor | None = None
+    without: Tensor | None = None
+
+
+def fusion_of(config: FusionConfig) -> Fusion:
+    """The fusion that a configuration names."""
+    parts, dim = len(config.inputs), config.dim
+    if config.fusion == "attention":
+        return AttentionFusion(parts, dim, config.glimpses, config.rank)
+    if config.fusion == "dense":
+        return DenseFusion(parts, dim)
+    if config.fusion == "graph":
+        sides = [MAP_SIDE if modality == "image" else None for modality in config.inputs]
+        return GraphFusion(sides, dim, config.glimpses)
+    return CrossAttentionFusion(parts, dim, config.glimpses)
 
 
 class FusionModel(PreTrainedModel):  # type: ignore[misc]
-    """Visual encoder to a 7x7 map, text encoder, fusion by attention, a linear head.
+    """An encoder per modality, one fusion, a linear head.
 
-    A missing modality is one learned token with the rest of its places masked; training with modality dropout gives
-    it its meaning. Several images of one item are averaged cell by cell.
+    Inputs of one modality share its encoder; a learned vector per input tells them apart. A missing input is one
+    learned token with the rest of its places masked; training with modality dropout gives it its meaning. Several
+    bodies of one input, such as the frames of a window, are pooled place by place with learned weights.
     """
 
     config_class = FusionConfig
@@ -42,56 +69,86 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__(config)
-        size, dim = config.image_size, config.dim
-        self.image = ImageEncoder(config.backbone, size, config.image_mean, config.image_std, dim)
-        self.text = TextEncoder(config.text, dim)
-        self.no_image = nn.Parameter(torch.zeros(dim))
-        self.no_text = nn.Parameter(torch.zeros(dim))
-        self.fusion = AttentionFusion(dim, config.glimpses)
+        inputs, dim = len(config.inputs), config.dim
+        self.encoders = nn.ModuleDict({name: encoder_of(name, config) for name in dict.fromkeys(config.inputs)})
+        self.role = nn.Parameter(torch.zeros(inputs, dim))
+        self.missing = nn.Parameter(torch.zeros(inputs, dim))
+        self.moment = nn.ModuleDict({name: nn.Linear(dim, 1) for name in self.encoders})
+        self.fusion = fusion_of(config)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(dim, config.num_labels)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Backbone and text encoder keep the start that their own authors gave them; the rest has torch's."""
+        """Encoders and fusion keep the start that their own authors gave them; pooling starts as the mean."""
         if module is self:
-            nn.init.normal_(self.no_image, std=0.5)
-            nn.init.normal_(self.no_text, std=0.5)
+            nn.init.normal_(self.missing, std=0.5)
+            nn.init.normal_(self.role, std=0.02)
+            for moment in self.moment.values():
+                nn.init.zeros_(moment.weight)
 
     def forward(
-        self, pixels: Tensor, image_of: Tensor, input_ids: Tensor, attention_mask: Tensor, text_present: Tensor
+        self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False
     ) -> FusionOutput:
-        """Fuses a batch of B items that together have M images.
+        """Fuses a batch of B items.
 
         Args:
-            pixels: [M, 3, H, W], uint8, RGB; M may be 0.
-            image_of: [M], the item that each image belongs to; an item without one has no image.
-            input_ids: [B, T].
-            attention_mask: [B, T], 1 where there is a token.
-            text_present: [B], False where there is no text; the item's row of `input_ids` is then not looked at.
+            bodies: per input, in the order of `config.inputs`, the M bodies that the items together have; M may be 0.
+                Image [M, 3, H, W] uint8 RGB; text [M, T]; sensor [M, S, C]; audio [M, F, L].
+            item_of: per input [M], the item that each body belongs to; an item without one lacks this input.
+            items: B.
+            evidence: also tell what each input says alone, what the others say without it, and what its places weigh.
         """
-        cells, cell_mask = self._cells(pixels, image_of, len(input_ids))
-        tokens, token_mask = self._tokens(input_ids, attention_mask, text_present)
-        fused, attention = self.fusion(cells, tokens, cell_mask, token_mask)
+        encoded = [self._part(number, *given, items) for number, given in enumerate(zip(bodies, item_of, strict=True))]
+        parts, present = [part for part, _ in encoded], tuple(there for _, there in encoded)
+        prepared = [self.fusion.prepare(number, part) for number, part in enumerate(parts)]
+        fused, weights = self.fusion.fuse(prepared)
         fused = self.norm(fused)
-        return FusionOutput(logits=self.head(self.dropout(fused)), fused=fused, attention=attention)
+        pooled = tuple(masked_mean(*part) for part in parts)
+        out = FusionOutput(logits=self.head(self.dropout(fused)), fused=fused, pooled=pooled, present=present)
+        if evidence:
+            out.weights = tuple(weights)
+            out.alone, out.without = self._ablated(prepared, items)
+        return out
 
-    def _cells(self, pixels: Tensor, image_of: Tensor, items: int) -> tuple[Tensor, Tensor]:
-        absent = self.no_image.expand(items, MAP_SIDE * MAP_SIDE, -1)  # [B, 49, D]
-        first = torch.arange(MAP_SIDE * MAP_SIDE, device=absent.device) == 0
-        if not len(pixels):
-            return absent, first.expand(items, -1)
-        cells = self.image(pixels)  # [M, 49, D]
-        count = torch.bincount(image_of, minlength=items)  # [B]
-        total = torch.zeros_like(absent).index_add(0, image_of, cells)
-        present = (count > 0)[:, None]  # [B, 1]
-        mean = total / count.clamp(min=1).to(cells.dtype)[:, None, None]
-        return torch.where(present[:, :, None], mean, absent), present | first
+    def _ablated(self, prepared: Sequence[object], items: int) -> tuple[Tensor, Tensor]:
+        """The logits of each input alone, and of all but it, [B, inputs, K] each."""
+        numbers = range(len(prepared))
+        absent = [self.fusion.prepare(n, self._absent(n, items, 1)) for n in numbers]
+        alone = [self._say([prepared[n] if n == m else absent[n] for n in numbers]) for m in numbers]
+        if len(prepared) == 2:  # Without the one is the other alone.
+            return torch.stack(alone, 1), torch.stack(alone[::-1], 1)
+        without = [self._say([absent[n] if n == m else prepared[n] for n in numbers]) for m in numbers]
+        return torch.stack(alone, 1), torch.stack(without, 1)
 
-    def _tokens(self, input_ids: Tensor, attention_mask: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-        first = torch.arange(input_ids.shape[1], device=input_ids.device) == 0
-        # An absent text keeps one token, so that no row of the encoder's attention is empty.
-        mask = torch.where(present[:, None], attention_mask.bool(), first)  # [B, T]
-        tokens = self.text(input_ids, mask.long())
-        return torch.where(present[:, None, None], tokens, self.no_text), mask
+    def _say(self, prepared: Sequence[object]) -> Tensor:
+        logits: Tensor = self.head(self.norm(self.fusion.fuse(prepared)[0]))
+        return logits
+
+    def _absent(self, number: int, items: int, places: int) -> Part:
+        """A missing input: its token at the first place."""
+        features = self.missing[number].expand(items, places, -1)
+        return Part(features, (torch.arange(places, device=features.device) == 0).expand(items, -1))
+
+    def _part(self, number: int, bodies: Tensor, item_of: Tensor, items: int) -> tuple[Part, Tensor]:
+        """The input as one Part, and where it is present, [B]."""
+        modality = self.config.inputs[number]
+        absent = self._absent(number, items, places_of(modality, self.config))
+        if not len(bodies):
+            return absent, absent.mask.new_zeros(items)
+        features, mask = self.encoders[modality](bodies)  # [M, N, D], [M, N]
+        weight = self._weight(modality, features, item_of, items)  # [M]
+        pooled = torch.zeros_like(absent.features).index_add(0, item_of, features * weight[:, None, None])
+        seen = torch.zeros_like(absent.features[:, :, 0]).index_add(0, item_of, mask.to(features.dtype)) > 0
+        present = torch.zeros_like(seen[:, 0]).index_fill(0, item_of, True)
+        features = torch.where(present[:, None, None], pooled + self.role[number], absent.features)
+        return Part(features, torch.where(present[:, None], seen, absent.mask)), present
+
+    def _weight(self, modality: str, features: Tensor, item_of: Tensor, items: int) -> Tensor:
+        """How much each body of an item counts, [M]; the bodies of an item sum to 1."""
+        energy = self.moment[modality](features.mean(dim=1)).squeeze(1).float()  # [M]
+        highest = energy.new_full((items,), -torch.inf).scatter_reduce(0, item_of, energy, "amax")
+        raised = (energy - highest[item_of]).exp()
+        total = torch.zeros(items, device=raised.device).index_add(0, item_of, raised)
+        return (raised / total[item_of]).to(features.dtype)

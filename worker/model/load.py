@@ -94,7 +94,7 @@ def number_format(precision: str, device: torch.device) -> torch.dtype:
 def for_serving(model: FusionModel, device: torch.device, dtype: torch.dtype) -> FusionModel:
     """The model without what only training needs: batch norms are folded into their convolutions."""
     model.eval().requires_grad_(False)
-    for sequence in [m for m in model.image.backbone.modules() if isinstance(m, nn.Sequential)]:
+    for sequence in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
         _fold(sequence)
     served: FusionModel = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
     return served

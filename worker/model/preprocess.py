@@ -1,22 +1,77 @@
-"""Bodies -> pixels [3, S, S] uint8 and token ids [T]: one path for training and for serving."""
+"""Bodies -> tensors for the encoders: one path for training and for serving."""
 
 from __future__ import annotations
 
 import io
 import json
 import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from tokenizers import Tokenizer
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from worker.errors import Poison
+from worker.model.config import FusionConfig
+from worker.model.signals import read_audio, read_sensor
 
 _JPEG = b"\xff\xd8"
+NO_TOKEN = -1  # Pads a row of token ids; no tokenizer has it.
+
+
+class Body(NamedTuple):
+    """The payload of one event; `stream` is named in messages."""
+
+    payload: bytes
+    content_type: str
+    stream: str
+
+
+class Preprocessor:
+    """Bodies of one input -> tensors, as the model's configuration asks. Thread-safe."""
+
+    def __init__(self, config: FusionConfig, tokenizer: Tokenizer) -> None:
+        """`tokenizer` cuts texts to `max_tokens` and pads none."""
+        self._config, self._tokenizer = config, tokenizer
+
+    def tensors(self, modality: str, bodies: Sequence[Body]) -> tuple[Tensor, ...]:
+        """Image: [3, S, S] uint8 each; text: [T], all bodies as one text, a line each; sensor: [S, C], all bodies as
+        one series; audio: [F, L] each; nothing of no body.
+
+        Raises:
+            Poison: stage DECODE; `stream` names the stream whose body cannot be decoded.
+        """
+        if not bodies:
+            return ()
+        config = self._config
+        if modality == "image":
+            return tuple(decode_image(one.payload, config.image_size, one.stream) for one in bodies)
+        if modality == "text":
+            return (self._ids("\n".join(text_of(*one) for one in bodies)),)
+        if modality == "audio":
+            sound = (config.audio_rate, config.audio_seconds, config.mels)
+            return tuple(read_audio(one.payload, *sound, one.stream) for one in bodies)
+        steps = torch.cat([read_sensor(one.payload, config.channels, one.stream) for one in bodies])
+        padded = torch.full((config.max_steps, len(config.channels)), torch.nan)
+        kept = steps[-config.max_steps :]
+        padded[config.max_steps - len(kept) :] = kept
+        return (padded,)
+
+    def _ids(self, text: str) -> Tensor:
+        ids = self._tokenizer.encode(text).ids
+        padded = torch.full((self._config.max_tokens,), NO_TOKEN)
+        padded[: len(ids)] = torch.tensor(ids)
+        return padded
+
+    def tokens(self, ids: Tensor) -> list[str]:
+        """The pieces behind token ids, for explanations."""
+        return [self._tokenizer.id_to_token(number) for number in ids.tolist() if number != NO_TOKEN]
 
 
 def decode_image(body: bytes, size: int, stream: str) -> Tensor:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from worker.errors import Poison
+from worker.errors import ConfigError, Poison
 from worker.model.config import FusionConfig
+from worker.model.evidence import evidence_of
+from worker.model.items import Item, collate, on_device
 from worker.model.load import device_of, digest, for_serving, load, number_format
-from worker.model.preprocess import decode_image, text_of
+from worker.model.preprocess import Body, Preprocessor
 from worker.records import Aligned, Event, Verdict
 
 SHIPPED = Path(__file__).parent / "junction"
@@ -25,14 +27,6 @@ _MOST_LANES = 4
 
 # Scores are told to four places: more would be noise of the number format, and no one decides on it.
 _PLACES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One anchor's inputs, ready for the model: `images` [3, S, S] each, `input_ids` [T] or None."""
-
-    images: tuple[Tensor, ...]
-    input_ids: tuple[int, ...] | None
 
 
 class ModelRuntime:
@@ -50,7 +44,8 @@ class ModelRuntime:
         precision: str,
         anchor: str,
         modalities: Mapping[str, str],
-        embedding: bool,
+        embedding: bool = False,
+        evidence: bool = False,
     ) -> None:
         """Loads the model.
 
@@ -58,6 +53,7 @@ class ModelRuntime:
             path: a from_pretrained directory; None: the junction model that ships with the package.
             modalities: of every stream, by its name.
             anchor: the stream whose own body, if it cannot be decoded, costs the anchor.
+            embedding, evidence: whether verdicts carry them.
 
         Raises:
             ConfigError: the directory, device or precision does not fit.
@@ -65,14 +61,17 @@ class ModelRuntime:
         folder = Path(path) if path is not None else SHIPPED
         self._device = device_of(device)
         self._dtype = number_format(precision, self._device)
-        model, self._tokenizer = load(folder)
+        model, tokenizer = load(folder)
         self._config: FusionConfig = model.config
         self._model = for_serving(model, self._device, self._dtype)
         cores = len(os.sched_getaffinity(0))
         self.lanes = min(cores, _MOST_LANES) if self._device.type == "cpu" else 1
         self._threads = max(1, cores // self.lanes)
         self._lane = threading.local()
-        self._anchor, self._modalities, self._embedding = anchor, dict(modalities), embedding
+        self._anchor, self._embedding, self._evidence = anchor, embedding, evidence
+        self._preprocessor = Preprocessor(self._config, tokenizer)
+        self._streams = streams_of_inputs(self._config.inputs, modalities)
+        self.names = tuple("+".join(streams) for streams in self._streams)
         self.labels = tuple(self._config.id2label[n] for n in range(self._config.num_labels))
         self._info = {
             "name": self._config.name,
@@ -92,16 +91,12 @@ class ModelRuntime:
         Raises:
             Poison: stage DECODE; `stream` names the stream whose body cannot be decoded.
         """
-        images: list[Tensor] = []
-        texts: list[str] = []
-        for name, modality in self._modalities.items():
-            for event in self._events(aligned, name):
-                if modality == "image":
-                    images.append(decode_image(event.payload, self._config.image_size, name))
-                else:
-                    texts.append(text_of(event.payload, event.content_type, name))
-        ids = tuple(self._tokenizer.encode("\n".join(texts)).ids) if texts else None
-        return Item(tuple(images), ids)
+        bodies: list[tuple[Tensor, ...]] = []
+        for streams, modality in zip(self._streams, self._config.inputs, strict=True):
+            events = [(name, event) for name in streams for event in self._events(aligned, name)]
+            given = [Body(event.payload, event.content_type, name) for name, event in events]
+            bodies.append(self._preprocessor.tensors(modality, given))
+        return Item(tuple(bodies))
 
     def _events(self, aligned: Aligned, stream: str) -> tuple[Event, ...]:
         return (aligned.anchor,) if stream == self._anchor else aligned.inputs.get(stream, ())
@@ -119,48 +114,46 @@ class ModelRuntime:
         items = [*batch, batch[0]] if len(batch) == 1 else batch
         try:
             with torch.inference_mode():
-                out = self._model(**self._collate(items))
-                scores = out.logits.float().softmax(dim=-1).cpu()  # [B, K]
+                arguments = on_device(collate(items, self._config), self._device)
+                out = self._model(**arguments, evidence=self._evidence)
+                scores = (out.logits.float() / self._config.temperature).softmax(dim=-1).cpu()  # [B, K]
                 fused = out.fused.float().cpu() if self._embedding else None  # [B, D]
         except torch.OutOfMemoryError as error:
             raise Poison("MODEL", "out_of_memory", f"{len(batch)} items do not fit into memory: {error}") from error
         if not bool(scores.isfinite().all()):
             raise Poison("MODEL", "not_finite", "the model's scores are not finite")
         rows = scores[: len(batch)].tolist()
-        vectors = fused[: len(batch)].tolist() if fused is not None else [None] * len(rows)
-        return [self._verdict(row, vector) for row, vector in zip(rows, vectors, strict=True)]
+        vectors = [tuple(row) for row in fused.tolist()] if fused is not None else [None] * len(items)
+        told: Sequence[Any] = [None] * len(items)
+        if self._evidence:
+            told = evidence_of(out, items, self._config, self.names, self._preprocessor.tokens)
+        return [self._verdict(*one) for one in zip(rows, vectors, told, strict=False)]
 
-    def _verdict(self, row: Sequence[float], vector: Sequence[float] | None) -> Verdict:
+    def _verdict(self, row: Sequence[float], vector: tuple[float, ...] | None, evidence: Any) -> Verdict:
         scores = {label: round(score, _PLACES) for label, score in zip(self.labels, row, strict=True)}
         label = max(scores, key=scores.__getitem__)
-        return Verdict(label, scores[label], scores, tuple(vector) if vector is not None else None)
-
-    def _collate(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        return {
-            name: tensor.to(self._device, non_blocking=True)
-            for name, tensor in collate(items, self._config.max_tokens, self._config.image_size).items()
-        }
+        return Verdict(label, scores[label], scores, vector, evidence)
 
 
-def collate(items: Sequence[Item], max_tokens: int, image_size: int) -> dict[str, Tensor]:
-    """The arguments of FusionModel.forward for these items."""
-    images = [image for item in items for image in item.images]
-    owners = [n for n, item in enumerate(items) for _ in item.images]
-    ids = torch.zeros(len(items), max_tokens, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, item in enumerate(items):
-        if item.input_ids is not None:
-            ids[row, : len(item.input_ids)] = torch.tensor(item.input_ids)
-            mask[row, : len(item.input_ids)] = 1
-    return {
-        "pixels": _stack(images) if images else torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8),
-        "image_of": torch.tensor(owners, dtype=torch.long),
-        "input_ids": ids,
-        "attention_mask": mask,
-        "text_present": torch.tensor([item.input_ids is not None for item in items]),
-    }
+def streams_of_inputs(inputs: Sequence[str], modalities: Mapping[str, str]) -> list[list[str]]:
+    """Per input of the model the streams that feed it: of each modality the streams in their order, one an input.
 
+    More streams of a modality than the model has inputs for share its last one: their images are pooled, their texts
+    joined.
 
-def _stack(images: Sequence[Tensor]) -> Tensor:
-    """[3, S, S] each -> [M, 3, S, S] in channels_last, which is how a decoded image lies in memory."""
-    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+    Raises:
+        ConfigError: a stream carries a modality that the model has no input for.
+    """
+    of_modality = {name: [n for n, one in enumerate(inputs) if one == name] for name in inputs}
+    streams: list[list[str]] = [[] for _ in inputs]
+    seen = dict.fromkeys(of_modality, 0)
+    for stream, modality in modalities.items():
+        if modality not in of_modality:
+            raise ConfigError(
+                f"streams.{stream}.modality = {modality!r}: the model takes {', '.join(of_modality)}; "
+                "train one with this modality, or take the stream out"
+            )
+        places = of_modality[modality]
+        streams[places[min(seen[modality], len(places) - 1)]].append(stream)
+        seen[modality] += 1
+    return streams

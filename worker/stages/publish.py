@@ -86,6 +86,8 @@ class ResultWriter:
         }
         if self._embedding and verdict.embedding is not None:
             body["embedding"] = verdict.embedding
+        if verdict.evidence is not None:
+            body["evidence"] = verdict.evidence
         trace = () if anchor.traceparent is None else ((names.TRACEPARENT, anchor.traceparent.encode()),)
         headers = ((names.CE_ID, own_id.encode()), (names.CE_TIME, time.encode()), *self._headers, *trace)
         return Outgoing(self._output_topic, anchor.record.key, _ENCODER.encode(body).encode(), headers)

@@ -1,1 +1,1 @@
-"""Ways in which an image's cells and a text's tokens become one vector."""
+"""How the parts meet: one signature, four kinds."""

@@ -1,55 +1,70 @@
-"""Cells [B, N, D] and tokens [B, T, D] -> fused [B, D]: bilinear attention."""
+"""Parts -> F by bilinear attention: F = sum over i, j of A_ij I_i T_j."""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from worker.model.fusion.parts import Fusion, Part, masked_softmax, split_heads
 
-class AttentionFusion(nn.Module):
+
+class _Projected(NamedTuple):
+    query: Tensor  # [B, G, N, R/G]
+    value: Tensor  # [B, G, N, R/G]
+    mask: Tensor  # [B, N]
+
+
+class AttentionFusion(Fusion):
     """F = sum over i, j of A_ij (I_i * T_j), with A a softmax over all valid pairs of a cell and a token.
 
-    With G glimpses the D features fall into G groups, each with an attention map of its own, as the heads of
-    multi-head attention do. Source: bilinear attention networks (Kim, Jun, Zhang, NeurIPS 2018), equations 5 to 8.
+    With more than two parts A is one softmax over the pairs of every two of them, and F the sum over all; a single
+    part is paired with itself. With G glimpses the features fall into G groups, each with an attention map of its own,
+    as the heads of multi-head attention do. With a rank R below D, queries and values have R numbers and a last
+    projection brings F back to D. Source: bilinear attention networks (Kim, Jun, Zhang, NeurIPS 2018), equations 5
+    to 8.
     """
 
-    def __init__(self, dim: int, glimpses: int) -> None:
-        """`dim` is D, a multiple of `glimpses`, G."""
+    def __init__(self, parts: int, dim: int, glimpses: int, rank: int | None = None) -> None:
+        """`dim` is D; `glimpses`, G, divides the rank, which is D when it is None."""
         super().__init__()
         self.glimpses = glimpses
-        self.image_query = nn.Linear(dim, dim)
-        self.text_query = nn.Linear(dim, dim)
-        self.image_value = nn.Linear(dim, dim)
-        self.text_value = nn.Linear(dim, dim)
+        width = rank or dim
+        self.query = nn.ModuleList(nn.Linear(dim, width) for _ in range(parts))
+        self.value = nn.ModuleList(nn.Linear(dim, width) for _ in range(parts))
+        self.out = nn.Linear(width, dim) if rank else nn.Identity()
 
-    def forward(self, cells: Tensor, tokens: Tensor, cell_mask: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Fuses.
+    def prepare(self, number: int, part: Part) -> _Projected:
+        """Queries and values of one part."""
+        query, value = self.query[number](part.features), self.value[number](part.features)
+        return _Projected(split_heads(query, self.glimpses), split_heads(value, self.glimpses), part.mask)
 
-        Args:
-            cells: I, [B, N, D].
-            tokens: T, [B, T, D].
-            cell_mask: [B, N], True where there is a cell; at least one per row.
-            token_mask: [B, T], likewise.
+    def fuse(self, prepared: Sequence[_Projected]) -> tuple[Tensor, list[Tensor]]:
+        """As `Fusion.fuse`; a place weighs what its pairs weigh, averaged over glimpses."""
+        maps = self.attend(prepared)
+        weights = [one.mask.new_zeros(one.mask.shape, dtype=one.value.dtype) for one in prepared]
+        fused = torch.zeros_like(prepared[0].value[:, :, 0])  # [B, G, R/G]
+        for (m, n), attention in maps.items():  # [B, G, N, T]
+            # Summed over the second part first: [B, G, N, R/G] is far smaller than the outer product over i and j.
+            fused = fused + (prepared[m].value * (attention @ prepared[n].value)).sum(dim=2)
+            share = attention.mean(dim=1)  # [B, N, T]
+            weights[m] = weights[m] + share.sum(dim=2) / 2
+            weights[n] = weights[n] + share.sum(dim=1) / 2
+        out: Tensor = self.out(fused.flatten(1))
+        return out, weights
 
-        Returns:
-            F [B, D], and A [B, G, N, T], whose every map sums to 1 and is 0 outside the masks.
-        """
-        attention = self.attend(cells, tokens, cell_mask, token_mask)  # [B, G, N, T]
-        image, text = self._split(self.image_value(cells)), self._split(self.text_value(tokens))
-        # Summed over tokens first: [B, G, N, D/G] is far smaller than the outer product over i and j.
-        fused = (image * (attention @ text)).sum(dim=2)  # [B, G, D/G]
-        return fused.flatten(1), attention
-
-    def attend(self, cells: Tensor, tokens: Tensor, cell_mask: Tensor, token_mask: Tensor) -> Tensor:
-        """A [B, G, N, T]."""
-        image, text = self._split(self.image_query(cells)), self._split(self.text_query(tokens))
-        energy = image @ text.transpose(2, 3) / image.shape[-1] ** 0.5  # [B, G, N, T]
-        valid = (cell_mask[:, :, None] & token_mask[:, None, :])[:, None]  # [B, 1, N, T]
-        energy = energy.masked_fill(~valid, torch.finfo(energy.dtype).min)
-        attention: Tensor = energy.flatten(2).softmax(dim=-1).view_as(energy)
-        return attention.masked_fill(~valid, 0.0)
-
-    def _split(self, features: Tensor) -> Tensor:
-        """[B, N, D] -> [B, G, N, D/G]."""
-        items, places, _ = features.shape
-        return features.view(items, places, self.glimpses, -1).transpose(1, 2)
+    def attend(self, prepared: Sequence[_Projected]) -> dict[tuple[int, int], Tensor]:
+        """A [B, G, N, T] of every pair of parts; over all pairs a glimpse's maps sum to 1."""
+        pairs = list(itertools.combinations(range(len(prepared)), 2)) or [(0, 0)]
+        energies, valids = [], []
+        for m, n in pairs:
+            left, right = prepared[m], prepared[n]
+            energies.append((left.query @ right.query.transpose(2, 3) / left.query.shape[-1] ** 0.5).flatten(2))
+            valids.append((left.mask[:, None, :, None] & right.mask[:, None, None, :]).flatten(2))
+        joint = masked_softmax(torch.cat(energies, dim=2), torch.cat(valids, dim=2))  # [B, G, all pairs]
+        maps = joint.split([energy.shape[2] for energy in energies], dim=2)
+        shapes = [(prepared[m].mask.shape[1], prepared[n].mask.shape[1]) for m, n in pairs]
+        return {pair: one.unflatten(2, shape) for pair, one, shape in zip(pairs, maps, shapes, strict=True)}

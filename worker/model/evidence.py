@@ -1,0 +1,106 @@
+"""FusionOutput -> per item the chain from its inputs to its label: what each says alone, together, and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.model.config import FusionConfig
+from worker.model.encoders import MAP_SIDE
+from worker.model.fusion_model import FusionOutput
+from worker.model.items import Item
+
+# Told per input: more would be a heat map, which `fusion-worker explain` draws.
+MOST_PLACES = 3
+_PLACES = 4  # Digits after the point, as of the scores.
+
+
+def evidence_of(
+    out: FusionOutput,
+    items: Sequence[Item],
+    config: FusionConfig,
+    names: Sequence[str],
+    tokens: Callable[[Tensor], list[str]],
+) -> list[dict[str, Any]]:
+    """One per item, as schemas.result.Evidence tells it.
+
+    Args:
+        out: of these items, in this order, with evidence.
+        names: of the inputs: the stream that feeds each.
+        tokens: the pieces behind token ids.
+    """
+    together = _scores(out.logits, config)
+    alone, without = _scores(out.alone, config), _scores(out.without, config)
+    heaviest = [one.float().topk(min(MOST_PLACES, one.shape[1]), dim=1) for one in out.weights]
+    places = [(top.values.tolist(), top.indices.tolist()) for top in heaviest]
+    totals = torch.stack([one.float().sum(dim=1) for one in out.weights], dim=1).tolist()
+    return [
+        _evidence(item, config, names, tokens, together[n], alone[n], without[n], totals[n],
+                  [(values[n], indices[n]) for values, indices in places])
+        for n, item in enumerate(items)
+    ]  # fmt: skip
+
+
+def _scores(logits: Tensor, config: FusionConfig) -> list[Any]:
+    made: list[Any] = (logits.float() / config.temperature).softmax(dim=-1).tolist()
+    return made
+
+
+def _evidence(
+    item: Item,
+    config: FusionConfig,
+    names: Sequence[str],
+    tokens: Callable[[Tensor], list[str]],
+    together: Sequence[float],
+    alone: Sequence[Sequence[float]],
+    without: Sequence[Sequence[float]],
+    totals: Sequence[float],
+    places: Sequence[tuple[list[float], list[int]]],
+) -> dict[str, Any]:
+    label = _label(together, config)
+    present = item.present
+    said = {names[n]: _said(alone[n], config) for n in present}
+    others = {names[n]: _said(without[n], config) for n in present} if len(present) > 1 else {}
+    best = sorted(together, reverse=True)
+    return {
+        "confidence": round(best[0], _PLACES),
+        "margin": round(best[0] - best[1], _PLACES) if len(best) > 1 else round(best[0], _PLACES),
+        "alone": said,
+        "without": others,
+        "agree": all(one["label"] == label for one in said.values()),
+        "flips": [name for name, one in others.items() if one["label"] != label],
+        "weights": {names[n]: round(totals[n], _PLACES) for n in present},
+        "places": {names[n]: _told(n, item, config, tokens, places[n]) for n in present},
+    }
+
+
+def _label(scores: Sequence[float], config: FusionConfig) -> str:
+    found: str = config.id2label[max(range(len(scores)), key=scores.__getitem__)]
+    return found
+
+
+def _said(scores: Sequence[float], config: FusionConfig) -> dict[str, Any]:
+    return {"label": _label(scores, config), "score": round(max(scores), _PLACES)}
+
+
+def _told(
+    number: int, item: Item, config: FusionConfig, tokens: Callable[[Tensor], list[str]],
+    heaviest: tuple[list[float], list[int]],
+) -> list[dict[str, Any]]:  # fmt: skip
+    modality = config.inputs[number]
+    pieces = tokens(item.bodies[number][0]) if modality == "text" else []
+    told = []
+    for weight, index in zip(*heaviest, strict=True):
+        if weight <= 0:
+            continue
+        if modality == "image":
+            place: dict[str, Any] = {"row": index // MAP_SIDE, "column": index % MAP_SIDE}
+        elif modality == "text":
+            place = {"token": pieces[index]}
+        else:
+            place = {"step": index}
+        told.append({**place, "weight": round(weight, _PLACES)})
+    return told

@@ -1,0 +1,75 @@
+"""Items, each with the bodies of every input -> the arguments of FusionModel.forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.model.config import FusionConfig
+from worker.model.signals import frames_of
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One anchor, ready for the model: per input, in the order of `config.inputs`, the tensors of its bodies."""
+
+    bodies: tuple[tuple[Tensor, ...], ...]
+
+    def only(self, inputs: Sequence[int]) -> Item:
+        """This item with these inputs alone."""
+        return Item(tuple(one if number in inputs else () for number, one in enumerate(self.bodies)))
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The inputs that it has."""
+        return tuple(number for number, one in enumerate(self.bodies) if one)
+
+
+def collate(items: Sequence[Item], config: FusionConfig) -> dict[str, Any]:
+    """The arguments of FusionModel.forward for these items.
+
+    A lone body of an input stands there twice, which pools to the same: a batch of one takes other kernels, whose last
+    digits differ.
+    """
+    bodies, item_of = [], []
+    for number, modality in enumerate(config.inputs):
+        found = [(body, owner) for owner, item in enumerate(items) for body in item.bodies[number]]
+        if len(found) == 1:
+            found *= 2
+        bodies.append(_stacked([body for body, _ in found], modality, config))
+        item_of.append(torch.tensor([owner for _, owner in found], dtype=torch.long))
+    return {"bodies": bodies, "item_of": item_of, "items": len(items)}
+
+
+def on_device(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The arguments with their tensors on the device."""
+    moved = {
+        name: [one.to(device, non_blocking=True) for one in arguments[name]] for name in ("bodies", "item_of")
+    }
+    return {**arguments, **moved}
+
+
+def _stacked(found: Sequence[Tensor], modality: str, config: FusionConfig) -> Tensor:
+    if not found:
+        return torch.zeros(0, *_shape(modality, config), dtype=_NUMBERS.get(modality, torch.float32))
+    if modality == "image":
+        # [3, S, S] each -> [M, 3, S, S] in channels_last, which is how a decoded image lies in memory.
+        return torch.stack([image.permute(1, 2, 0) for image in found]).permute(0, 3, 1, 2)
+    return torch.stack(list(found))
+
+
+_NUMBERS = {"image": torch.uint8, "text": torch.long}
+
+
+def _shape(modality: str, config: FusionConfig) -> tuple[int, ...]:
+    if modality == "image":
+        return (3, config.image_size, config.image_size)
+    if modality == "text":
+        return (config.max_tokens,)
+    if modality == "sensor":
+        return (config.max_steps, len(config.channels))
+    return (config.mels, frames_of(config.audio_rate, config.audio_seconds))

@@ -1,0 +1,132 @@
+"""Bodies of sensors and microphones -> numbers: a reading to [S, C], a WAV file to a log-mel spectrogram [F, L]."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.io import wavfile
+from scipy.signal import resample_poly
+from torch import Tensor
+from transformers.audio_utils import mel_filter_bank
+
+from worker.errors import Poison
+
+# The usual window of speech recognition: 25 ms every 10 ms.
+_WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010
+# Below the quantisation noise of 16-bit sound; keeps the logarithm of silence finite.
+_FLOOR = 1e-10
+
+
+def read_sensor(body: bytes, channels: Sequence[str], stream: str) -> Tensor:
+    """A reading, `{"speed": 31.5, "counts": [3, 4, null]}`, as steps [S, C], float32; what is missing is NaN.
+
+    A number is a series of one step. Of series that differ in length the last steps belong together. An object `values`
+    may hold the channels; other fields are not looked at.
+
+    Raises:
+        Poison: stage DECODE, when it is no such reading, or a channel's number is none.
+    """
+    try:
+        reading = json.loads(body)
+        reading = reading["values"] if isinstance(reading.get("values"), dict) else reading
+        series = {name: _series(reading[name]) for name in channels if reading.get(name) is not None}
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise Poison("DECODE", "undecodable", f"stream {stream!r}: no sensor reading: {error}", stream) from error
+    steps = max((len(one) for one in series.values()), default=1) or 1
+    values = torch.full((steps, len(channels)), math.nan)
+    for column, name in enumerate(channels):
+        if one := series.get(name):
+            values[steps - len(one) :, column] = torch.tensor(one, dtype=torch.float32)
+    return values
+
+
+def _series(value: Any) -> list[float]:
+    numbers = value if isinstance(value, list) else [value]
+    made = [math.nan if number is None else _number(number) for number in numbers]
+    if any(math.isinf(number) for number in made):
+        raise ValueError("a number is not finite")
+    return made
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} is not a number")
+    if math.isnan(value):
+        raise ValueError("a number is NaN; a missing one is null")
+    return float(value)
+
+
+def read_audio(body: bytes, rate: int, seconds: float, mels: int, stream: str) -> Tensor:
+    """The last `seconds` of a WAV file as a log-mel spectrogram [F, L], float32; channels are averaged.
+
+    Raises:
+        Poison: stage DECODE, when it cannot be read or holds no sound.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Chunks that are not sound, such as a recorder's notes, are passed over.
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)
+            own_rate, samples = wavfile.read(io.BytesIO(body))
+        wave = _resampled(_mono(samples), own_rate, rate)
+    except (ValueError, EOFError, OSError, ArithmeticError) as error:
+        raise Poison("DECODE", "undecodable", f"stream {stream!r}: the sound cannot be read: {error}", stream) from error
+    wanted = round(rate * seconds)
+    kept = np.zeros(wanted, np.float32)
+    end = wave[-wanted:]
+    kept[wanted - len(end) :] = end
+    return log_mel(torch.from_numpy(kept), rate, mels)
+
+
+def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
+    if not samples.size:
+        raise ValueError("it holds no samples")
+    wave = samples.reshape(len(samples), -1).astype(np.float32).mean(axis=1, dtype=np.float32)
+    if samples.dtype == np.uint8:
+        wave = wave / np.float32(128) - np.float32(1)
+    elif samples.dtype.kind == "i":
+        wave = wave / np.float32(np.iinfo(samples.dtype).max)
+    if not np.isfinite(wave).all():
+        raise ValueError("a sample is not finite")
+    return wave
+
+
+def _resampled(wave: NDArray[np.float32], own_rate: int, rate: int) -> NDArray[np.float32]:
+    if own_rate < 1:
+        raise ValueError("its sample rate is 0")
+    if own_rate == rate:
+        return wave
+    common = math.gcd(own_rate, rate)
+    made: NDArray[np.float32] = resample_poly(wave, rate // common, own_rate // common).astype(np.float32)
+    return made
+
+
+def log_mel(wave: Tensor, rate: int, mels: int) -> Tensor:
+    """The natural logarithm of the mel spectrum's power, [samples] -> [F, L]; hop 10 ms, Hann window 25 ms."""
+    window, hop = round(rate * _WINDOW_SECONDS), round(rate * _HOP_SECONDS)
+    size = 1 << (window - 1).bit_length()
+    spectrum = torch.stft(
+        wave, size, hop, window, torch.hann_window(window), center=True, pad_mode="constant", return_complex=True
+    )
+    power = spectrum.abs().square()  # [size / 2 + 1, L]
+    return (_filters(size // 2 + 1, mels, rate).T @ power).clamp(min=_FLOOR).log()
+
+
+@lru_cache(maxsize=8)
+def _filters(frequencies: int, mels: int, rate: int) -> Tensor:
+    """[frequencies, F]."""
+    bank = mel_filter_bank(frequencies, mels, 0.0, rate / 2, rate, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(np.asarray(bank, np.float32))
+
+
+def frames_of(rate: int, seconds: float) -> int:
+    """L, the frames of a spectrogram of this length."""
+    return round(rate * seconds) // round(rate * _HOP_SECONDS) + 1
