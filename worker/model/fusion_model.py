@@ -33,13 +33,13 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
         without: [B, inputs, K], the logits of all inputs but this one; with evidence.
     """
 
-    logits: Tensor | None = None
-    fused: Tensor | None = None
-    pooled: tuple[Tensor, ...] | None = None
-    present: tuple[Tensor, ...] | None = None
-    weights: tuple[Tensor, ...] | None = None
-    alone: Tensor | None = None
-    without: Tensor | None = None
+    logits: Tensor = None  # type: ignore[assignment]
+    fused: Tensor = None  # type: ignore[assignment]
+    pooled: tuple[Tensor, ...] = None  # type: ignore[assignment]
+    present: tuple[Tensor, ...] = None  # type: ignore[assignment]
+    weights: tuple[Tensor, ...] = None  # type: ignore[assignment]
+    alone: Tensor = None  # type: ignore[assignment]
+    without: Tensor = None  # type: ignore[assignment]
 
 
 def fusion_of(config: FusionConfig) -> Fusion:
@@ -85,8 +85,8 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         if module is self:
             nn.init.normal_(self.missing, std=0.5)
             nn.init.normal_(self.role, std=0.02)
-            for moment in self.moment.values():
-                nn.init.zeros_(moment.weight)
+            for weight in (one.get_parameter("weight") for one in self.moment.values()):
+                nn.init.zeros_(weight)
 
     def forward(
         self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False
@@ -151,4 +151,5 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         highest = energy.new_full((items,), -torch.inf).scatter_reduce(0, item_of, energy, "amax")
         raised = (energy - highest[item_of]).exp()
         total = torch.zeros(items, device=raised.device).index_add(0, item_of, raised)
-        return (raised / total[item_of]).to(features.dtype)
+        weight: Tensor = (raised / total[item_of]).to(features.dtype)
+        return weight

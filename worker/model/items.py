@@ -47,9 +47,7 @@ def collate(items: Sequence[Item], config: FusionConfig) -> dict[str, Any]:
 
 def on_device(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """The arguments with their tensors on the device."""
-    moved = {
-        name: [one.to(device, non_blocking=True) for one in arguments[name]] for name in ("bodies", "item_of")
-    }
+    moved = {name: [one.to(device, non_blocking=True) for one in arguments[name]] for name in ("bodies", "item_of")}
     return {**arguments, **moved}
 
 

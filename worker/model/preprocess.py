@@ -71,7 +71,7 @@ class Preprocessor:
 
     def tokens(self, ids: Tensor) -> list[str]:
         """The pieces behind token ids, for explanations."""
-        return [self._tokenizer.id_to_token(number) for number in ids.tolist() if number != NO_TOKEN]
+        return [str(self._tokenizer.id_to_token(number)) for number in ids.tolist() if number != NO_TOKEN]
 
 
 def decode_image(body: bytes, size: int, stream: str) -> Tensor:

@@ -116,7 +116,7 @@ class ModelRuntime:
             with torch.inference_mode():
                 arguments = on_device(collate(items, self._config), self._device)
                 out = self._model(**arguments, evidence=self._evidence)
-                scores = (out.logits.float() / self._config.temperature).softmax(dim=-1).cpu()  # [B, K]
+                scores = (out.logits.float() / self._config.calibration).softmax(dim=-1).cpu()  # [B, K]
                 fused = out.fused.float().cpu() if self._embedding else None  # [B, D]
         except torch.OutOfMemoryError as error:
             raise Poison("MODEL", "out_of_memory", f"{len(batch)} items do not fit into memory: {error}") from error

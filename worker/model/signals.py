@@ -78,7 +78,9 @@ def read_audio(body: bytes, rate: int, seconds: float, mels: int, stream: str) -
             own_rate, samples = wavfile.read(io.BytesIO(body))
         wave = _resampled(_mono(samples), own_rate, rate)
     except (ValueError, EOFError, OSError, ArithmeticError) as error:
-        raise Poison("DECODE", "undecodable", f"stream {stream!r}: the sound cannot be read: {error}", stream) from error
+        raise Poison(
+            "DECODE", "undecodable", f"stream {stream!r}: the sound cannot be read: {error}", stream
+        ) from error
     wanted = round(rate * seconds)
     kept = np.zeros(wanted, np.float32)
     end = wave[-wanted:]
@@ -96,7 +98,7 @@ def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
         wave = wave / np.float32(np.iinfo(samples.dtype).max)
     if not np.isfinite(wave).all():
         raise ValueError("a sample is not finite")
-    return wave
+    return np.asarray(wave, np.float32)
 
 
 def _resampled(wave: NDArray[np.float32], own_rate: int, rate: int) -> NDArray[np.float32]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from pathlib import Path
 
 _DATA = (
-    "'junction' (drawn from the seed), or a folder with train.jsonl, dev.jsonl, test.jsonl: image, text, label a row"
+    "'junction' or 'digits' (drawn from the seed), or a folder with train, dev and test as .jsonl or .parquet: image, "
+    "text, sensor, audio, label a row, or as `fusion-worker record` writes it"
 )
+_FUSIONS = ("attention", "dense", "graph", "cross_attention")
 
 
 def add_train_arguments(parser: ArgumentParser) -> None:
@@ -15,9 +18,42 @@ def add_train_arguments(parser: ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model; it is made")
     parser.add_argument("--name", default="fusion", help="told in every result as model.name")
-    parser.add_argument("--backbone", default="mobilenet_v3_small", help="a torchvision model with a 7x7 map")
-    parser.add_argument("--epochs", type=_positive, default=4, help="passes over the training split (default 4)")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate of the cycle (default 0.002)")
+    parser.add_argument("--license", default="apache-2.0", help="of the weights, for the model card")
+    parser.add_argument("--resume", action="store_true", help="go on from the last epoch of a run that was cut off")
+    _add_model_arguments(parser.add_argument_group("model"))
+    _add_plan_arguments(parser.add_argument_group("training"))
+
+
+def _add_model_arguments(group: _ArgumentGroup) -> None:
+    group.add_argument("--fusion", choices=_FUSIONS, default="attention", help="how the inputs meet")
+    group.add_argument("--dim", type=_positive, default=512, help="D, the size of the fused vector (default 512)")
+    group.add_argument("--glimpses", type=_positive, default=4, help="attention maps or heads (default 4)")
+    group.add_argument("--rank", type=_positive, help="of attention; less than --dim makes it low-rank")
+    group.add_argument("--inputs", type=_names, help="only these inputs of the data, separated by commas")
+    group.add_argument(
+        "--backbone", default="mobilenet_v3_small", help="a torchvision model with a 7x7 map, or efficientnet_lite0"
+    )
+    group.add_argument("--image-weights", type=Path, metavar="FILE", help="the backbone's weights, safetensors")
+    group.add_argument(
+        "--text", default="small", help="small (from nothing), minilm, or a transformers from_pretrained directory"
+    )
+    group.add_argument("--max-tokens", type=_positive, default=32, help="T, to which texts are cut (default 32)")
+    group.add_argument(
+        "--encoders", choices=("full", "frozen", "lora"), default="full", help="how much of them is trained"
+    )
+
+
+def _add_plan_arguments(group: _ArgumentGroup) -> None:
+    group.add_argument("--epochs", type=_positive, default=4, help="passes over the training split (default 4)")
+    group.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate of the cycle (default 0.002)")
+    group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: mixed, weights stay fp32")
+    group.add_argument("--patience", type=_positive, help="stop after so many epochs without a better dev accuracy")
+    group.add_argument("--modality-dropout", type=_share, default=0.3, help="how often inputs are hidden (default 0.3)")
+    group.add_argument("--cross-entropy", type=_weight, default=1.0, help="weight of this loss (default 1)")
+    group.add_argument("--triplet", type=_weight, default=0.2, help="weight of this loss (default 0.2)")
+    group.add_argument("--contrastive", type=_weight, default=0.0, help="weight of this loss (default 0)")
+    group.add_argument("--label-smoothing", type=_share, default=0.0, help="of the cross-entropy (default 0)")
+    group.add_argument("--class-weights", action="store_true", help="rare labels count as much as common ones")
 
 
 def add_evaluate_arguments(parser: ArgumentParser) -> None:
@@ -25,6 +61,9 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
     _add_common(parser)
     shipped = Path(__file__).parent.parent / "model" / "junction"
     parser.add_argument("--model", type=Path, default=shipped, help="model folder (default: the one that ships)")
+    parser.add_argument("--split", choices=("train", "dev", "test"), default="test", help="default test")
+    parser.add_argument("--robust", action="store_true", help="also on noise, blur, dark, rotated, typos")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="write confusion.png and reliability.png there")
 
 
 def _add_common(parser: ArgumentParser) -> None:
@@ -43,10 +82,31 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _weight(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise ArgumentTypeError(f"{text!r}: must be a number of at least 0")
+    return number
+
+
+def _share(text: str) -> float:
+    if (number := _weight(text)) >= 1:
+        raise ArgumentTypeError(f"{text!r}: must be a number from 0 to below 1")
+    return number
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def train(arguments: Namespace) -> int:
     """Trains; 0 when done."""
     from worker.training.run import train as run
 
+    arguments.given = sys.argv[2:]
     return run(arguments)
 
 

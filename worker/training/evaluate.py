@@ -1,18 +1,23 @@
-"""A model and labelled batches -> how well it does, with everything, with the image alone and with the text alone."""
+"""A model and labelled batches -> how well it does, under each presence pattern."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from sklearn.metrics import classification_report
-from torch import Tensor
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import classification_report, confusion_matrix, f1_score
 
+from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
-from worker.training.data import ALL, IMAGE_ONLY, TEXT_ONLY, Presence, Samples, batches
+from worker.model.items import on_device
+from worker.training.data import Presence, Samples, batches
 
-PATTERNS = {"image and text": ALL, "image only": IMAGE_ONLY, "text only": TEXT_ONLY}
+# As Guo et al. (2017) have it; with fewer samples a bin the error would be mostly noise.
+_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,46 +25,113 @@ class Measured:
     """What was measured under one presence pattern.
 
     Attributes:
-        accuracy: the part of `count` samples whose label was right.
-        report: scikit-learn's classification report.
+        logits: [N, K], not yet divided by the temperature.
+        truth: [N], the number of each sample's label.
+        temperature: that scores are told with.
+        names: the labels.
     """
 
-    accuracy: float
-    count: int
-    report: str
+    logits: NDArray[np.float64]
+    truth: NDArray[np.int64]
+    temperature: float
+    names: tuple[str, ...]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """[N, K]."""
+        return softmax(self.logits / self.temperature)
+
+    @property
+    def said(self) -> NDArray[np.int64]:
+        """[N], the number of the likeliest label."""
+        return np.asarray(self.logits.argmax(axis=1))
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the samples whose label was right."""
+        return float((self.said == self.truth).mean())
+
+    @property
+    def macro_f1(self) -> float:
+        """The F1 score, averaged over labels."""
+        labels = range(len(self.names))
+        return float(f1_score(self.truth, self.said, labels=labels, average="macro", zero_division=0.0))
+
+    @property
+    def calibration_error(self) -> float:
+        """The expected calibration error: how far the best score lies from how often it is right."""
+        return float(sum(share * abs(right - told) for told, right, share in self.reliability()))
+
+    def reliability(self) -> list[tuple[float, float, float]]:
+        """Per bin of the best score: its mean, how often it is right, and the share of the samples in it."""
+        best, right = self.scores.max(axis=1), self.said == self.truth
+        bins = np.minimum((best * _BINS).astype(int), _BINS - 1)
+        inside = [bins == number for number in range(_BINS)]
+        return [(float(best[b].mean()), float(right[b].mean()), float(b.mean())) for b in inside if b.any()]
+
+    @property
+    def report(self) -> str:
+        """scikit-learn's classification report."""
+        told: str = classification_report(
+            self.truth, self.said, labels=range(len(self.names)), target_names=self.names, digits=3, zero_division=0.0
+        )
+        return told
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """[K, K], rows are the truth."""
+        return np.asarray(confusion_matrix(self.truth, self.said, labels=range(len(self.names))))
 
 
-def measure(
-    model: FusionModel, samples: Samples, batch: int, presence: Presence, step: Callable[[], object]
-) -> Measured:
-    """Runs the model over the samples; `step` is called after each batch."""
-    config = model.config
-    model.eval()
-    truth: list[int] = []
-    said: list[int] = []
-    loader = batches(samples, batch, config.max_tokens, config.image_size, presence, seed=0, shuffle=False)
-    for arguments, labels in loader:
-        said += predict(model, arguments).tolist()
-        truth += labels.tolist()
-        step()
-    names = [config.id2label[number] for number in range(config.num_labels)]
-    report = classification_report(
-        truth, said, labels=range(len(names)), target_names=names, digits=3, zero_division=0.0
-    )
-    right = sum(a == b for a, b in zip(truth, said, strict=True))
-    return Measured(right / len(truth), len(truth), report)
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over the last axis."""
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
 
 
 @torch.inference_mode()
-def predict(model: FusionModel, arguments: dict[str, Tensor]) -> Tensor:
-    """The number of the likeliest label of each item, [B]."""
-    on_device = {name: tensor.to(model.device) for name, tensor in arguments.items()}
-    best: Tensor = model(**on_device).logits.argmax(dim=-1).cpu()
-    return best
+def measure(
+    model: FusionModel, samples: Samples, batch: int, presence: Presence, step: Callable[[], object]
+) -> Measured:
+    """Runs the model over the samples that this presence leaves an input; `step` is called after each batch."""
+    model.eval()
+    truth: list[int] = []
+    logits: list[list[float]] = []
+    for arguments, labels in batches(samples, batch, presence, seed=0, shuffle=False):
+        logits += model(**on_device(arguments, model.device)).logits.double().cpu().tolist()
+        truth += labels.tolist()
+        step()
+    return Measured(np.array(logits), np.array(truth), model.config.calibration, labels_of(model.config))
 
 
-def tell(measured: Iterable[tuple[str, Measured]]) -> str:
+def labels_of(config: FusionConfig) -> tuple[str, ...]:
+    """The labels in the order of the logits."""
+    return tuple(config.id2label[number] for number in range(config.num_labels))
+
+
+def fitted_temperature(measured: Measured) -> float:
+    """The temperature under which the truth is likeliest (Guo et al., On calibration of modern networks, 2017)."""
+
+    def unlikeliness(log_temperature: float) -> float:
+        scores = softmax(measured.logits / np.exp(log_temperature))
+        chosen = scores[np.arange(len(measured.truth)), measured.truth]
+        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+    return float(np.exp(minimize_scalar(unlikeliness, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
+
+
+def rows_of(measured: Mapping[str, Measured]) -> list[str]:
+    """A line per presence pattern."""
+    wide = max(len(name) for name in measured)
+    head = f"{'':<{wide}}  accuracy  macro F1    ECE      n"
+    rows = [
+        f"{name:<{wide}}  {one.accuracy:8.3f}  {one.macro_f1:8.3f}  {one.calibration_error:5.3f}  {len(one.truth):5d}"
+        for name, one in measured.items()
+    ]
+    return [head, *rows]
+
+
+def tell(measured: Mapping[str, Measured]) -> str:
     """A line per presence pattern, and the report of the first."""
-    rows = list(measured)
-    lines = [f"{name:<16} accuracy {one.accuracy:.3f}  (n = {one.count})" for name, one in rows]
-    return "\n".join([*lines, "", f"{rows[0][0]}:", rows[0][1].report])
+    first: Sequence[str] = list(measured)[:1]
+    return "\n".join([*rows_of(measured), "", f"{first[0]}:", measured[first[0]].report])

@@ -1,23 +1,27 @@
-"""Labelled samples -> the weights that do best on the dev split."""
+"""Labelled samples -> the weights that do best on the dev split; can be cut off and resumed to the same numbers."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
-from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from worker.errors import ConfigError
 from worker.model.fusion_model import FusionModel
+from worker.model.items import on_device
+from worker.training.board import Board
 from worker.training.data import ALL, Presence, Samples, batches
+from worker.training.encoders import keep_statistics
 from worker.training.evaluate import measure
-from worker.training.losses import joint_loss
+from worker.training.losses import Weights, joint_loss
+
+CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,66 +32,92 @@ class Plan:
         epochs: passes over the training split.
         batch: items per step.
         learning_rate: the highest of the one-cycle schedule.
-        presence: how often each modality is hidden (modality dropout).
-        triplet_weight: of the triplet loss beside the cross-entropy.
+        dropout: modality dropout: how often a sample is shown with some of its inputs only.
+        weights: of the losses.
+        tuning: of the encoders: full, frozen or lora.
+        precision: fp32, or bf16: forward and loss in bf16 by autocast, weights in fp32.
+        patience: epochs without a better dev accuracy after which training ends; None: never.
         seed: of the order and of the modality dropout; the same seed gives the same weights on the same machine.
     """
 
     epochs: int = 4
     batch: int = 32
     learning_rate: float = 2e-3
-    presence: Presence = field(default_factory=lambda: Presence(0.15, 0.15))
-    triplet_weight: float = 0.2
+    dropout: float = 0.3
+    weights: Weights = field(default_factory=Weights)
+    tuning: str = "full"
+    precision: str = "fp32"
+    patience: int | None = None
     seed: int = 0
 
 
-def fit(
-    model: FusionModel, train: Samples, dev: Samples, plan: Plan, log_folder: Path, step: Callable[[str], object]
-) -> float:
-    """Trains in place and leaves the weights of the epoch with the best dev accuracy, which is returned.
+@dataclass
+class _State:
+    """What a cut-off run goes on from, beside the model's weights and the optimizer's."""
 
-    Curves go to `log_folder` for TensorBoard; `step(text)` is called after each batch, for a progress bar.
+    epoch: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    model: FusionModel, train: Samples, dev: Samples, plan: Plan, folder: Path, step: Callable[[str, int], object],
+    *, resume: bool = False,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Trains in place, leaves the weights of the epoch with the best dev accuracy, and returns the curves.
+
+    1. A checkpoint is written after each epoch; with `resume` the run goes on from it, to the same numbers.
+    2. Curves go to `folder`/logs for TensorBoard; `step(text, batches)` is called after each batch, for a bar.
+    3. The checkpoint is taken away at the end.
 
     Raises:
-        ConfigError: the training split is smaller than one batch, or the loss is no longer finite.
+        ConfigError: the training split is smaller than one batch, the loss is no longer finite, or the checkpoint is
+            of another plan.
     """
     if len(train) < plan.batch:
         raise ConfigError(f"--batch {plan.batch}: the training split has only {len(train)} samples")
-    config = model.config
     torch.manual_seed(plan.seed)
-    optimizer = AdamW(model.parameters(), lr=plan.learning_rate, weight_decay=0.01)
-    schedule = OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.epochs * (len(train) // plan.batch))
-    best, kept = -1.0, copy.deepcopy(model.state_dict())
-    with SummaryWriter(str(log_folder)) as board:
-        for epoch in range(plan.epochs):
-            loader = batches(
-                train, plan.batch, config.max_tokens, config.image_size, plan.presence,
-                seed=plan.seed * 1000 + epoch, shuffle=True,
-            )  # fmt: skip
-            loss = _epoch(model, loader, optimizer, schedule, plan, step)
-            accuracy = measure(model, dev, plan.batch, ALL, lambda: step("dev")).accuracy
-            board.add_scalar("loss/train", loss, epoch)
-            board.add_scalar("accuracy/dev", accuracy, epoch)
-            if accuracy > best:
-                best, kept = accuracy, copy.deepcopy(model.state_dict())
+    steps = len(train) // plan.batch
+    trained = [one for one in model.parameters() if one.requires_grad]
+    optimizer = AdamW(trained, lr=plan.learning_rate, weight_decay=0.01)
+    schedule = OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.epochs * steps)
+    state, kept = _State(), copy.deepcopy(model.state_dict())
+    path = folder / CHECKPOINT
+    if resume:
+        kept = _resumed(path, plan, model, optimizer, schedule, state)
+        step(f"from epoch {state.epoch}", state.epoch * (steps + -(-len(dev) // plan.batch)))
+    with Board(folder / "logs", asdict(plan)) as board:
+        while state.epoch < plan.epochs and not _has_stopped(state, plan):
+            loss = _epoch(model, train, optimizer, schedule, plan, state.epoch, step)
+            accuracy = measure(model, dev, plan.batch, ALL, lambda: step("dev", 1)).accuracy
+            state.history.append({"loss": loss, "dev accuracy": accuracy})
+            board.add({"loss/train": loss, "accuracy/dev": accuracy}, state.epoch)
+            if accuracy > state.best:
+                state.best, state.best_epoch, kept = accuracy, state.epoch, copy.deepcopy(model.state_dict())
+            state.epoch += 1
+            _save(path, plan, model, optimizer, schedule, state, kept)
     model.load_state_dict(kept)
-    return best
+    path.unlink(missing_ok=True)
+    return state.history
+
+
+def _has_stopped(state: _State, plan: Plan) -> bool:
+    return plan.patience is not None and state.epoch - 1 - state.best_epoch >= plan.patience and state.epoch > 0
 
 
 def _epoch(
-    model: FusionModel,
-    loader: DataLoader[object],
-    optimizer: AdamW,
-    schedule: OneCycleLR,
-    plan: Plan,
-    step: Callable[[str], object],
-) -> float:
+    model: FusionModel, train: Samples, optimizer: AdamW, schedule: OneCycleLR, plan: Plan, epoch: int,
+    step: Callable[[str, int], object],
+) -> float:  # fmt: skip
     model.train()
+    keep_statistics(model, plan.tuning)
+    presence = Presence(dropout=plan.dropout)
     total, count = 0.0, 0
-    for arguments, labels in loader:
-        on_device = {name: tensor.to(model.device) for name, tensor in arguments.items()}
-        out = model(**on_device)
-        loss = joint_loss(out.logits, out.fused, labels.to(model.device), plan.triplet_weight)
+    for arguments, labels in batches(train, plan.batch, presence, seed=plan.seed * 1000 + epoch, shuffle=True):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            out = model(**on_device(arguments, model.device))
+            loss = joint_loss(out, labels.to(model.device), plan.weights)
         if not bool(loss.isfinite()):
             raise ConfigError(
                 f"--learning-rate {plan.learning_rate:g}: the loss is no longer finite; take a smaller one"
@@ -98,5 +128,41 @@ def _epoch(
         optimizer.step()
         schedule.step()
         total, count = total + loss.item(), count + 1
-        step(f"loss {total / count:.3f}")
+        step(f"loss {total / count:.3f}", 1)
     return total / count
+
+
+def _save(
+    path: Path, plan: Plan, model: FusionModel, optimizer: AdamW, schedule: OneCycleLR, state: _State,
+    kept: Mapping[str, Any],
+) -> None:  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chance = {"cpu": torch.get_rng_state()}
+    if model.device.type == "cuda":
+        chance["cuda"] = torch.cuda.get_rng_state(model.device)
+    whole = {
+        "plan": repr(plan), "model": model.state_dict(), "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(), "state": asdict(state), "kept": dict(kept), "chance": chance,
+    }  # fmt: skip
+    torch.save(whole, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def _resumed(
+    path: Path, plan: Plan, model: FusionModel, optimizer: AdamW, schedule: OneCycleLR, state: _State
+) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"--resume: no {path.name} in {path.parent}; a run writes it after each epoch")
+    whole = torch.load(path, weights_only=True, map_location=model.device)
+    if whole["plan"] != repr(plan):
+        raise ConfigError(f"--resume: {path} is of another plan: {whole['plan']}; give the same arguments")
+    model.load_state_dict(whole["model"])
+    optimizer.load_state_dict(whole["optimizer"])
+    schedule.load_state_dict(whole["schedule"])
+    torch.set_rng_state(whole["chance"]["cpu"].cpu())
+    if "cuda" in whole["chance"] and model.device.type == "cuda":
+        torch.cuda.set_rng_state(whole["chance"]["cuda"].cpu(), model.device)
+    for name, value in whole["state"].items():
+        setattr(state, name, value)
+    kept: dict[str, Any] = whole["kept"]
+    return kept

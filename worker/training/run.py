@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,93 +15,137 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers.utils.logging import disable_progress_bar
 
 from worker.errors import ConfigError
-from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, load
-from worker.training.data import JUNCTION, Sample, Samples, folder_samples, junction_samples
-from worker.training.evaluate import PATTERNS, Measured, measure, tell
+from worker.model.preprocess import Preprocessor
+from worker.training import plots
+from worker.training.build import Built, build
+from worker.training.card import Trained, card
+from worker.training.data import ALL, Samples, patterns
+from worker.training.encoders import merge, trained_share
+from worker.training.evaluate import Measured, fitted_temperature, labels_of, measure, tell
 from worker.training.fit import Plan, fit
-from worker.training.vocabulary import learn_vocabulary
-
-VOCABULARY_SIZE = 1000
-# Small on purpose: reports are short, and the weights of the shipped model live in the repository.
-TEXT_ENCODER = {
-    "model_type": "bert",
-    "hidden_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 256,
-    "max_position_embeddings": 64,
-}
+from worker.training.losses import Weights, class_weights
+from worker.training.robust import applies, changes
+from worker.training.sources import Data, read
 
 
 def train(arguments: Namespace) -> int:
     """Trains a model, writes it to `--out` and prints how well it does on the test split."""
     console = Console()
+    began = time.monotonic()
     torch.manual_seed(arguments.seed)
-    raw = {split: _read(arguments, split, console) for split in ("train", "dev", "test")}
-    labels = _labels(raw["train"])
-    tokenizer = learn_vocabulary((s.text for s in raw["train"] if s.text), VOCABULARY_SIZE)
-    backend = tokenizer.backend_tokenizer
-    model = FusionModel(
-        FusionConfig(
-            name=arguments.name,
-            backbone=arguments.backbone,
-            text={**TEXT_ENCODER, "vocab_size": len(tokenizer)},
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-        )
-    ).to(device_of(arguments.device), memory_format=torch.channels_last)
-    backend.enable_truncation(model.config.max_tokens)
-    data = {split: Samples(rows, labels, backend, model.config.image_size) for split, rows in raw.items()}
-    plan = Plan(arguments.epochs, arguments.batch, arguments.learning_rate, seed=arguments.seed)
-    steps = plan.epochs * (len(data["train"]) // plan.batch + _count(data["dev"], plan.batch))
+    data = _read(arguments, ("train", "dev", "test"), console)
+    if arguments.inputs:
+        data = data.only(arguments.inputs)
+    built = build(arguments, data)
+    share = trained_share(built.model)
+    splits = {split: _samples(built, data, split) for split in data.splits}
+    plan = _plan(arguments, splits["train"], built.model)
+    steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
     with _progress(console, "train", steps) as step:
-        best = fit(model, data["train"], data["dev"], plan, arguments.out / "logs", step)
-    disable_progress_bar()
-    model.save_pretrained(arguments.out)
-    tokenizer.save_pretrained(arguments.out)
+        history = fit(built.model, splits["train"], splits["dev"], plan, arguments.out, step, resume=arguments.resume)
+    merge(built.model)
+    built.model.config.calibration = fitted_temperature(measure(built.model, splits["dev"], plan.batch, ALL, _silent))
+    measured = _measure_all(built.model, splits["test"], list(data.inputs), plan.batch, console)
+    minutes = (time.monotonic() - began) / 60
+    _write(arguments, built, data, measured, share, minutes)
+    plots.draw_curves(history, arguments.out / "curves.png")
+    best = max(point["dev accuracy"] for point in history)
     console.print(
-        f"dev accuracy {best:.3f}; written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
+        f"dev accuracy {best:.3f} after {len(history)} epochs, {minutes:.1f} min, {share:.0%} of the weights trained; "
+        f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
-    console.print(tell(_measure_all(model, data["test"], plan.batch, console)), highlight=False)
+    console.print(tell(measured), highlight=False)
     return 0
 
 
 def evaluate(arguments: Namespace) -> int:
-    """Prints how well a model does on the test split under each presence pattern."""
+    """Prints how well a model does on a split under each presence pattern, and with `--robust` on spoiled inputs."""
     console = Console()
     model, tokenizer = load(arguments.model)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
-    labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
-    samples = Samples(_read(arguments, "test", console), labels, tokenizer, model.config.image_size)
-    console.print(tell(_measure_all(model, samples, arguments.batch, console)), highlight=False)
+    data = _read(arguments, (arguments.split,), console)
+    if sorted(data.inputs.values()) != sorted(model.config.inputs):
+        raise ConfigError(
+            f"--model {arguments.model}: takes {', '.join(model.config.inputs)}; --data has {', '.join(data.inputs)}"
+        )
+    preprocessor = Preprocessor(model.config, tokenizer)
+    names, labels = list(data.inputs), labels_of(model.config)
+    rows = data.splits[arguments.split]
+    samples = Samples(rows, names, labels, model.config, preprocessor)
+    measured = _measure_all(model, samples, names, arguments.batch, console)
+    console.print(tell(measured), highlight=False)
+    if arguments.plots is not None:
+        arguments.plots.mkdir(parents=True, exist_ok=True)
+        _draw(measured["all"], arguments.plots)
+    if arguments.robust:
+        spoiled = {"as they are": measured["all"]}
+        for name, change in changes().items():
+            if applies(name, set(data.inputs.values())):
+                changed = Samples(rows, names, labels, model.config, preprocessor, change)
+                spoiled[name] = measure(model, changed, arguments.batch, ALL, _silent)
+        console.print(tell(spoiled).split("\n\n")[0], highlight=False)
     return 0
 
 
-def _read(arguments: Namespace, split: str, console: Console) -> list[Sample]:
-    with console.status(f"reading the {split} split"):
-        if arguments.data != JUNCTION:
-            if samples := list(folder_samples(Path(arguments.data), split)):
-                return samples
-            raise ConfigError(f"--data {arguments.data}: {split}.jsonl is empty")
-        count = arguments.samples if split == "train" else max(1, arguments.samples // 8)
-        return list(junction_samples(split, count, arguments.seed))
+def _silent() -> None:
+    """No bar is shown."""
 
 
-def _labels(samples: list[Sample]) -> list[str]:
-    labels = list(dict.fromkeys(sample.label for sample in samples))
-    if len(labels) < 2:
-        raise ConfigError(
-            f"--data: the training split has {len(labels)} labels ({', '.join(labels)}); needed are two or more"
-        )
-    return sorted(labels)
+def _read(arguments: Namespace, splits: tuple[str, ...], console: Console) -> Data:
+    with console.status("reading the data") as status:
+        return read(
+            arguments.data, arguments.samples, arguments.seed, splits,
+            lambda split: status.update(f"reading the {split} split"),
+        )  # fmt: skip
 
 
-def _measure_all(model: FusionModel, samples: Samples, batch: int, console: Console) -> Iterator[tuple[str, Measured]]:
-    with _progress(console, "test", len(PATTERNS) * _count(samples, batch)) as step:
-        for name, presence in PATTERNS.items():
-            yield name, measure(model, samples, batch, presence, lambda name=name: step(name))  # type: ignore[misc]
+def _samples(built: Built, data: Data, split: str) -> Samples:
+    return Samples(data.splits[split], list(data.inputs), data.labels, built.model.config, built.preprocessor)
+
+
+def _plan(arguments: Namespace, samples: Samples, model: FusionModel) -> Plan:
+    classes = class_weights(samples.classes, model.config.num_labels) if arguments.class_weights else None
+    weights = Weights(
+        arguments.cross_entropy, arguments.triplet, arguments.contrastive, arguments.label_smoothing, classes
+    )
+    return Plan(
+        epochs=arguments.epochs, batch=arguments.batch, learning_rate=arguments.learning_rate,
+        dropout=arguments.modality_dropout, weights=weights, tuning=arguments.encoders,
+        precision=arguments.precision, patience=arguments.patience, seed=arguments.seed,
+    )  # fmt: skip
+
+
+def _write(
+    arguments: Namespace, built: Built, data: Data, measured: dict[str, Measured], share: float, minutes: float
+) -> None:
+    disable_progress_bar()
+    built.model.save_pretrained(arguments.out)
+    built.tokenizer.save_pretrained(arguments.out)
+    _draw(measured["all"], arguments.out)
+    trained = Trained(
+        command=f"fusion-worker train {shlex.join(arguments.given)}" if arguments.given else "fusion-worker train",
+        counts={split: len(samples) for split, samples in data.splits.items()}, about=data.about,
+        license=arguments.license, seed=arguments.seed, origins=built.origins, share=share, minutes=minutes,
+    )  # fmt: skip
+    (arguments.out / "README.md").write_text(card(built.model.config, trained, measured))
+
+
+def _draw(measured: Measured, folder: Path) -> None:
+    plots.draw_confusion(measured, folder / "confusion.png")
+    plots.draw_reliability(measured, folder / "reliability.png")
+
+
+def _measure_all(
+    model: FusionModel, samples: Samples, names: list[str], batch: int, console: Console
+) -> dict[str, Measured]:
+    found = patterns(names)
+    with _progress(console, "test", len(found) * _count(samples, batch)) as step:
+        return {
+            name: measure(model, samples, batch, presence, lambda name=name: step(name, 1))  # type: ignore[misc]
+            for name, presence in found.items()
+        }
 
 
 def _count(samples: Samples, batch: int) -> int:
@@ -107,11 +153,11 @@ def _count(samples: Samples, batch: int) -> int:
 
 
 @contextmanager
-def _progress(console: Console, title: str, total: int) -> Iterator[Callable[[str], object]]:
+def _progress(console: Console, title: str, total: int) -> Iterator[Callable[[str, int], object]]:
     columns = (
         TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )  # fmt: skip
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=total)
-        yield lambda text: progress.update(task, advance=1, description=text)
+        yield lambda text, steps: progress.update(task, advance=steps, description=text)

@@ -65,6 +65,6 @@ class AttentionFusion(Fusion):
             energies.append((left.query @ right.query.transpose(2, 3) / left.query.shape[-1] ** 0.5).flatten(2))
             valids.append((left.mask[:, None, :, None] & right.mask[:, None, None, :]).flatten(2))
         joint = masked_softmax(torch.cat(energies, dim=2), torch.cat(valids, dim=2))  # [B, G, all pairs]
-        maps = joint.split([energy.shape[2] for energy in energies], dim=2)
+        maps = torch.split(joint, [energy.shape[2] for energy in energies], dim=2)
         shapes = [(prepared[m].mask.shape[1], prepared[n].mask.shape[1]) for m, n in pairs]
-        return {pair: one.unflatten(2, shape) for pair, one, shape in zip(pairs, maps, shapes, strict=True)}
+        return {pair: one.view(*one.shape[:2], *shape) for pair, one, shape in zip(pairs, maps, shapes, strict=True)}

@@ -50,7 +50,9 @@ class CrossAttentionFusion(Fusion):
             mixed = self.norm[number](asking.part.features + answer)
             pooled.append(masked_mean(mixed, asking.part.mask))
             heard = masked_mean(attention.mean(dim=1), asking.part.mask) / len(prepared)  # [B, places of the others]
-            for n, share in zip(others, heard.split([prepared[n].key.shape[2] for n in others], dim=1), strict=True):
+            for n, share in zip(
+                others, torch.split(heard, [prepared[n].key.shape[2] for n in others], dim=1), strict=True
+            ):
                 weights[n] = weights[n] + share
         fused: Tensor = self.out(torch.cat(pooled, dim=1))
         return fused, weights

@@ -69,7 +69,7 @@ class GraphFusion(Fusion):
         """As `Fusion.fuse`; the weights are the read-out's."""
         nodes = torch.cat([part.features for part, _ in prepared], dim=1)  # [B, V, D]
         mask = torch.cat([part.mask for part, _ in prepared], dim=1)  # [B, V]
-        edges = ~torch.block_diag(*(~near for _, near in prepared))  # [V, V]
+        edges = ~torch.block_diag(*(~near for _, near in prepared))  # type: ignore[no-untyped-call]  # [V, V]
         # A masked node is heard by none; it hears itself, so that its own row is not empty, and is not read out.
         alone = torch.eye(len(edges), dtype=torch.bool, device=edges.device)
         heard = (edges & mask[:, None, :]) | alone  # [B, V, V]
@@ -77,4 +77,4 @@ class GraphFusion(Fusion):
             nodes = norm(nodes + F.elu(layer(nodes, heard)))
         weights = masked_softmax(self.gate(nodes).squeeze(2), mask)  # [B, V]
         fused = torch.einsum("bv,bvd->bd", weights, nodes)
-        return fused, list(weights.split([part.mask.shape[1] for part, _ in prepared], dim=1))
+        return fused, list(torch.split(weights, [part.mask.shape[1] for part, _ in prepared], dim=1))

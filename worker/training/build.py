@@ -1,0 +1,146 @@
+"""Arguments and data -> a FusionModel to be trained, its tokenizer and its preprocessor."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from worker.errors import ConfigError, Poison
+from worker.model.config import FusionConfig
+from worker.model.fusion_model import FusionModel
+from worker.model.load import device_of
+from worker.model.preprocess import Preprocessor, text_of
+from worker.model.signals import read_sensor
+from worker.training.encoders import (
+    load_image_weights,
+    load_text_encoder,
+    longest_text,
+    text_config,
+    text_encoder,
+    text_folder,
+    tune,
+)
+from worker.training.samples import Sample
+from worker.training.sources import Data
+from worker.training.vocabulary import learn_vocabulary
+
+VOCABULARY_SIZE = 1000
+SMALL = "small"
+# Short reports need no more, and the weights of the shipped model live in the repository.
+_SMALL_TEXT = {
+    "model_type": "bert",
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 256,
+    "max_position_embeddings": 64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A model to be trained; `origins` says where its first weights came from."""
+
+    model: FusionModel
+    tokenizer: Any
+    preprocessor: Preprocessor
+    origins: tuple[str, ...]
+
+
+def build(arguments: Namespace, data: Data) -> Built:
+    """Makes the model that the arguments and the data ask for.
+
+    Raises:
+        ConfigError: an encoder is unknown or has no weights, or the configuration does not fit together.
+    """
+    encoder, tokenizer, origins = _text(arguments, data)
+    channels, mean, std = _channels(data)
+    labels = data.labels
+    try:
+        config = FusionConfig(
+            name=arguments.name, inputs=list(data.inputs.values()), backbone=arguments.backbone,
+            text=text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)},
+            max_tokens=arguments.max_tokens, fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank,
+            glimpses=arguments.glimpses, channels=channels, channel_mean=mean, channel_std=std,
+            id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
+        )  # fmt: skip
+        if (longest := longest_text(config)) is not None and config.max_tokens > longest:
+            raise ValueError(f"max_tokens = {config.max_tokens}: the text encoder has positions for {longest}")
+        model = FusionModel(config)
+    except ValueError as error:
+        raise ConfigError(f"the model cannot be built: {error}") from error
+    if encoder is not None and "text" in model.encoders:
+        text_encoder(model).load_state_dict(encoder.state_dict())
+    if "image" in model.encoders:
+        load_image_weights(model, arguments.image_weights)
+        origins += _image_origin(arguments)
+    tune(model, arguments.encoders, arguments.seed)
+    model.to(device_of(arguments.device), memory_format=torch.channels_last)
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(config.max_tokens)
+    backend.no_padding()
+    return Built(model, tokenizer, Preprocessor(config, backend), origins)
+
+
+def _text(arguments: Namespace, data: Data) -> tuple[Any, Any, tuple[str, ...]]:
+    if arguments.text == SMALL or "text" not in data.inputs.values():
+        return None, learn_vocabulary(texts_of(data, data.splits["train"]), VOCABULARY_SIZE), ()
+    encoder, tokenizer = load_text_encoder(text_folder(arguments.text))
+    licence = "MIT" if arguments.text == "minilm" else "its own"
+    return encoder, tokenizer, (f"text encoder {arguments.text} (licence: {licence})",)
+
+
+def _image_origin(arguments: Namespace) -> tuple[str, ...]:
+    if arguments.image_weights is not None:
+        return (f"image weights {arguments.image_weights.name} (licence: their own)",)
+    return ("EfficientNet-Lite0, ImageNet (licence: Apache-2.0)",) if arguments.backbone == "efficientnet_lite0" else ()
+
+
+def texts_of(data: Data, samples: list[Sample]) -> list[str]:
+    """The texts of these samples, in their order."""
+    names = [name for name, modality in data.inputs.items() if modality == "text"]
+    found = []
+    for sample in samples:
+        for body in (body for name in names for body in sample.bodies.get(name, ())):
+            try:
+                found.append(text_of(*body))
+            except Poison as error:
+                raise ConfigError(f"{sample.place}: {error}") from error
+    return found
+
+
+def _channels(data: Data) -> tuple[list[str], list[float], list[float]]:
+    """The names of the sensors' numbers, with mean and standard deviation over the training split."""
+    names = [name for name, modality in data.inputs.items() if modality == "sensor"]
+    bodies = [(s, body) for s in data.splits["train"] for name in names for body in s.bodies.get(name, ())]
+    channels: dict[str, None] = {}
+    for sample, body in bodies:
+        try:
+            reading = json.loads(body.payload)
+            reading = reading.get("values", reading)
+            channels |= dict.fromkeys(key for key, one in reading.items() if isinstance(one, int | float | list))
+        except (ValueError, AttributeError) as error:
+            raise ConfigError(f"{sample.place}: {body.stream} is no JSON object of numbers: {error}") from error
+    if names and not channels:
+        raise ConfigError(f"--data: the sensors {', '.join(names)} have no numbers in the train split")
+    steps = [_steps(sample, body.payload, list(channels), body.stream) for sample, body in bodies]
+    if not steps:
+        return [], [], []
+    values = np.concatenate(steps)
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0).sum(axis=0) / count
+    std = np.sqrt(np.where(known, (values - mean) ** 2, 0).sum(axis=0) / count)
+    return list(channels), mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+def _steps(sample: Sample, payload: bytes, channels: list[str], stream: str) -> Any:
+    try:
+        return read_sensor(payload, channels, stream).double().numpy()
+    except Poison as error:
+        raise ConfigError(f"{sample.place}: {error}") from error

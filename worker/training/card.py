@@ -1,0 +1,69 @@
+"""What was trained on what, how well it does and where not -> the model card, README.md of the model's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.model.config import FusionConfig
+from worker.training.evaluate import Measured, rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What the card tells beside the configuration.
+
+    Attributes:
+        command: that made it.
+        counts: samples per split.
+        about: the data, in a sentence.
+        license: of the weights.
+        origins: where encoders got their first weights, with the licence of these.
+        share: the part of the weights that was trained.
+    """
+
+    command: str
+    counts: Mapping[str, int]
+    about: str
+    license: str
+    seed: int
+    origins: Sequence[str]
+    share: float
+    minutes: float
+
+
+def card(config: FusionConfig, trained: Trained, measured: Mapping[str, Measured]) -> str:
+    """The card, in Markdown with the head that model hubs read."""
+    whole, *alone = measured.values()
+    weakest = min(range(len(whole.names)), key=lambda n: _recall(whole, n))
+    counts = ", ".join(f"{count} {split}" for split, count in trained.counts.items())
+    limits = [
+        f"It tells {len(whole.names)} labels apart and nothing else; any input gets one of them.",
+        f"The label it misses most is `{whole.names[weakest]}`: {_recall(whole, weakest):.1%} of them are found.",
+        "It was measured on data that came from where its training data came from; elsewhere it will do worse.",
+    ]
+    if alone:
+        worst = min(measured, key=lambda name: measured[name].accuracy)
+        limits.append(f"Its weakest presence pattern is `{worst}`, with accuracy {measured[worst].accuracy:.3f}.")
+    origins = list(trained.origins) or ["no weights but those trained here"]
+    return "\n".join(
+        [
+            "---", f"license: {trained.license}", "library_name: fusion-worker", "tags: [multimodal, fusion]", "---",
+            "", f"# {config.name}", "",
+            f"Labels: {', '.join(f'`{name}`' for name in whole.names)}. Inputs, in order: {', '.join(config.inputs)}. "
+            f"Fusion: {config.fusion}, D = {config.dim}. Image backbone: {config.backbone}.", "",
+            f"- **Data**: {trained.about}; {counts}.",
+            f"- **Made by**: `{trained.command}`, seed {trained.seed}, {trained.minutes:.1f} minutes; "
+            f"{trained.share:.1%} of the weights were trained.",
+            f"- **Began from**: {'; '.join(origins)}.",
+            f"- **Scores** are calibrated on the dev split: temperature {config.calibration:.3f}.",
+            "", "## Measured on the test split", "", "```", *rows_of(measured), "", whole.report.rstrip(), "```", "",
+            "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
+            "", "## Limits", "", *[f"- {one}" for one in limits], "",
+        ]
+    )  # fmt: skip
+
+
+def _recall(measured: Measured, number: int) -> float:
+    row = measured.confusion[number]
+    return float(row[number] / row.sum()) if row.sum() else 1.0

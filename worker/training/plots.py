@@ -1,0 +1,59 @@
+"""What was measured -> PNG files: curves, confusion, reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from worker.training.evaluate import Measured
+
+_MOST_NUMBERED = 20  # Labels up to which a cell has room for its number.
+
+
+def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Loss and dev accuracy by epoch."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    left = figure.subplots()
+    right = left.twinx()
+    epochs = range(1, len(history) + 1)
+    left.plot(epochs, [point["loss"] for point in history], "o-", color="tab:blue")
+    right.plot(epochs, [point["dev accuracy"] for point in history], "s-", color="tab:orange")
+    left.set(xlabel="epoch", xticks=list(epochs))
+    left.set_ylabel("training loss", color="tab:blue")
+    right.set_ylabel("dev accuracy", color="tab:orange")
+    figure.savefig(path, dpi=120)
+
+
+def draw_confusion(measured: Measured, path: Path) -> None:
+    """Truth by row, verdict by column."""
+    counts = measured.confusion
+    side = 2.5 + 0.5 * len(counts)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(counts, cmap="Blues")
+    ticks = range(len(counts))
+    axes.set_xticks(ticks, measured.names, rotation=45, ha="right")
+    axes.set_yticks(ticks, measured.names)
+    axes.set(xlabel="verdict", ylabel="truth")
+    if len(counts) <= _MOST_NUMBERED:
+        for row, column in ((row, column) for row in ticks for column in ticks):
+            dark = counts[row, column] > counts.max() / 2
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color="w" if dark else "k")
+    figure.savefig(path, dpi=120)
+
+
+def draw_reliability(measured: Measured, path: Path) -> None:
+    """How often a verdict is right, by its score; the size is the share of the samples."""
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    told, right, share = zip(*measured.reliability(), strict=True)
+    axes.plot([0, 1], [0, 1], ":", color="grey")
+    axes.plot(told, right, "-", color="tab:blue", linewidth=1)
+    axes.scatter(told, right, s=[20 + 400 * part for part in share], color="tab:blue")
+    axes.set(
+        xlabel="score", ylabel="right", xlim=(0, 1.02), ylim=(0, 1.02),
+        title=f"ECE {measured.calibration_error:.3f}, temperature {measured.temperature:.2f}",
+    )  # fmt: skip
+    figure.savefig(path, dpi=120)

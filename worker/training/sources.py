@@ -1,0 +1,173 @@
+"""`--data` -> the inputs and the samples of each split: the junction, scanned digits, or a folder."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from worker.errors import ConfigError
+from worker.feeds.junction import LABELS, scene
+from worker.model.preprocess import Body
+from worker.training.samples import SPLITS, Row, Sample, folder_rows
+
+JUNCTION, DIGITS = "junction", "digits"
+
+# The splits of what is drawn come from seeds that have nothing in common.
+_SEED_OF = {"train": 1, "dev": 2, "test": 3}
+_PAIR = {"image": "image", "text": "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Labelled samples.
+
+    Attributes:
+        inputs: name -> modality of each input, in the order of the model's inputs.
+        splits: the samples of train, dev and test.
+        about: a sentence for the model card.
+    """
+
+    inputs: dict[str, str]
+    splits: dict[str, list[Sample]]
+    about: str
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the training split, sorted."""
+        return sorted({sample.label for sample in self.splits["train"]})
+
+    def only(self, names: Sequence[str]) -> Data:
+        """With these inputs alone; a sample without any of them is left out.
+
+        Raises:
+            ConfigError: there is no such input.
+        """
+        if unknown := [name for name in names if name not in self.inputs]:
+            raise ConfigError(f"--inputs {unknown[0]}: the data has {', '.join(self.inputs)}")
+        splits = {}
+        for split, samples in self.splits.items():
+            cut = [Sample({n: b for n, b in s.bodies.items() if n in names}, s.label, s.place) for s in samples]
+            splits[split] = [sample for sample in cut if sample.bodies]
+        return Data({name: self.inputs[name] for name in self.inputs if name in names}, splits, self.about)
+
+
+def read(
+    data: str, samples: int, seed: int, splits: Sequence[str] = SPLITS, say: Callable[[str], object] = lambda _: None
+) -> Data:
+    """Reads the splits; `samples` counts the junction's training scenes, dev and test have an eighth of it each.
+
+    Raises:
+        ConfigError: names the row, split or label that cannot be used.
+    """
+    rows: dict[str, list[Row]] = {}
+    for split in splits:
+        say(split)
+        if data == JUNCTION:
+            count = samples if split == "train" else max(1, samples // 8)
+            rows[split] = [Row(one, _PAIR) for one in junction_samples(split, count, seed)]
+        elif data == DIGITS:
+            rows[split] = [Row(one, _PAIR) for one in digit_samples(split, seed)]
+        else:
+            rows[split] = list(folder_rows(Path(data), split))
+        if not rows[split]:
+            raise ConfigError(f"--data {data}: the {split} split is empty")
+    inputs = _inputs([row for found in rows.values() for row in found])
+    made = Data(inputs, {split: [row.sample for row in found] for split, found in rows.items()}, _about(data, seed))
+    if "train" in splits:
+        _check_labels(made)
+    return made
+
+
+def _about(data: str, seed: int) -> str:
+    if data == JUNCTION:
+        return f"drawn scenes of a road junction and reports about it (seed {seed})"
+    if data == DIGITS:
+        return f"scikit-learn's scanned digits (UCI optdigits, CC BY 4.0) and sums as text (seed {seed})"
+    return f"the folder {Path(data).name}"
+
+
+def _inputs(rows: Sequence[Row]) -> dict[str, str]:
+    """Inputs in the order in which they first appear, images first, as the model's default has it."""
+    found: dict[str, str] = {}
+    for row in rows:
+        for name, modality in row.modalities.items():
+            if found.setdefault(name, modality) != modality:
+                raise ConfigError(f"{row.sample.place}: {name} is {modality} here and {found[name]} before")
+    order = ("image", "text", "sensor", "audio")
+    return dict(sorted(found.items(), key=lambda pair: order.index(pair[1])))
+
+
+def _check_labels(data: Data) -> None:
+    counts = Counter(sample.label for sample in data.splits["train"])
+    if len(counts) < 2:
+        raise ConfigError(f"--data: the train split has 1 label ({next(iter(counts))}); needed are two or more")
+    for sample in data.splits["train"]:
+        if counts[sample.label] == 1:
+            raise ConfigError(
+                f"{sample.place}: is the only sample with label {sample.label!r} in the train split; "
+                "needed are two or more: add some, or leave the label out"
+            )
+    for samples in data.splits.values():
+        check_known(samples, data.labels)
+
+
+def check_known(samples: Sequence[Sample], labels: Sequence[str]) -> None:
+    """Raises ConfigError for a label that is not one of `labels`."""
+    known = set(labels)
+    for sample in samples:
+        if sample.label not in known:
+            raise ConfigError(
+                f"{sample.place}: label {sample.label!r} is not in the training data: {', '.join(labels)}"
+            )
+
+
+def junction_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
+    """Scenes of the junction, each label as often as the others."""
+    rng = np.random.default_rng([seed, _SEED_OF[split]])
+    for number in range(count):
+        made = scene(rng, LABELS[number % len(LABELS)])
+        yield _pair(made.image, "image/jpeg", made.text, made.label, f"junction/{split}/{number}")
+
+
+_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_SUMS = ("add {n}", "plus {n}", "{n} more", "count {n} further", "move {n} steps up", "increase it by {n}")
+# Every scan is shown with several sums: alone neither the scan nor the sum tells the label.
+_SUMS_A_SCAN = {"train": 4, "dev": 2, "test": 2}
+
+
+def digit_samples(split: str, seed: int) -> Iterator[Sample]:
+    """A scanned digit d and a text that says n; the label is the last digit of d + n.
+
+    The 1,797 scans are divided 70 : 15 : 15, so that no scan is in two splits.
+    """
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    order = np.random.default_rng([seed, 0]).permutation(len(scans.target))
+    first, second = int(0.7 * len(order)), int(0.85 * len(order))
+    part = {"train": order[:first], "dev": order[first:second], "test": order[second:]}[split]
+    rng = np.random.default_rng([seed, _SEED_OF[split]])
+    for number in part:
+        body = _png(scans.images[number])
+        for _ in range(_SUMS_A_SCAN[split]):
+            n = int(rng.integers(10))
+            text = _SUMS[int(rng.integers(len(_SUMS)))].format(n=_WORDS[n])
+            label = str((int(scans.target[number]) + n) % 10)
+            yield _pair(body, "image/png", text, label, f"digits/{split}/{number}")
+
+
+def _png(scan: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray((scan * 255 / 16).astype(np.uint8)).resize((64, 64), Image.Resampling.BICUBIC).save(out, "PNG")
+    return out.getvalue()
+
+
+def _pair(image: bytes, content_type: str, text: str, label: str, place: str) -> Sample:
+    bodies = {"image": (Body(image, content_type, "image"),), "text": (Body(text.encode(), "text/plain", "text"),)}
+    return Sample(bodies, label, place)
