@@ -139,8 +139,8 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
             return absent, absent.mask.new_zeros(items)
         features, mask = self.encoders[modality](bodies)  # [M, N, D], [M, N]
         weight = self._weight(modality, features, item_of, items)  # [M]
-        pooled = torch.zeros_like(absent.features).index_add(0, item_of, features * weight[:, None, None])
-        seen = torch.zeros_like(absent.features[:, :, 0]).index_add(0, item_of, mask.to(features.dtype)) > 0
+        pooled = features.new_zeros(absent.features.shape).index_add(0, item_of, features * weight[:, None, None])
+        seen = features.new_zeros(absent.mask.shape).index_add(0, item_of, mask.to(features.dtype)) > 0
         present = torch.zeros_like(seen[:, 0]).index_fill(0, item_of, True)
         features = torch.where(present[:, None, None], pooled + self.role[number], absent.features)
         return Part(features, torch.where(present[:, None], seen, absent.mask)), present
