@@ -8,19 +8,32 @@ import numpy as np
 import pytest
 import torch
 
+from schemas.result import Evidence
 from worker.errors import ConfigError, Poison
 from worker.feeds.junction import LABELS, scene
-from worker.model.config import FusionConfig
+from worker.model.config import FUSIONS, FusionConfig
 from worker.model.fusion_model import FusionModel
+from worker.model.items import Item, collate
 from worker.model.load import device_of, load, number_format
-from worker.model.preprocess import decode_image
-from worker.model.runtime import Item, ModelRuntime, collate
+from worker.model.preprocess import NO_TOKEN, decode_image
+from worker.model.runtime import ModelRuntime, streams_of_inputs
 from worker.training.vocabulary import learn_vocabulary
 
 TEXT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-# Without training its map still depends on the image, unlike MobileNet's.
 BACKBONE = "shufflenet_v2_x0_5"
 DEVICES = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+
+
+def settled(model: FusionModel) -> FusionModel:
+    """Its batch norms know some images: else an untrained backbone gives every image nearly the same map."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    rng = np.random.default_rng(8)
+    images = torch.stack([decode_image(scene(rng).image, 224, "frames") for _ in range(4)])
+    with torch.no_grad():
+        model.train().encoders["image"](images)
+    return model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +46,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = FusionModel(
         FusionConfig(name="tiny", backbone=BACKBONE, dim=64, text=text, id2label=dict(enumerate(LABELS)))
     )
-    model.save_pretrained(path)
+    settled(model).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
 
 
-def runtime(folder: Path, device: str = "cpu") -> ModelRuntime:
+def runtime(folder: Path, device: str = "cpu", *, evidence: bool = False) -> ModelRuntime:
     """The model, served."""
     modalities = {"texts": "text", "frames": "image"}
     return ModelRuntime(
-        path=str(folder), device=device, precision="fp32", anchor="texts", modalities=modalities, embedding=True
-    )
+        path=str(folder), device=device, precision="fp32", anchor="texts", modalities=modalities, embedding=True,
+        evidence=evidence,
+    )  # fmt: skip
+
+
+def ids(*numbers: int) -> torch.Tensor:
+    """Token ids as the preprocessor pads them."""
+    padded = torch.full((32,), NO_TOKEN)
+    padded[: len(numbers)] = torch.tensor(numbers, dtype=torch.long)
+    return padded
 
 
 def items(count: int, seed: int = 5) -> list[Item]:
@@ -52,8 +73,8 @@ def items(count: int, seed: int = 5) -> list[Item]:
     made = []
     for n in range(count):
         images = tuple(decode_image(scene(rng).image, 224, "frames") for _ in range((1, 0, 3, 1)[n % 4]))
-        ids = tuple(int(i) for i in rng.integers(4, 200, rng.integers(1, 20))) if n % 4 != 3 else None
-        made.append(Item(images, ids))
+        text = ids(*rng.integers(4, 200, rng.integers(1, 20)).tolist())
+        made.append(Item((images, (text,) if n % 4 != 3 else ())))
     return made
 
 
@@ -77,36 +98,106 @@ def test_serving_computes_what_training_saved(folder: Path) -> None:
     some = items(6)
     model, _ = load(folder)
     with torch.inference_mode():
-        wanted = model.eval()(**collate(some, 32, 224)).logits.softmax(-1).tolist()
+        wanted = model.eval()(**collate(some, model.config)).logits.softmax(-1).tolist()
     for verdict, row in zip(runtime(folder).infer(some), wanted, strict=True):
         assert list(verdict.scores.values()) == pytest.approx(row, abs=1e-4)
         assert verdict.score == max(verdict.scores.values()) == verdict.scores[verdict.label]
 
 
 def test_a_missing_modality_is_a_token_of_its_own(folder: Path) -> None:
-    """A missing text is not an empty one; what stands in a missing text's row is not looked at."""
+    """A missing text is not an empty one."""
     served = runtime(folder)
     (both, *_) = items(1)
-    without = served.infer([Item(both.images, None)])[0]
-    empty = served.infer([Item(both.images, (2, 3))])[0]
+    without = served.infer([both.only([0])])[0]
+    empty = served.infer([Item((both.bodies[0], (ids(2, 3),)))])[0]
     assert without.embedding != empty.embedding
-    model, _ = load(folder)
-    arguments = collate([Item(both.images, None), both], 32, 224)
-    before = model.eval()(**arguments).logits
-    arguments["input_ids"][0] = 7
-    torch.testing.assert_close(model(**arguments).logits, before)
 
 
-def test_several_images_are_averaged(folder: Path) -> None:
-    """The same image twice says what it says once; another one beside it says something else."""
+def test_several_images_are_pooled_with_learned_weights(folder: Path) -> None:
+    """The same image twice says what it says once; before training another counts as much, after it as it weighs."""
     served = runtime(folder)
-    (one,) = items(1)
+    ((images, text),) = (item.bodies for item in items(1))
     night = torch.zeros(3, 224, 224, dtype=torch.uint8)
-    once = served.infer([one])[0]
-    twice = served.infer([Item(one.images * 2, one.input_ids)])[0]
+    once = served.infer([Item((images, text))])[0]
+    twice = served.infer([Item((images * 2, text))])[0]
     np.testing.assert_allclose(twice.embedding, once.embedding, atol=1e-4)
-    mixed = served.infer([Item((*one.images, night), one.input_ids)])[0]
-    assert not np.allclose(mixed.embedding, once.embedding, atol=1e-4)
+    model = served._model
+    both = collate([Item(((*images, night), text))], model.config)
+    with torch.inference_mode():
+        features, _ = model.encoders["image"](both["bodies"][0])
+        weigh = lambda: model._weight("image", features, both["item_of"][0], 1).tolist()  # noqa: E731
+        assert weigh() == pytest.approx([0.5, 0.5])
+        model.moment["image"].weight.copy_((features[0] - features[1]).mean(0)[None] * 1e3)
+        assert weigh()[0] > 0.6
+        assert sum(weigh()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_any_number_of_inputs_of_any_modality(fusion: str) -> None:
+    """Two cameras, a text, a radar and a microphone: every fusion takes what is there, and each input counts."""
+    torch.manual_seed(3)
+    text = {**TEXT, "intermediate_size": 64, "vocab_size": 300}
+    config = FusionConfig(
+        inputs=("image", "image", "text", "sensor", "audio"), backbone=BACKBONE, dim=64, text=text, fusion=fusion,
+        channels=("speed", "count"), num_labels=3,
+    )  # fmt: skip
+    model = FusionModel(config).eval()
+    made = torch.Generator().manual_seed(4)
+    image = lambda: torch.randint(0, 256, (3, 224, 224), dtype=torch.uint8, generator=made)  # noqa: E731
+    radar = torch.full((16, 2), torch.nan)
+    radar[-1] = torch.tensor([0.5, torch.nan])
+    sound = torch.randn(64, 201, generator=made)
+    whole = Item(((image(),), (image(),), (ids(5, 6),), (radar,), (sound,)))
+    some = [whole, *(whole.only([m for m in range(5) if m != n]) for n in range(5)), Item(((), (), (), (), ()))]
+    with torch.inference_mode():
+        out = model(**collate(some, config), evidence=True)
+        assert out.logits.isfinite().all()
+        assert len({tuple(row) for row in out.logits.tolist()}) == len(some)
+        # What the others say without an input is what the item without it says.
+        torch.testing.assert_close(out.without[0], out.logits[1:6], rtol=0, atol=1e-4)
+        one = model(**collate([whole.only([n]) for n in range(5)], config)).logits
+        torch.testing.assert_close(out.alone[0], one, rtol=0, atol=1e-4)
+
+
+def test_two_cameras_are_told_apart(folder: Path) -> None:
+    """Swapped frames are another scene."""
+    torch.manual_seed(3)
+    for fusion in FUSIONS:
+        config = FusionConfig(inputs=("image", "image"), backbone=BACKBONE, dim=64, fusion=fusion, num_labels=3)
+        model = settled(FusionModel(config))
+        one, other = (torch.full((3, 224, 224), light, dtype=torch.uint8) for light in (0, 255))
+        with torch.inference_mode():
+            out = model(**collate([Item(((one,), (other,))), Item(((other,), (one,)))], config)).logits
+        assert not torch.allclose(out[0], out[1], atol=1e-3), fusion
+
+
+def test_streams_feed_the_inputs_of_their_modality() -> None:
+    """In their order; more of them than inputs share the last; one that the model has no input for is named."""
+    streams = {"north": "image", "reports": "text", "south": "image", "west": "image"}
+    assert streams_of_inputs(["image", "image", "text"], streams) == [["north"], ["south", "west"], ["reports"]]
+    assert streams_of_inputs(["image", "text", "sensor"], {"reports": "text"}) == [[], ["reports"], []]
+    with pytest.raises(ConfigError, match=r"streams.radar.modality = 'sensor': the model takes image, text"):
+        streams_of_inputs(["image", "text"], {"reports": "text", "radar": "sensor"})
+
+
+def test_evidence_says_how_the_verdict_came_about(folder: Path) -> None:
+    """It fits the schema; alone, without and flips are what the model says of items with less; the scores stay."""
+    served, plain, some = runtime(folder, evidence=True), runtime(folder), items(4)
+    for told, verdict, item in zip(served.infer(some), plain.infer(some), some, strict=True):
+        assert told.scores == verdict.scores
+        evidence = Evidence.model_validate(told.evidence, strict=True)
+        names = {"frames": 0, "texts": 1}
+        assert set(evidence.alone) == {name for name, n in names.items() if item.bodies[n]}
+        for name, said in evidence.alone.items():
+            (alone,) = plain.infer([item.only([names[name]])])
+            assert (said.label, said.score) == (alone.label, pytest.approx(alone.score, abs=2e-4))
+        others = {name: plain.infer([item.only([1 - names[name]])])[0].label for name in evidence.without}
+        assert {name: said.label for name, said in evidence.without.items()} == others
+        assert evidence.flips == [name for name, label in others.items() if label != told.label]
+        assert evidence.agree == all(said.label == told.label for said in evidence.alone.values())
+        for places in evidence.places.values():
+            weights = [place.weight for place in places]
+            assert weights == sorted(weights, reverse=True)
 
 
 def test_scores_that_are_not_finite_are_poison(folder: Path) -> None:
@@ -153,5 +244,11 @@ def test_config_refuses_what_it_cannot_build() -> None:
         FusionConfig(fusion="sum")
     with pytest.raises(ValueError, match="dim = 30: must be a multiple of glimpses = 4"):
         FusionConfig(dim=30)
+    with pytest.raises(ValueError, match="rank = 6: must be a multiple of glimpses = 4"):
+        FusionConfig(rank=6)
+    with pytest.raises(ValueError, match="inputs: 'smell': must be one of image, text, sensor, audio"):
+        FusionConfig(inputs=("smell",))
+    with pytest.raises(ValueError, match="a sensor input needs the names of its numbers"):
+        FusionConfig(inputs=("sensor",))
     with pytest.raises(ValueError, match="gives a map of 4x4 for 128 pixels, not 7x7"):
         FusionModel(FusionConfig(image_size=128))
