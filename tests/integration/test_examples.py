@@ -111,8 +111,8 @@ def ids(result: ResultV1) -> Inputs:
 
 
 def number(name: str, value: object) -> bytes:
-    """A reading of one number, as a device would write it."""
-    return json.dumps({name: value, "device": "d-1"}).encode()
+    """A reading of one number beside a count, as a device would write it."""
+    return json.dumps({name: value, "count": 4, "device": "d-1"}).encode()
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,8 @@ def test_a_junction_with_two_cameras_and_a_radar(stack: Any, tmp_path: Path, jun
         assert result.complete
         assert result.evidence is not None
         assert set(result.evidence.weights) == set(result.evidence.alone) == set(wanted)
-        assert sum(result.evidence.weights.values()) == pytest.approx(1, abs=0.01)
+        # What is missing has a token of its own, which weighs something too.
+        assert sum(result.evidence.weights.values()) == pytest.approx(1, abs=0.1 if n == 1 else 0.001)
     assert dead["r3"][0] == "DECODE"
     assert "stream 'radar': no sensor reading: 'fast' is not a number" in dead["r3"][1]
     assert dead["r6"][0] == dead["no-numbers"][0] == "VALIDATE"

@@ -179,11 +179,12 @@ def test_sounds_that_cannot_be_read(body: bytes) -> None:
 def test_several_readings_are_one_series_and_the_bad_one_is_named() -> None:
     """Readings of a window follow each other; the last steps are kept; the event that fails is told by its number."""
     prepare = Preprocessor(FusionConfig(inputs=["sensor"], channels=["a"], max_steps=4), tokenizer=None)
-    bodies = [Body(b'{"a": %d}' % n, "application/json", "radar", n) for n in range(6)]
+    bodies = [Body(b'{"a": %d}' % n, "application/json", "radar") for n in range(6)]
     (series,) = prepare.tensors("sensor", bodies[:3])
     assert series.nan_to_num(-1).tolist() == [[-1], [0], [1], [2]]
     (series,) = prepare.tensors("sensor", bodies)
     assert series.tolist() == [[2], [3], [4], [5]]
+    bad = Body(b'{"a": "x"}', "application/json", "radar")
     with pytest.raises(Poison) as caught:
-        prepare.tensors("sensor", [*bodies[:2], Body(b'{"a": "x"}', "application/json", "radar", 2)])
+        prepare.tensors("sensor", [Body(b'{"a": 1}', "application/json", "lidar"), *bodies[:2], bad])
     assert caught.value.number == 2

@@ -27,12 +27,11 @@ NO_TOKEN = -1  # Pads a row of token ids; no tokenizer has it.
 
 
 class Body(NamedTuple):
-    """The payload of one event; `stream` is named in messages, `number` is its place among the stream's events."""
+    """The payload of one event; `stream` is named in messages."""
 
     payload: bytes
     content_type: str
     stream: str
-    number: int = 0
 
 
 class Preprocessor:
@@ -47,7 +46,7 @@ class Preprocessor:
         one series; audio: [F, L] each; nothing of no body.
 
         Raises:
-            Poison: stage DECODE; `stream` and `number` name the body that cannot be decoded.
+            Poison: stage DECODE; `stream` names the stream, and `number` which of its bodies cannot be decoded.
         """
         if not bodies:
             return ()
@@ -79,11 +78,11 @@ class Preprocessor:
 
 def _each(bodies: Sequence[Body], decode: Callable[[Body], Made]) -> tuple[Made, ...]:
     made = []
-    for one in bodies:
+    for place, one in enumerate(bodies):
         try:
             made.append(decode(one))
         except Poison as poison:
-            poison.number = one.number
+            poison.number = sum(other.stream == one.stream for other in bodies[:place])
             raise
     return tuple(made)
 

@@ -93,8 +93,8 @@ class ModelRuntime:
         """
         bodies: list[tuple[Tensor, ...]] = []
         for streams, modality in zip(self._streams, self._config.inputs, strict=True):
-            events = [(name, *one) for name in streams for one in enumerate(self._events(aligned, name))]
-            given = [Body(event.payload, event.content_type, name, number) for name, number, event in events]
+            events = [(name, event) for name in streams for event in self._events(aligned, name)]
+            given = [Body(event.payload, event.content_type, name) for name, event in events]
             bodies.append(self._preprocessor.tensors(modality, given))
         return Item(tuple(bodies))
 
