@@ -54,6 +54,19 @@ def _messages() -> Document:
             "contentType": names.JSON,
             "payload": _file("TextJson"),
         },
+        "structured": {
+            **event,
+            "headers": structured,
+            "title": "Any event, CloudEvents structured mode",
+            "contentType": names.STRUCTURED,
+            "payload": _file("StructuredEvent"),
+        },
+    }
+    return events | _signals(event, raw) | _outgoing(event)
+
+
+def _signals(event: Document, raw: Document) -> Document:
+    return {
         "sensorJson": {
             **event,
             "title": "A sensor's reading, CloudEvents binary mode",
@@ -67,15 +80,7 @@ def _messages() -> Document:
             "contentType": names.WAV,
             "payload": raw,
         },
-        "structured": {
-            **event,
-            "headers": structured,
-            "title": "Any event, CloudEvents structured mode",
-            "contentType": names.STRUCTURED,
-            "payload": _file("StructuredEvent"),
-        },
     }
-    return events | _outgoing(event)
 
 
 def _outgoing(event: Document) -> Document:
