@@ -8,14 +8,17 @@ from schemas import names
 
 Document = dict[str, Any]
 
-# One channel a topic. Topics can be renamed in the configuration; these are its defaults.
+# One channel a topic. Topics can be renamed in the configuration; these are its defaults, and for sensors and
+# microphones, which no default stream carries, a name each.
 CHANNELS = {
     "frames": ("Images, keyed by what they show.", ("frameBinary", "structured")),
     "texts": ("Texts, keyed by what they speak of.", ("textBinary", "textJson", "structured")),
+    "readings": ("Sensor readings, keyed by what they measure.", ("sensorJson", "structured")),
+    "sounds": ("Sounds, keyed by where they were heard.", ("soundBinary", "structured")),
     "fusions": ("One result per anchor event.", ("result",)),
     "fusions.dead": ("Records that could not be used, as they came.", ("deadLetter",)),
 }
-RECEIVED = ("frames", "texts")
+RECEIVED = ("frames", "texts", "readings", "sounds")
 KEY = {"type": "string", "minLength": 1, "description": "What events are matched by: a camera, a room, a junction."}
 
 
@@ -59,7 +62,25 @@ def _messages() -> Document:
             "payload": _file("StructuredEvent"),
         },
     }
-    return events | _outgoing(event)
+    return events | _signals(event, raw) | _outgoing(event)
+
+
+def _signals(event: Document, raw: Document) -> Document:
+    return {
+        "sensorJson": {
+            **event,
+            "title": "A sensor's reading, CloudEvents binary mode",
+            "contentType": names.JSON,
+            "payload": _file("SensorJson"),
+        },
+        "soundBinary": {
+            **event,
+            "title": "A sound, CloudEvents binary mode",
+            "summary": "The value is a WAV file as it is.",
+            "contentType": names.WAV,
+            "payload": raw,
+        },
+    }
 
 
 def _outgoing(event: Document) -> Document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -34,6 +34,17 @@ class TextJson(BaseModel):
     text: Filled = Field(description="The text itself.")
 
 
+class SensorJson(BaseModel):
+    """Body of a sensor reading: numbers by their names, each a number, null or a series of them, the last one newest.
+
+    At least one field is of that kind; others pass unread. An object `values` may hold the numbers.
+    """
+
+    model_config = ConfigDict(extra="allow", title="SensorJson")
+
+    values: dict[str, Any] | None = Field(None, description="The numbers, where they are not beside it.")
+
+
 class StructuredEvent(BaseModel):
     """An event in structured mode (`content-type: application/cloudevents+json`): one of data and data_base64."""
 
@@ -45,6 +56,8 @@ class StructuredEvent(BaseModel):
     type: Filled = Field(description="What happened.")
     time: Rfc3339 | None = Field(None, description="Event time; without it the record's timestamp counts.")
     datacontenttype: str | None = Field(None, description="Media type of the payload.")
-    data: str | TextJson | None = Field(None, description="A text, or an object for application/json.")
-    data_base64: str | None = Field(None, description="The payload in base64; images come this way.")
+    data: str | TextJson | SensorJson | None = Field(
+        None, description="A text, or an object for application/json: a text with attributes, or a sensor's reading."
+    )
+    data_base64: str | None = Field(None, description="The payload in base64; images and sounds come this way.")
     traceparent: str | None = Field(None, description="W3C Trace Context, carried on to the result.")

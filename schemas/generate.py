@@ -10,13 +10,14 @@ from pydantic import BaseModel
 
 from schemas.asyncapi import document
 from schemas.dead_letter import DeadLetterHeaders
-from schemas.event import EventHeaders, StructuredEvent, TextJson
+from schemas.event import EventHeaders, SensorJson, StructuredEvent, TextJson
 from schemas.result import ResultHeaders, ResultV1
 
 MODELS: dict[str, type[BaseModel]] = {
     "event.headers": EventHeaders,
     "event.structured": StructuredEvent,
     "event.text": TextJson,
+    "event.sensor": SensorJson,
     "result.v1": ResultV1,
     "result.headers": ResultHeaders,
     "dead_letter.headers": DeadLetterHeaders,

@@ -20,8 +20,11 @@ JPEG: Final = "image/jpeg"
 PNG: Final = "image/png"
 TEXT: Final = "text/plain"
 JSON: Final = "application/json"
+WAV: Final = "audio/wav"
 STRUCTURED: Final = "application/cloudevents+json"
-MEDIA_TYPES: Final = {"image": (JPEG, PNG), "text": (TEXT, JSON)}
+MEDIA_TYPES: Final = {"image": (JPEG, PNG), "text": (TEXT, JSON), "sensor": (JSON,), "audio": (WAV,)}
+# Other names of the same thing; an event has the first.
+ALIASES: Final = {"audio/x-wav": WAV, "audio/wave": WAV, "audio/vnd.wave": WAV}
 
 # Kafka Connect's own names (KIP-298), so that its tools read these dead letters too.
 ERRORS_PREFIX: Final = "__connect.errors."

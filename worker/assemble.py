@@ -17,7 +17,8 @@ from worker.broker.options import connection_options
 from worker.broker.sink import PlainSink, TransactionalSink
 from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
-from worker.config import Settings, Stream, micros
+from worker.config import Settings, Stream
+from worker.durations import micros
 from worker.errors import ConfigError, FusionError, Unreachable
 from worker.model.runtime import ModelRuntime
 from worker.ops.clock import SystemClock
@@ -29,7 +30,7 @@ from worker.pipeline.anchors import Anchors
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.loop import Bounds, Pipeline
 from worker.pipeline.outcomes import Outcomes
-from worker.records import Aligned, Candidate, MatchRule, Record
+from worker.records import Aligned, Candidate, Event, MatchRule, Record
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
@@ -127,7 +128,7 @@ def _batcher(
 ) -> Batcher:
     return Batcher(
         model,
-        lambda aligned, stream: _claim(store, aligned, stream),
+        lambda aligned, event: _claim(store, aligned, event),
         fates.fused,
         failed,
         observer,
@@ -163,6 +164,9 @@ def validator_of(settings: Settings, clock: SystemClock) -> Validator:
         max_frame_bytes=settings.limits.max_frame_bytes,
         max_frame_pixels=settings.limits.max_frame_pixels,
         max_text_bytes=settings.limits.max_text_bytes,
+        max_sensor_bytes=settings.limits.max_sensor_bytes,
+        max_audio_bytes=settings.limits.max_audio_bytes,
+        max_audio_seconds=settings.limits.max_audio_seconds,
         max_ahead_us=micros(settings.limits.max_ahead),
         clock=clock,
     )
@@ -194,6 +198,7 @@ def model_of(settings: Settings) -> ModelRuntime:
         anchor=settings.anchor,
         modalities={name: stream.modality for name, stream in settings.streams.items()},
         embedding=settings.output.embedding,
+        evidence=settings.output.evidence,
     )
 
 
@@ -277,9 +282,8 @@ def _sink(
     )
 
 
-def _claim(store: RedisContextStore, aligned: Aligned, stream: str) -> bool:
-    event = aligned.inputs[stream][-1]
-    return store.claim(stream, event.key, Candidate(event.time_us, event.id), aligned.anchor.record.place)
+def _claim(store: RedisContextStore, aligned: Aligned, event: Event) -> bool:
+    return store.claim(event.stream, event.key, Candidate(event.time_us, event.id), aligned.anchor.record.place)
 
 
 def _bounds(settings: Settings, lanes: int) -> Bounds:

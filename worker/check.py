@@ -114,7 +114,9 @@ def create(settings: Settings, partitions: int, replication_factor: int, say: Ca
         ConfigError: the cluster refuses a topic.
     """
     connection = connection_options(settings.kafka.model_dump())
-    largest = max(int(settings.limits.max_frame_bytes), int(settings.limits.max_text_bytes)) + HEADROOM_BYTES
+    limits = settings.limits
+    bodies = (limits.max_frame_bytes, limits.max_text_bytes, limits.max_sensor_bytes, limits.max_audio_bytes)
+    largest = max(map(int, bodies)) + HEADROOM_BYTES
     sizes = {settings.output.topic: None}
     topics = [
         NewTopic(name, partitions, replication_factor, sizes.get(name, max(largest, BROKER_DEFAULT_BYTES)))

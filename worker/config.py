@@ -4,41 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, model_validator
 
-_UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-
-
-def parse_duration(value: Any) -> Any:
-    """Turns `"500ms"`, `"2s"`, `"1.5h"` into a timedelta; a bare number has no unit and is refused."""
-    if isinstance(value, timedelta):
-        return value
-    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*(us|ms|s|m|h|d)\s*", str(value), re.ASCII)
-    if not found:
-        raise ValueError(f"{value!r} is not a duration; write a number and a unit, such as 500ms, 2s, 1h")
-    microseconds = round(float(found[1]) * _UNITS[found[2]])
-    return timedelta(microseconds=min(microseconds, _UNITS["d"] * 1_000_000))
-
-
-def format_duration(value: timedelta) -> str:
-    """The shortest exact writing of a duration: `500ms`, `90s`, `1h`."""
-    whole = micros(value)
-    unit = next((u for u in reversed(_UNITS) if whole and whole % _UNITS[u] == 0), "ms")
-    return f"{whole // _UNITS[unit]}{unit}"
-
-
-def _in_range(value: timedelta) -> timedelta:
-    if not timedelta(0) <= value <= MAX_DURATION:
-        raise ValueError(f"a duration is from 0ms to {format_duration(MAX_DURATION)}")
-    return value
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value < timedelta(milliseconds=1):
-        raise ValueError("a timeout is at least 1ms")
-    return value
+from worker.durations import Duration, Timeout, format_duration
 
 
 def _addresses(value: str) -> str:
@@ -48,11 +18,6 @@ def _addresses(value: str) -> str:
     return value
 
 
-# Kafka carries durations as 32-bit milliseconds, which end after 24.8 days.
-MAX_DURATION = timedelta(days=24)
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(_in_range)]
-Timeout = Annotated[Duration, AfterValidator(_positive)]
-
 Topic = Annotated[
     str,
     Field(
@@ -60,11 +25,6 @@ Topic = Annotated[
         json_schema_extra={"form": "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens"},
     ),
 ]
-
-
-def micros(value: timedelta) -> int:
-    """Whole microseconds of a duration."""
-    return value // timedelta(microseconds=1)
 
 
 class Section(BaseModel):
@@ -136,7 +96,7 @@ class Stream(Section):
     """One input stream."""
 
     topic: Topic = Field(description="Kafka topic.")
-    modality: Literal["image", "text"] = Field(description="What the events carry.")
+    modality: Literal["image", "text", "sensor", "audio"] = Field(description="What the events carry.")
     role: Literal["anchor", "context"] = Field(
         description="anchor: each event gets one outcome; context: is matched to it."
     )
@@ -175,6 +135,7 @@ class Output(Section):
     topic: Topic = Field("fusions", description="Topic of the results.")
     dead_letter_topic: Topic = Field("fusions.dead", description="Topic of the dead letters.")
     embedding: bool = Field(False, description="Add the fused vector F (D numbers) to each result.")
+    evidence: bool = Field(False, description="Add to each result how its verdict came about.")
 
 
 class Model(Section):
@@ -231,6 +192,9 @@ class Limits(Section):
     max_frame_bytes: ByteSize = Field(ByteSize(8 * 2**20), gt=0, description="Largest image.")
     max_frame_pixels: int = Field(40_000_000, gt=0, description="Most pixels an image header may declare.")
     max_text_bytes: ByteSize = Field(ByteSize(64 * 2**10), gt=0, description="Largest text.")
+    max_sensor_bytes: ByteSize = Field(ByteSize(64 * 2**10), gt=0, description="Largest sensor reading.")
+    max_audio_bytes: ByteSize = Field(ByteSize(8 * 2**20), gt=0, description="Largest sound.")
+    max_audio_seconds: float = Field(60.0, gt=0, le=3600, description="Longest sound that its header may declare.")
     max_ahead: Duration = Field(timedelta(hours=1), description="Event times further in the future are dead letters.")
     shed: Literal["none", "stale"] = Field(
         "none", description="stale: an anchor older than max_age has a result without the model, labelled shed."

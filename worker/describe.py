@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
-from worker.config import Settings, Stream, format_duration
+from worker.config import Settings, Stream
+from worker.durations import format_duration
 
 HIDDEN = "***"
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))

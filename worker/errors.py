@@ -63,7 +63,10 @@ class Poison(FusionError):
         stage: VALIDATE, ALIGN, DECODE, MODEL or PUBLISH (CONTRACT section 3).
         reason: a short word of a fixed list, fit for a metric label.
         stream: the stream whose body is at fault, where it is not the anchor's own.
+        number: which of the events that were matched of that stream; None: all.
     """
+
+    number: int | None = None
 
     def __init__(self, stage: str, reason: str, message: str, stream: str | None = None) -> None:
         super().__init__(message)

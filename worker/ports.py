@@ -86,7 +86,7 @@ class Model(Protocol):
         """Decodes and tokenises one item; runs in any thread.
 
         Raises:
-            Poison: stage DECODE; `stream` names the stream whose body cannot be decoded.
+            Poison: stage DECODE; `stream` and `number` name the event whose body cannot be decoded.
         """
 
     def infer(self, batch: Sequence[Any]) -> list[Verdict]:

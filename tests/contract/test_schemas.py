@@ -241,10 +241,12 @@ def test_asyncapi_document_is_sound() -> None:
 
 
 def test_asyncapi_names_what_crosses_the_wire() -> None:
-    """All four topics are channels; the result and the dead letter carry their schemas."""
+    """Every input and output is a channel; the result and the dead letter carry their schemas."""
     assert {channel["address"] for channel in ASYNCAPI["channels"].values()} == {
         "frames",
         "texts",
+        "readings",
+        "sounds",
         "fusions",
         "fusions.dead",
     }

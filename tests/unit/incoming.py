@@ -36,15 +36,33 @@ def png(width: int = 4, height: int = 3, *, checksum: int | None = None) -> byte
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + ihdr + struct.pack(">I", checksum or zlib.crc32(ihdr))
 
 
+def wav(
+    data: bytes = bytes(3200), *, rate: int = 16_000, channels: int = 1, bits: int = 16, tag: int = 1,
+    declared: int | None = None, before: bytes = b"", subformat: int | None = None,
+) -> bytes:  # fmt: skip
+    """A WAV file; `before` comes ahead of its data chunk, `subformat` writes an extensible fmt chunk."""
+    frame = channels * bits // 8
+    form = struct.pack("<HHIIHH", tag if subformat is None else 0xFFFE, channels, rate, rate * frame, frame, bits)
+    if subformat is not None:
+        form += struct.pack("<HHIH", 22, bits, 0, subformat) + bytes.fromhex("000000001000800000aa00389b71")
+    size = len(data) if declared is None else declared
+    body = b"fmt " + struct.pack("<I", len(form)) + form + before + b"data" + struct.pack("<I", size) + data
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body
+
+
 def validator(**limits: int) -> Validator:
-    """Topics `frames-in` and `texts-in`; limits of the contract unless named."""
+    """Topics `frames-in`, `texts-in`, `sensors-in` and `sounds-in`; limits of the contract unless named."""
     defaults = {
         "max_frame_bytes": 8 * 2**20,
         "max_frame_pixels": 40_000_000,
         "max_text_bytes": 64 * 2**10,
+        "max_sensor_bytes": 64 * 2**10,
+        "max_audio_bytes": 8 * 2**20,
+        "max_audio_seconds": 60,
         "max_ahead_us": 3_600_000_000,
     }
-    streams = {"frames-in": StreamSpec("frames", "image"), "texts-in": StreamSpec("texts", "text")}
+    modalities = {"frames": "image", "texts": "text", "sensors": "sensor", "sounds": "audio"}
+    streams = {f"{name}-in": StreamSpec(name, modality) for name, modality in modalities.items()}
     return Validator(streams, FixedClock(), **{**defaults, **limits})
 
 
@@ -60,7 +78,8 @@ def binary(value: bytes | None = JPEG, content_type: bytes = b"image/jpeg", **ch
     }
     headers.update({name: changes.pop(name) for name in list(changes) if name.startswith("ce_")})
     kept = tuple((name, one) for name, one in headers.items() if one is not None)
-    topic = "frames-in" if content_type.startswith(b"image") else "texts-in"
+    kind = content_type.partition(b"/")[0]
+    topic = changes.pop("topic", {b"image": "frames-in", b"audio": "sounds-in"}.get(kind, "texts-in"))
     return plain(value, topic=topic, headers=kept + tuple(changes.pop("headers", ())), **changes)
 
 

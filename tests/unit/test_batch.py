@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -39,8 +40,11 @@ class EchoModel:
     def prepare(self, aligned: Aligned) -> Any:
         """The anchor's id, unless some body cannot be decoded."""
         for stream, events in aligned.inputs.items():
-            if any(event.payload == b"broken" for event in events):
-                raise Poison("DECODE", "undecodable", f"{stream} is broken", stream)
+            for number, event in enumerate(events):
+                if event.payload == b"broken":
+                    poison = Poison("DECODE", "undecodable", f"{stream} is broken", stream)
+                    poison.number = number
+                    raise poison
         if aligned.anchor.payload == b"broken":
             raise Poison("DECODE", "undecodable", "the anchor is broken", aligned.anchor.stream)
         return aligned.anchor.id, aligned.anchor.payload
@@ -68,7 +72,7 @@ def fuse(items: Sequence[Aligned], model: EchoModel, max_batch: int = 8) -> list
     out: list[Fused] = []
     failed: list[BaseException] = []
     batcher = Batcher(
-        model, lambda aligned, stream: True, out.extend, failed.append, Silent(),
+        model, lambda aligned, event: True, out.extend, failed.append, Silent(),
         max_batch=max_batch, max_delay_seconds=0.001, threads=2,
     )  # fmt: skip
     for one in items:
@@ -104,7 +108,7 @@ def test_one_poison_item_in_32_is_found_by_halving() -> None:
     model = EchoModel()
     prepared = [(str(n), b"poison" if n == 21 else b"ok") for n in range(32)]
     batcher = Batcher(
-        model, lambda aligned, stream: True, lambda fused: None, lambda error: None, Silent(),
+        model, lambda aligned, event: True, lambda fused: None, lambda error: None, Silent(),
         max_batch=32, max_delay_seconds=0, threads=1,
     )  # fmt: skip
     answers = batcher._infer(prepared)
@@ -139,6 +143,22 @@ def test_an_undecodable_context_leaves_the_anchor_its_verdict() -> None:
     assert [(r.record.topic, r.reason) for r in fused.rejected] == [("frames", "undecodable")]
 
 
+def test_of_a_window_only_the_undecodable_events_are_lost() -> None:
+    """Each of them is rejected once, by the anchor that claims it; the others stay, and the stream is not missing."""
+    claimed = [item(n, b"ok", frame).inputs["frames"][0] for n, frame in enumerate((b"ok", b"broken", b"x", b"broken"))]
+    window = replace(item(0, b"ok"), inputs={"frames": tuple(claimed)})
+    out: list[Fused] = []
+    batcher = Batcher(
+        EchoModel(), lambda aligned, event: event.id != "3", out.extend, lambda error: None, Silent(),
+        max_batch=4, max_delay_seconds=0, threads=1,
+    )  # fmt: skip
+    batcher.submit(window)
+    batcher.close()
+    assert [event.id for event in out[0].aligned.inputs["frames"]] == ["0", "2"]
+    assert out[0].aligned.missing == {}
+    assert [rejected.record.offset for rejected in out[0].rejected] == [1]
+
+
 def test_an_unexpected_error_reaches_the_loop() -> None:
     """A bug in the model stops the worker; it is not swallowed by a thread."""
 
@@ -149,7 +169,7 @@ def test_an_unexpected_error_reaches_the_loop() -> None:
     failed: list[BaseException] = []
     heard = threading.Event()
     batcher = Batcher(
-        Broken(), lambda aligned, stream: True, lambda fused: None,
+        Broken(), lambda aligned, event: True, lambda fused: None,
         lambda error: (failed.append(error), heard.set())[0], Silent(),
         max_batch=4, max_delay_seconds=0, threads=1,
     )  # fmt: skip

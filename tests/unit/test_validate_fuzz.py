@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.incoming import JPEG, TIME, binary, plain, png, validator
+from tests.unit.incoming import JPEG, TIME, binary, plain, png, validator, wav
 from worker.errors import Poison
+from worker.model.signals import read_audio, read_sensor
 from worker.records import Event, Record, Stage
 from worker.stages.validate import Reason
 
 NAMES = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_x", "content-type", "traceparent"]
-TYPES = [b"image/jpeg", b"image/png", b"text/plain", b"application/json", b"application/cloudevents+json", b"1.0", TIME]
+TYPES = [b"image/jpeg", b"image/png", b"text/plain", b"application/json", b"application/cloudevents+json", b"audio/wav"]
+TYPES += [b"1.0", TIME]
+TOPICS = ["frames-in", "texts-in", "sensors-in", "sounds-in"]
 HEADERS = st.lists(st.tuples(st.sampled_from(NAMES) | st.text(), st.sampled_from(TYPES) | st.binary()), max_size=10)
 JSONS = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters()),
@@ -29,6 +34,10 @@ GOOD = [
     binary(b'{"text":"hi"}', b"application/json"),
     plain(JPEG, topic="frames-in"),
     plain(b"hi"),
+    binary(b'{"speed": 31.5, "counts": [3, null]}', b"application/json", topic="sensors-in"),
+    plain(b'{"values": {"speed": 31.5}}', topic="sensors-in"),
+    binary(wav(bytes(64)), b"audio/wav"),
+    plain(wav(bytes(64), subformat=3, bits=32), topic="sounds-in"),
     plain(
         json.dumps(
             {
@@ -67,7 +76,7 @@ def fate(record: Record) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(
-    topic=st.sampled_from(["frames-in", "texts-in", "other"]),
+    topic=st.sampled_from([*TOPICS, "other"]),
     timestamp_ms=st.integers(-(2**63), 2**63 - 1),
     key=st.none() | st.binary(),
     value=st.none() | st.binary() | st.text().map(str.encode) | JSONS.map(json.dumps).map(str.encode),
@@ -82,12 +91,47 @@ def test_any_record(
 
 @settings(max_examples=400, deadline=None)
 @given(
-    st.dictionaries(st.sampled_from(ATTRIBUTES), JSONS | st.sampled_from(["1.0", TIME.decode(), "text/plain", "aGk="]))
+    st.sampled_from(TOPICS),
+    st.dictionaries(st.sampled_from(ATTRIBUTES), JSONS | st.sampled_from(["1.0", TIME.decode(), "text/plain", "aGk="])),
 )
-def test_any_structured_event(attributes: dict[str, object]) -> None:
+def test_any_structured_event(topic: str, attributes: dict[str, object]) -> None:
     """Any JSON object in structured mode gives an Event or a Poison."""
     headers = (("content-type", b"application/cloudevents+json"),)
-    fate(plain(json.dumps({"specversion": "1.0", **attributes}).encode(), headers=headers))
+    fate(plain(json.dumps({"specversion": "1.0", **attributes}).encode(), topic=topic, headers=headers))
+
+
+NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.lists(st.none() | st.floats(), max_size=5)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(st.text(st.characters()), NUMBERS | JSONS, max_size=4), st.booleans())
+def test_any_reading(fields: dict[str, object], inner: bool) -> None:
+    """Any JSON object on a sensor's topic gives an Event or a Poison; the model takes the numbers of an Event."""
+    body = json.dumps({"values": fields} if inner else fields).encode()
+    record = plain(body, topic="sensors-in")
+    fate(record)
+    if isinstance(read(record), Event):
+        told = json.loads(body)
+        fields = told["values"] if isinstance(told.get("values"), dict) else told
+        names = [name for name, value in fields.items() if isinstance(value, int | float) or value is None]
+        assert not read_sensor(body, names, "sensors").isinf().any()
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    data=st.binary(max_size=80), before=st.binary(max_size=40), declared=st.none() | st.integers(0, 2**32 - 1),
+    tag=st.sampled_from([1, 3, 0xFFFE]) | st.integers(0, 65_535), subformat=st.none() | st.integers(0, 4),
+    rate=st.sampled_from([0, 1_000, 44_100]) | st.integers(0, 200_000), channels=st.integers(0, 9),
+    bits=st.sampled_from([8, 16, 24, 32, 64, 0, 12]),
+)  # fmt: skip
+def test_any_wav_file(**parts: Any) -> None:
+    """Whatever a WAV header says, it gives an Event or a Poison; the model reads the sound of an Event, or a Poison."""
+    body = wav(parts.pop("data"), **parts)
+    record = binary(body, b"audio/wav")
+    fate(record)
+    if isinstance(read(record), Event):
+        with contextlib.suppress(Poison):
+            assert read_audio(body, 16_000, 0.05, 8, "sounds").isfinite().all()
 
 
 @settings(max_examples=600, deadline=None)

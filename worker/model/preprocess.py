@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import simplejpeg
@@ -22,6 +22,7 @@ from worker.model.config import FusionConfig
 from worker.model.signals import read_audio, read_sensor
 
 _JPEG = b"\xff\xd8"
+Made = TypeVar("Made")
 NO_TOKEN = -1  # Pads a row of token ids; no tokenizer has it.
 
 
@@ -45,19 +46,20 @@ class Preprocessor:
         one series; audio: [F, L] each; nothing of no body.
 
         Raises:
-            Poison: stage DECODE; `stream` names the stream whose body cannot be decoded.
+            Poison: stage DECODE; `stream` names the stream, and `number` which of its bodies cannot be decoded.
         """
         if not bodies:
             return ()
         config = self._config
         if modality == "image":
-            return tuple(decode_image(one.payload, config.image_size, one.stream) for one in bodies)
+            return _each(bodies, lambda one: decode_image(one.payload, config.image_size, one.stream))
         if modality == "text":
-            return (self._ids("\n".join(text_of(*one) for one in bodies)),)
+            lines = _each(bodies, lambda one: text_of(one.payload, one.content_type, one.stream))
+            return (self._ids("\n".join(lines)),)
         if modality == "audio":
             sound = (config.audio_rate, config.audio_seconds, config.mels)
-            return tuple(read_audio(one.payload, *sound, one.stream) for one in bodies)
-        steps = torch.cat([read_sensor(one.payload, config.channels, one.stream) for one in bodies])
+            return _each(bodies, lambda one: read_audio(one.payload, *sound, one.stream))
+        steps = torch.cat(_each(bodies, lambda one: read_sensor(one.payload, config.channels, one.stream)))
         padded = torch.full((config.max_steps, len(config.channels)), torch.nan)
         kept = steps[-config.max_steps :]
         padded[config.max_steps - len(kept) :] = kept
@@ -72,6 +74,17 @@ class Preprocessor:
     def tokens(self, ids: Tensor) -> list[str]:
         """The pieces behind token ids, for explanations."""
         return [str(self._tokenizer.id_to_token(number)) for number in ids.tolist() if number != NO_TOKEN]
+
+
+def _each(bodies: Sequence[Body], decode: Callable[[Body], Made]) -> tuple[Made, ...]:
+    made = []
+    for place, one in enumerate(bodies):
+        try:
+            made.append(decode(one))
+        except Poison as poison:
+            poison.number = sum(other.stream == one.stream for other in bodies[:place])
+            raise
+    return tuple(made)
 
 
 def decode_image(body: bytes, size: int, stream: str) -> Tensor:

@@ -89,7 +89,7 @@ class ModelRuntime:
         """Decodes and tokenises.
 
         Raises:
-            Poison: stage DECODE; `stream` names the stream whose body cannot be decoded.
+            Poison: stage DECODE; `stream` and `number` name the event whose body cannot be decoded.
         """
         bodies: list[tuple[Tensor, ...]] = []
         for streams, modality in zip(self._streams, self._config.inputs, strict=True):

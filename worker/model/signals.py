@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -13,15 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.io import wavfile
 from scipy.signal import resample_poly
 from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
 from worker.errors import Poison
+from worker.wav import Wav, read_wav
 
 # The usual window of speech recognition: 25 ms every 10 ms.
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.010
+# Numbers of 32 bits: beyond it a reading would be infinite.
+_LARGEST_NUMBER = torch.finfo(torch.float32).max
 # Below the quantisation noise of 16-bit sound; keeps the logarithm of silence finite.
 _FLOOR = 1e-10
 
@@ -39,7 +39,7 @@ def read_sensor(body: bytes, channels: Sequence[str], stream: str) -> Tensor:
         reading = json.loads(body)
         reading = reading["values"] if isinstance(reading.get("values"), dict) else reading
         series = {name: _series(reading[name]) for name in channels if reading.get(name) is not None}
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise Poison("DECODE", "undecodable", f"stream {stream!r}: no sensor reading: {error}", stream) from error
     steps = max((len(one) for one in series.values()), default=1) or 1
     values = torch.full((steps, len(channels)), math.nan)
@@ -51,15 +51,14 @@ def read_sensor(body: bytes, channels: Sequence[str], stream: str) -> Tensor:
 
 def _series(value: Any) -> list[float]:
     numbers = value if isinstance(value, list) else [value]
-    made = [math.nan if number is None else _number(number) for number in numbers]
-    if any(math.isinf(number) for number in made):
-        raise ValueError("a number is not finite")
-    return made
+    return [math.nan if number is None else _number(number) for number in numbers]
 
 
 def _number(value: Any) -> float:
     if not isinstance(value, int | float):
         raise TypeError(f"{value!r:.40} is not a number")
+    if abs(value) > _LARGEST_NUMBER:
+        raise ValueError(f"a number is not finite, or beyond {_LARGEST_NUMBER:.4g}")
     if math.isnan(value):
         raise ValueError("a number is NaN; a missing one is null")
     return float(value)
@@ -72,12 +71,9 @@ def read_audio(body: bytes, rate: int, seconds: float, mels: int, stream: str) -
         Poison: stage DECODE, when it cannot be read or holds no sound.
     """
     try:
-        with warnings.catch_warnings():
-            # Chunks that are not sound, such as a recorder's notes, are passed over.
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)
-            own_rate, samples = wavfile.read(io.BytesIO(body))
-        wave = _resampled(_mono(samples), own_rate, rate)
-    except (ValueError, EOFError, OSError, ArithmeticError) as error:
+        wav = read_wav(body)
+        wave = _resampled(_mono(body, wav), wav.rate, rate)
+    except ValueError as error:
         raise Poison(
             "DECODE", "undecodable", f"stream {stream!r}: the sound cannot be read: {error}", stream
         ) from error
@@ -88,22 +84,25 @@ def read_audio(body: bytes, rate: int, seconds: float, mels: int, stream: str) -
     return log_mel(torch.from_numpy(kept), rate, mels)
 
 
-def _mono(samples: NDArray[Any]) -> NDArray[np.float32]:
-    if not samples.size:
-        raise ValueError("it holds no samples")
-    wave = samples.reshape(len(samples), -1).astype(np.float32).mean(axis=1, dtype=np.float32)
-    if samples.dtype == np.uint8:
-        wave = wave / np.float32(128) - np.float32(1)
-    elif samples.dtype.kind == "i":
-        wave = wave / np.float32(np.iinfo(samples.dtype).max)
-    if not np.isfinite(wave).all():
+def _mono(body: bytes, wav: Wav) -> NDArray[np.float32]:
+    """The mean of the channels, in -1..1, floats beyond it clipped; 8-bit samples have no sign and rest at 128."""
+    raw = np.frombuffer(body, np.uint8, wav.size, wav.start)
+    if wav.is_float:
+        samples = raw.view(f"<f{wav.bits // 8}").astype(np.float64)
+    elif wav.bits == 8:
+        samples = raw / 128.0 - 1.0
+    else:
+        # Each sample as the upper bytes of 32 bits, so that one scale fits all.
+        wide = np.zeros((wav.size * 8 // wav.bits, 4), np.uint8)
+        wide[:, 4 - wav.bits // 8 :] = raw.reshape(len(wide), -1)
+        samples = wide.view("<i4")[:, 0] / 2.0**31
+    if not np.isfinite(samples).all():
         raise ValueError("a sample is not finite")
-    return np.asarray(wave, np.float32)
+    wave: NDArray[np.float32] = samples.clip(-1, 1).reshape(-1, wav.channels).mean(axis=1).astype(np.float32)
+    return wave
 
 
 def _resampled(wave: NDArray[np.float32], own_rate: int, rate: int) -> NDArray[np.float32]:
-    if own_rate < 1:
-        raise ValueError("its sample rate is 0")
     if own_rate == rate:
         return wave
     common = math.gcd(own_rate, rate)

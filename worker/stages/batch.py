@@ -18,7 +18,7 @@ from typing import Any
 
 from worker.errors import Poison
 from worker.ports import Model, Observer
-from worker.records import Aligned, Missing, Rejected, Stage, Verdict
+from worker.records import Aligned, Event, Missing, Rejected, Stage, Verdict
 
 # The verdict of an anchor that was shed: no label of the model's, no score.
 SHED = Verdict("shed", 0.0, {})
@@ -56,7 +56,7 @@ class Batcher:
     def __init__(
         self,
         model: Model,
-        claim: Callable[[Aligned, str], bool],
+        claim: Callable[[Aligned, Event], bool],
         done: Callable[[Sequence[Fused]], None],
         failed: Callable[[BaseException], None],
         observer: Observer,
@@ -65,7 +65,7 @@ class Batcher:
         max_delay_seconds: float,
         threads: int,
     ) -> None:
-        """`claim(aligned, stream)` says whether this anchor is the one that rejects the stream's undecodable event."""
+        """`claim(aligned, event)` says whether this anchor is the one that rejects this undecodable event."""
         self._model, self._claim, self._done, self._failed, self._observer = model, claim, done, failed, observer
         self._max_batch, self._max_delay = max_batch, max_delay_seconds
         self._queue: queue.SimpleQueue[_Ready | None] = queue.SimpleQueue()
@@ -159,9 +159,10 @@ class Batcher:
                     if stream is None or stream not in aligned.inputs:
                         rejected.append(reject(aligned.anchor.record, poison))
                         return _Prepared(aligned, None, tuple(rejected))
-                    if self._claim(aligned, stream):
-                        rejected.extend(reject(event.record, poison) for event in aligned.inputs[stream])
-                    aligned = _without(aligned, stream)
+                    events = aligned.inputs[stream]
+                    bad = events if poison.number is None else events[poison.number : poison.number + 1]
+                    rejected.extend(reject(event.record, poison) for event in bad if self._claim(aligned, event))
+                    aligned = _without(aligned, stream, bad)
         finally:
             self._observer.observe("stage_seconds", time.perf_counter() - started, stage="decode")
 
@@ -202,6 +203,11 @@ def reject(record: Any, poison: Poison) -> Rejected:
     return Rejected(record, Stage(poison.stage), poison.reason, str(poison), type(poison).__name__)
 
 
-def _without(aligned: Aligned, stream: str) -> Aligned:
-    inputs = {name: events for name, events in aligned.inputs.items() if name != stream}
+def _without(aligned: Aligned, stream: str, bad: Sequence[Event]) -> Aligned:
+    """Of a window the others stay; a stream is missing once none is left."""
+    inputs = dict(aligned.inputs)
+    inputs[stream] = tuple(event for event in inputs[stream] if event not in bad)
+    if inputs[stream]:
+        return replace(aligned, inputs=inputs)
+    del inputs[stream]
     return replace(aligned, inputs=inputs, missing={**aligned.missing, stream: Missing.UNDECODABLE})

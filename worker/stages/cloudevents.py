@@ -46,8 +46,8 @@ class Envelope(NamedTuple):
     traceparent: str | None
 
 
-def open_envelope(record: Record) -> Envelope:
-    """Reads a record in any of its three forms.
+def open_envelope(record: Record, modality: str | None = None) -> Envelope:
+    """Reads a record in any of its three forms; the stream's `modality` helps to tell what declares no content type.
 
     Raises:
         Poison: stage VALIDATE; attributes, times or JSON that cannot be read, or nothing in the value.
@@ -59,15 +59,16 @@ def open_envelope(record: Record) -> Envelope:
     headers = dict(record.headers)
     content_type = headers.get(CONTENT_TYPE)
     if content_type is not None and content_type[: len(_STRUCTURED_START)].lower() == _STRUCTURED_START:
-        return _structured(record, value, headers, content_type)
+        return _structured(record, value, headers, content_type, modality)
     if CE_SPECVERSION in headers or any(name.startswith(CE_PREFIX) for name in headers):
-        return _binary(record, value, headers, content_type)
-    return Envelope(
-        record.place, record.topic, record.timestamp_ms * 1000, told_by_bytes(value), value, _trace(headers)
-    )
+        return _binary(record, value, headers, content_type, modality)
+    told = told_by_bytes(value, modality)
+    return Envelope(record.place, record.topic, record.timestamp_ms * 1000, told, value, _trace(headers))
 
 
-def _binary(record: Record, value: bytes, headers: Mapping[str, bytes], content_type: bytes | None) -> Envelope:
+def _binary(
+    record: Record, value: bytes, headers: Mapping[str, bytes], content_type: bytes | None, modality: str | None
+) -> Envelope:
     attributes: dict[str, str] = {}
     for name, raw in headers.items():
         if name[:3] == CE_PREFIX:
@@ -81,13 +82,15 @@ def _binary(record: Record, value: bytes, headers: Mapping[str, bytes], content_
         _required(attributes, "id"),
         _required(attributes, "source"),
         _time(record, attributes),
-        told_by_bytes(value) if content_type is None else media_type(content_type),
+        told_by_bytes(value, modality) if content_type is None else media_type(content_type),
         value,
         _trace(headers) or attributes.get(TRACEPARENT),
     )
 
 
-def _structured(record: Record, value: bytes, headers: Mapping[str, bytes], content_type: bytes) -> Envelope:
+def _structured(
+    record: Record, value: bytes, headers: Mapping[str, bytes], content_type: bytes, modality: str | None
+) -> Envelope:
     kind = content_type[len(_STRUCTURED_START) :].split(b";")[0].strip().lower()
     if kind != b"+json":
         refuse(
@@ -100,7 +103,7 @@ def _structured(record: Record, value: bytes, headers: Mapping[str, bytes], cont
         refuse(Reason.BAD_JSON, f"a structured CloudEvent is a JSON object; this is a {type(attributes).__name__}")
     _check_version(attributes)
     _required(attributes, "type")
-    inner, payload = _data(attributes)
+    inner, payload = _data(attributes, modality)
     extension = attributes.get(TRACEPARENT)
     trace = extension if isinstance(extension, str) and is_unicode(extension) else None
     return Envelope(
@@ -113,7 +116,7 @@ def _structured(record: Record, value: bytes, headers: Mapping[str, bytes], cont
     )
 
 
-def _data(attributes: Mapping[str, Any]) -> tuple[str, bytes]:
+def _data(attributes: Mapping[str, Any], modality: str | None) -> tuple[str, bytes]:
     """The content type and the body of a structured event."""
     declared = attributes.get("datacontenttype")
     if declared is not None and not isinstance(declared, str):
@@ -134,7 +137,7 @@ def _data(attributes: Mapping[str, Any]) -> tuple[str, bytes]:
         refuse(Reason.ATTRIBUTES, f"data is a JSON {type(data).__name__} and datacontenttype {inner}; use data_base64")
     if not payload:
         refuse(Reason.EMPTY_VALUE, "neither data nor data_base64 holds anything; an event needs a payload")
-    return inner or told_by_bytes(payload), payload
+    return inner or told_by_bytes(payload, modality), payload
 
 
 def _base64(coded: object) -> bytes:

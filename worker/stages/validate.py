@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from simplejpeg import decode_jpeg_header
@@ -13,6 +13,7 @@ from worker.ports import Clock
 from worker.records import Event, Record
 from worker.stages.cloudevents import Envelope, open_envelope
 from worker.stages.wire import PNG_SIGNATURE, Reason, parse_json, refuse, shown, to_utf8
+from worker.wav import WavError, read_wav
 
 __all__ = ["Reason", "StreamSpec", "Validator"]
 
@@ -23,6 +24,10 @@ _ENVELOPE_BYTES = 64 * 2**10
 _JSON_GROWTH = 6
 # 10000-01-01T00:00:00Z: no result could write a later time as RFC 3339.
 _END_OF_TIME_US = 253_402_300_800_000_000
+# Of the steps of a series; the body's size bounds them too, but a model looks at a few dozen and each costs memory.
+_MOST_STEPS = 4096
+# The model's numbers have 32 bits; a larger one would be infinite there.
+_LARGEST_NUMBER = 3.4028234663852886e38
 _IHDR_END = 33  # Signature 8, length 4, type 4, fields 13, CRC 4.
 
 
@@ -32,7 +37,7 @@ class StreamSpec:
 
     Attributes:
         name: the stream's name.
-        modality: `image` or `text`.
+        modality: `image`, `text`, `sensor` or `audio`.
     """
 
     name: str
@@ -50,6 +55,9 @@ class Validator:
         max_frame_bytes: int,
         max_frame_pixels: int,
         max_text_bytes: int,
+        max_sensor_bytes: int,
+        max_audio_bytes: int,
+        max_audio_seconds: float,
         max_ahead_us: int,
     ) -> None:
         """`streams` is by topic; sizes in bytes and pixels, `max_ahead_us` in microseconds."""
@@ -57,25 +65,27 @@ class Validator:
         self._limits = {
             "image": ("frame", max_frame_bytes, "max_frame_bytes"),
             "text": ("text", max_text_bytes, "max_text_bytes"),
+            "sensor": ("reading", max_sensor_bytes, "max_sensor_bytes"),
+            "audio": ("sound", max_audio_bytes, "max_audio_bytes"),
         }
-        self._max_pixels, self._max_ahead_us = max_frame_pixels, max_ahead_us
+        self._max_pixels, self._max_seconds, self._max_ahead_us = max_frame_pixels, max_audio_seconds, max_ahead_us
+        self._checks: dict[str, Callable[[Envelope], None]] = {
+            "image": self._check_image, "text": _check_text, "sensor": _check_sensor, "audio": self._check_audio,
+        }  # fmt: skip
 
     def read(self, record: Record) -> Event:
-        """The event in a record, checked whole; an image by its header alone, before anything is decoded.
+        """The event in a record, checked whole; an image or a sound by its header alone, before anything is decoded.
 
         Raises:
             Poison: stage VALIDATE, `reason` a Reason; the message says what was given, the limit and the remedy.
         """
         spec, key = self._spec(record), _key(record)
         self._check_size(spec, len(record.value or b""), _JSON_GROWTH, _ENVELOPE_BYTES)
-        envelope = open_envelope(record)
+        envelope = open_envelope(record, spec.modality)
         self._check_type(spec, envelope)
         self._check_size(spec, len(envelope.payload))
         self._check_time(envelope.time_us)
-        if spec.modality == "image":
-            self._check_image(envelope)
-        else:
-            _check_text(envelope)
+        self._checks[spec.modality](envelope)
         return _event(spec, key, envelope, record)
 
     def reread(self, record: Record) -> Event:
@@ -84,7 +94,8 @@ class Validator:
         Raises:
             Poison: stage VALIDATE; the record is not what it was.
         """
-        return _event(self._spec(record), _key(record), open_envelope(record), record)
+        spec = self._spec(record)
+        return _event(spec, _key(record), open_envelope(record, spec.modality), record)
 
     def _spec(self, record: Record) -> StreamSpec:
         spec = self._streams.get(record.topic)
@@ -133,6 +144,18 @@ class Validator:
                 Reason.TOO_MANY_PIXELS,
                 f"image of {width} x {height} = {width * height} pixels is over the limit of "
                 f"{self._max_pixels} pixels; send a smaller one or raise [limits] max_frame_pixels",
+            )
+
+    def _check_audio(self, envelope: Envelope) -> None:
+        try:
+            wav = read_wav(envelope.payload)
+        except WavError as error:
+            refuse(Reason.AUDIO_HEADER, f"WAV header cannot be read: {error}")
+        if wav.seconds > self._max_seconds:
+            refuse(
+                Reason.TOO_LONG,
+                f"sound of {wav.seconds:.6g} s is over the limit of {self._max_seconds:g} s; "
+                "send a shorter one or raise [limits] max_audio_seconds",
             )
 
 
@@ -195,3 +218,37 @@ def _check_text(envelope: Envelope) -> None:
     if not text:
         refuse(Reason.EMPTY_VALUE, 'the field "text" is empty; an event needs a payload')
     to_utf8(text)
+
+
+def _check_sensor(envelope: Envelope) -> None:
+    body = parse_json(envelope.payload)
+    if not isinstance(body, dict):
+        refuse(
+            Reason.BAD_JSON, f'a reading is a JSON object such as {{"speed": 31.5}}; this is a {type(body).__name__}'
+        )
+    values = body.get("values")
+    fields = values if isinstance(values, dict) else body
+    if not [name for name, value in fields.items() if _is_series(name, value)]:
+        refuse(
+            Reason.NO_NUMBERS,
+            f"none of the reading's {len(fields)} fields is a number, null or a list of them; "
+            'send them by name, such as {"speed": 31.5}',
+        )
+
+
+def _is_series(name: str, value: object) -> bool:
+    """Whether a field holds numbers, of which null is a missing one; what it holds too much of is refused."""
+    numbers = value if isinstance(value, list) else [value]
+    if len(numbers) > _MOST_STEPS:
+        refuse(
+            Reason.TOO_LONG,
+            f"field {shown(name)} has {len(numbers)} steps, over the limit of {_MOST_STEPS}; send a shorter series",
+        )
+    known = [number for number in numbers if isinstance(number, int | float)]
+    if any(abs(number) > _LARGEST_NUMBER for number in known):
+        refuse(
+            Reason.NOT_FINITE,
+            f"field {shown(name)} holds a number beyond {_LARGEST_NUMBER:.4g}, which 32 bits cannot hold; send null "
+            "for a missing one",
+        )
+    return bool(numbers) and len(known) + numbers.count(None) == len(numbers)

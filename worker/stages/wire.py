@@ -15,13 +15,13 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from schemas.names import JPEG, JSON, PNG, TEXT
+from schemas.names import ALIASES, JPEG, JSON, PNG, TEXT, WAV
 from worker.errors import Poison
 from worker.records import Stage
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
-_KNOWN_TYPES = {name.encode(): name for name in (JPEG, PNG, TEXT, JSON)}
+_KNOWN_TYPES = {name.encode(): name for name in (JPEG, PNG, TEXT, JSON, WAV)}
 _ASCII_COMPATIBLE = ("utf-8", "utf8", "us-ascii", "ascii")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _RFC3339 = re.compile(
@@ -48,6 +48,10 @@ class Reason(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     TEXT_NOT_UTF8 = "text_not_utf8"
     BAD_JSON = "bad_json"
+    NO_NUMBERS = "no_numbers"
+    NOT_FINITE = "not_finite"
+    AUDIO_HEADER = "audio_header"
+    TOO_LONG = "too_long"
 
 
 def refuse(reason: Reason, message: str) -> NoReturn:
@@ -86,7 +90,7 @@ def parse_time(value: object) -> int:
 
 
 def media_type(raw: bytes) -> str:
-    """A content type without its parameters, in lower case.
+    """A content type without its parameters, in lower case, by its first name where it has several.
 
     Raises:
         Poison: reason content_type; not ASCII, or a charset other than UTF-8.
@@ -101,15 +105,24 @@ def media_type(raw: bytes) -> str:
         word, _, charset = parameter.partition("=")
         if word.strip() == "charset" and charset.strip(' \t"') not in _ASCII_COMPATIBLE:
             refuse(Reason.CONTENT_TYPE, f"content type {shown(raw)} is not read; texts are UTF-8")
-    return name.strip()
+    name = name.strip()
+    return ALIASES.get(name, name)
 
 
-def told_by_bytes(payload: bytes) -> str:
-    """The content type of a payload that declares none, from its first bytes."""
+def told_by_bytes(payload: bytes, modality: str | None = None) -> str:
+    """The content type of a payload that declares none, from its first bytes.
+
+    Text and JSON have no mark of their own. What is none of the others is JSON where the stream's `modality` is sensor;
+    elsewhere it is text, JSON only where it is an object with a string `text`.
+    """
     if payload.startswith(_JPEG_START):
         return JPEG
     if payload.startswith(PNG_SIGNATURE):
         return PNG
+    if payload.startswith(b"RIFF") and payload[8:12] == b"WAVE":
+        return WAV
+    if modality == "sensor":
+        return JSON
     if payload[:16].lstrip(b" \t\r\n").startswith(b"{"):
         try:
             body = parse_json(payload)
