@@ -38,6 +38,28 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "fusion"
+    name: str
+    version: str | None
+    inputs: list[str]
+    backbone: str
+    image_size: int
+    image_mean: list[float]
+    image_std: list[float]
+    text: dict[str, Any]
+    max_tokens: int
+    channels: list[str]
+    channel_mean: list[float]
+    channel_std: list[float]
+    max_steps: int
+    audio_rate: int
+    audio_seconds: float
+    mels: int
+    fusion: str
+    dim: int
+    glimpses: int
+    rank: int | None
+    dropout: float
+    calibration: float
 
     def __init__(
         self,
@@ -66,28 +88,12 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """Raises ValueError when a value is unknown, or two do not fit each other."""
-        self.name = name
-        self.version = version
-        self.inputs = list(inputs)
-        self.backbone = backbone
-        self.image_size = image_size
-        self.image_mean = list(image_mean)
-        self.image_std = list(image_std)
+        given = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
+        for one, value in given.items():
+            setattr(self, one, list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value)
         self.text = dict(text) if text is not None else {"model_type": "bert"}
-        self.max_tokens = max_tokens
-        self.channels = list(channels)
         self.channel_mean = list(channel_mean) if channel_mean is not None else [0.0] * len(self.channels)
         self.channel_std = list(channel_std) if channel_std is not None else [1.0] * len(self.channels)
-        self.max_steps = max_steps
-        self.audio_rate = audio_rate
-        self.audio_seconds = audio_seconds
-        self.mels = mels
-        self.fusion = fusion
-        self.dim = dim
-        self.glimpses = glimpses
-        self.rank = rank
-        self.dropout = dropout
-        self.calibration = calibration
         self._check()
         super().__init__(**kwargs)
 

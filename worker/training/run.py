@@ -135,11 +135,16 @@ def _write(
     built.tokenizer.save_pretrained(arguments.out)
     _draw(measured["all"], arguments.out)
     trained = Trained(
-        command=f"fusion-worker train {shlex.join(arguments.given)}" if arguments.given else "fusion-worker train",
+        command=shlex.join(["fusion-worker", "train", *_without_folders(arguments)]),
         counts={split: len(samples) for split, samples in data.splits.items()}, about=data.about,
         license=arguments.license, seed=arguments.seed, origins=built.origins, share=share, minutes=minutes,
     )  # fmt: skip
     (arguments.out / "README.md").write_text(card(built.model.config, trained, measured))
+
+
+def _without_folders(arguments: Namespace) -> list[str]:
+    """What was given, with no folder of this machine in it."""
+    return [Path(one).name if one.startswith("/") else one for one in arguments.given]
 
 
 def _draw(measured: Measured, folder: Path) -> None:
