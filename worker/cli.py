@@ -11,10 +11,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
+from worker.arguments import add_debug, add_demo, add_feed, add_replay, add_settings, add_topics, no_more
 from worker.errors import ConfigError, Fatal, FusionError
 
 if TYPE_CHECKING:
@@ -183,21 +183,30 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     return evaluate(chosen)
 
 
+def _explain(chosen: argparse.Namespace) -> int:
+    settings = _loaded(chosen).settings
+    from worker.explain.command import explain
+
+    return explain(settings, chosen, _say)
+
+
 def _parser() -> _Parser:
+    from worker.explain.command import add_explain_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments
 
     parser = _Parser(PROGRAM, description="Camera frames and texts in, one verdict per anchor out.", epilog=_EXIT_CODES)
     parser.set_defaults(run=None, configured=False, command=None)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
-    _add_settings(parser, "set_before", {"config": None, "set_before": [], "debug": False})
+    add_settings(parser, "set_before", {"config": None, "set_before": [], "debug": False})
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     table: list[tuple[str, _Command, bool, Callable[[_Parser], None], str]] = [
-        ("run", _run, True, _no_more, "run one worker until SIGTERM or Ctrl-C"),
-        ("check", _check, True, _no_more, "show the settings in force and reach Kafka, Redis and the model"),
-        ("topics", _topics, True, _add_topics, "create the topics of the configuration"),
-        ("demo", _demo, False, _add_demo, "start Kafka, Redis, a feed and workers, and show results"),
-        ("feed", _feed, True, _add_feed, "send a simulated junction's frames and texts"),
-        ("replay", _replay, True, _add_replay, "send dead letters back to the topic they came from"),
+        ("run", _run, True, no_more, "run one worker until SIGTERM or Ctrl-C"),
+        ("check", _check, True, no_more, "show the settings in force and reach Kafka, Redis and the model"),
+        ("topics", _topics, True, add_topics, "create the topics of the configuration"),
+        ("demo", _demo, False, add_demo, "start Kafka, Redis, a feed and workers, and show results"),
+        ("feed", _feed, True, add_feed, "send a simulated junction's frames and texts"),
+        ("replay", _replay, True, add_replay, "send dead letters back to the topic they came from"),
+        ("explain", _explain, True, add_explain_arguments, "rebuild one anchor's verdict from the log, and say why"),
         ("train", _train, False, add_train_arguments, "train a model"),
         ("evaluate", _evaluate, False, add_evaluate_arguments, "measure a model on held-out data"),
     ]
@@ -206,91 +215,13 @@ def _parser() -> _Parser:
         command.set_defaults(run=run, configured=configured)
         add(command)
         if configured:
-            _add_settings(command, "set_after", {})
+            add_settings(command, "set_after", {})
         else:
-            _add_debug(command, {})
+            add_debug(command, {})
     return parser
 
 
 _Command = Callable[[argparse.Namespace], int]
-
-
-def _no_more(_: _Parser) -> None:
-    """The command takes the common arguments only."""
-
-
-def _add_settings(parser: _Parser, set_name: str, defaults: dict[str, object]) -> None:
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="TOML file; docs/configuration.md has its keys",
-        default=defaults.get("config", argparse.SUPPRESS),
-    )  # fmt: skip
-    parser.add_argument(
-        "--set", action="append", metavar="SECTION.KEY=VALUE", help="one setting; repeatable, the last word",
-        dest=set_name, default=defaults.get(set_name, argparse.SUPPRESS),
-    )  # fmt: skip
-    _add_debug(parser, defaults)
-
-
-def _add_debug(parser: _Parser, defaults: dict[str, object]) -> None:
-    default = defaults.get("debug", argparse.SUPPRESS)
-    parser.add_argument("--debug", action="store_true", default=default, help="show where an error came from")
-
-
-def _add_topics(parser: _Parser) -> None:
-    parser.add_argument("--partitions", type=_count, default=4, help="of each new topic (default 4)")
-    parser.add_argument("--replication-factor", type=_count, default=1, help="of each new topic (default 1)")
-
-
-def _add_feed(parser: _Parser) -> None:
-    _add_town(parser)
-    parser.add_argument("--frames-per-second", type=_rate, default=5.0, help="of each camera (default 5)")
-    parser.add_argument("--texts-per-second", type=_rate, default=1.0, help="of each junction (default 1)")
-    parser.add_argument(
-        "--speed", type=_speed, default=1.0, help="1: real time (default), 2: twice as fast, 0: as fast as possible"
-    )
-
-
-def _add_demo(parser: _Parser) -> None:
-    _add_town(parser)
-    parser.add_argument("--workers", type=_count, default=2, help="workers (default 2)")
-    parser.add_argument("--kill", action="store_true", help="kill a worker with SIGKILL on the way")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
-    parser.add_argument("--cache", type=Path, default=Path(".cache"), help="where Kafka is kept (default .cache)")
-
-
-def _add_town(parser: _Parser) -> None:
-    parser.add_argument("--junctions", type=_count, default=6, help="junctions, each a key (default 6)")
-    parser.add_argument("--seconds", type=_rate, default=30.0, help="length of the story (default 30)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed tells the same story (default 0)")
-
-
-def _add_replay(parser: _Parser) -> None:
-    stages = ("VALIDATE", "ALIGN", "DECODE", "MODEL", "PUBLISH")
-    parser.add_argument("--stage", choices=stages, help="only dead letters of this stage")
-    parser.add_argument("--limit", type=_count, metavar="N", help="at most so many, the oldest first")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be sent; change nothing")
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:7]) == int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 9999999")
-    return int(text)
-
-
-def _rate(text: str) -> float:
-    if number := _speed(text):
-        return number
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-
-
-def _speed(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
-    return number
 
 
 def _version() -> str:

@@ -37,14 +37,15 @@ class ImageEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """`pixels` [M, 3, H, W], uint8, RGB -> cells [M, 49, D], row by row, and their mask, all True.
 
-        What is not uint8 is taken for the backbone's maps [M, C, 7, 7], computed before.
+        What is 7x7 is taken for the backbone's maps [M, C, 7, 7], computed before.
         """
-        maps = self.maps(pixels) if pixels.dtype == torch.uint8 else pixels.to(self.projection.weight.dtype)
+        known = pixels.shape[-1] == MAP_SIDE
+        maps = pixels.to(self.projection.weight.dtype) if known else self.maps(pixels)
         normed: Tensor = self.norm(self.projection(maps.flatten(2).transpose(1, 2)))
         return normed, torch.ones(normed.shape[:2], dtype=torch.bool, device=normed.device)
 
     def maps(self, pixels: Tensor) -> Tensor:
-        """`pixels` [M, 3, H, W], uint8 -> the backbone's maps [M, C, 7, 7]."""
+        """`pixels` [M, 3, H, W], 0..255 -> the backbone's maps [M, C, 7, 7]."""
         weight = self.projection.weight
         mean = weight.new_tensor(self.mean).view(1, 3, 1, 1) * 255
         std = weight.new_tensor(self.std).view(1, 3, 1, 1) * 255

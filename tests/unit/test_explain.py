@@ -1,0 +1,151 @@
+"""Explanations: what is attributed adds up, hiding hides, and deletion tells a true ground from a false."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import wavfile
+
+from tests.tiny import write_tiny_model
+from worker.explain.attribution import Attribution, attribute
+from worker.explain.deletion import deletions
+from worker.explain.files import write_explanation
+from worker.explain.ground import GRID, Ground, Probe, grounds_of
+from worker.feeds.junction import scene
+from worker.model.fusion_model import FusionModel
+from worker.model.items import Item
+from worker.model.load import for_serving, load
+from worker.model.preprocess import Body, Preprocessor
+from worker.model.runtime import SHIPPED
+from worker.records import Verdict
+
+INPUTS = ("image", "text", "sensor", "audio")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of every modality."""
+    return write_tiny_model(tmp_path_factory.mktemp("model"), INPUTS)
+
+
+def wav() -> bytes:
+    """Half a second of a tone."""
+    out = io.BytesIO()
+    wavfile.write(out, 16_000, (8000 * np.sin(np.arange(8000) / 5)).astype(np.int16))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def case(folder: Path) -> tuple[FusionModel, list[Ground], Item]:
+    """One moment in all modalities, with two images."""
+    model, tokenizer = load(folder)
+    made = scene(np.random.default_rng(3))
+    reads = Preprocessor(model.config, tokenizer)
+    image, other = (Body(scene(np.random.default_rng(n)).image, "image/jpeg", "s") for n in (3, 4))
+    given = {
+        "image": [image, other],
+        "text": [Body(made.text.encode(), "text/plain", "s")],
+        "sensor": [Body(json.dumps({"speed": [3.0, None, 1.0], "count": 2}).encode(), "application/json", "s")],
+        "audio": [Body(wav(), "audio/wav", "s")],
+    }
+    item = Item(tuple(reads.tensors(modality, given[modality]) for modality in INPUTS))
+    served = for_serving(model, torch.device("cpu"), torch.float32)
+    return served, grounds_of(item, model.config, INPUTS, tokenizer), item
+
+
+def test_attributions_sum_to_what_the_input_changed(case: tuple[FusionModel, list[Ground], Item]) -> None:
+    """Of each modality: p(value) - p(baseline), as integrated gradients promise."""
+    model, grounds, _ = case
+    probe = Probe(model, grounds, 1)
+    assert [ground.name for ground in grounds] == list(INPUTS)
+    for ground in grounds:
+        with torch.inference_mode():
+            rise = probe({ground.number: torch.stack([ground.value, ground.baseline])})
+        made = attribute(model, probe, ground)
+        # Pixels that are never hidden have nothing to say: value and baseline are the same there.
+        assert float(made.units.sum()) == pytest.approx(float(rise[0] - rise[1]), abs=5e-3)
+        assert made.gap < 5e-3
+
+
+def test_the_probe_is_the_model(case: tuple[FusionModel, list[Ground], Item], folder: Path) -> None:
+    """Nothing changed, it gives the score that serving gives."""
+    from worker.model.runtime import ModelRuntime
+
+    model, grounds, item = case
+    served = ModelRuntime(
+        path=str(folder), device="cpu", precision="fp32", anchor="text", modalities={name: name for name in INPUTS}
+    )
+    verdict = served.infer([item])[0]
+    for number, label in enumerate(served.labels):
+        ground = grounds[0]
+        found = float(Probe(model, grounds, number)({ground.number: ground.value[None]})[0])
+        assert found == pytest.approx(verdict.scores[label], abs=2e-4)
+
+
+def test_hiding_changes_the_named_units_and_nothing_else(case: tuple[FusionModel, list[Ground], Item]) -> None:
+    """One unit, all units and no unit, of each modality."""
+    for ground in case[1]:
+        assert torch.equal(ground.without([]).nan_to_num(-1.0), ground.value.nan_to_num(-1.0))
+        gone = ground.without(range(len(ground.names)))
+        assert torch.equal(gone.nan_to_num(-1.0), ground.baseline.nan_to_num(-1.0))
+        one = ground.without([1])
+        touched = one.nan_to_num(-1.0) != ground.value.nan_to_num(-1.0)
+        assert touched.any()
+        assert set(ground.units[touched].tolist()) == {1}
+    image = case[1][0]
+    assert len(image.names) == 2 * GRID**2
+
+
+def test_deletion_tells_a_true_ground_from_a_false_one() -> None:
+    """Of the model that ships: what weighed most hidden first ends the verdict sooner than chance, last later."""
+    model, tokenizer = load(SHIPPED)
+    made = scene(np.random.default_rng(3), "accident")
+    reads = Preprocessor(model.config, tokenizer)
+    bodies = {"image": Body(made.image, "image/jpeg", "s"), "text": Body(made.text.encode(), "text/plain", "s")}
+    item = Item(tuple(reads.tensors(name, (bodies[name],)) for name in model.config.inputs))
+    served = for_serving(model, torch.device("cpu"), torch.float32)
+    grounds = grounds_of(item, model.config, model.config.inputs, tokenizer)
+    probe = Probe(served, grounds, model.config.label2id["accident"])
+    for ground in grounds:
+        found = attribute(served, probe, ground)
+        true, false = (deletions(probe, [replace(found, values=sign * found.values)], 7)[0] for sign in (1.0, -1.0))
+        assert true.area < true.random_area < false.area, ground.name
+        assert true.random == false.random
+        assert true.curve[0] == pytest.approx(false.curve[0], abs=1e-5)
+        assert true.curve[-1] == pytest.approx(false.curve[-1], abs=1e-5)
+
+
+def test_files_are_written_and_can_be_looked_at(
+    case: tuple[FusionModel, list[Ground], Item], folder: Path, tmp_path: Path
+) -> None:
+    """A picture an image, bars for the others, the curves, and the numbers behind them."""
+    said: list[str] = []
+    label = case[0].config.id2label[1]
+    verdict = Verdict(label, 0.5, {label: 0.5}, None, {"alone": {}})
+    write_explanation(tmp_path / "out", str(folder), "cpu", INPUTS, case[2], verdict, {"result": {}}, 0, said.append)
+    told = json.loads((tmp_path / "out" / "explanation.json").read_text())
+    assert told["files"] == ["image-1.png", "image-2.png", "text.png", "sensor.png", "audio.png", "deletion.png"]
+    for name in told["files"]:
+        with Image.open(tmp_path / "out" / name) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        assert min(pixels.shape[:2]) > 150
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+    assert set(told["deletion"]) == {*INPUTS, "all"}
+    assert any(line.startswith("deletion of all: 0.") and "(random 0." in line for line in said)
+    assert told["evidence"] == {"alone": {}}
+    assert isinstance(told["attributions"]["text"]["strongest"][0][0], str)
+
+
+def test_an_attribution_belongs_to_its_unit() -> None:
+    """What lies on no unit is not told as another's."""
+    units = torch.tensor([[-1, 0, 0, 1]])
+    ground = Ground(0, "texts", "text", torch.arange(4)[None], torch.zeros(1, 4), units, ("a", "b"))
+    made = Attribution(ground, torch.tensor([[9.0, 1.0, 2.0, 4.0]]), 0.0)
+    assert made.units.tolist() == [3.0, 4.0]

@@ -1,0 +1,84 @@
+"""What each command takes, as far as the command has no module of its own for it; and numbers as they are typed."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from pathlib import Path
+
+
+def no_more(_: ArgumentParser) -> None:
+    """The command takes the common arguments only."""
+
+
+def add_settings(parser: ArgumentParser, set_name: str, defaults: dict[str, object]) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML file; docs/configuration.md has its keys",
+        default=defaults.get("config", SUPPRESS),
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", metavar="SECTION.KEY=VALUE", help="one setting; repeatable, the last word",
+        dest=set_name, default=defaults.get(set_name, SUPPRESS),
+    )  # fmt: skip
+    add_debug(parser, defaults)
+
+
+def add_debug(parser: ArgumentParser, defaults: dict[str, object]) -> None:
+    default = defaults.get("debug", SUPPRESS)
+    parser.add_argument("--debug", action="store_true", default=default, help="show where an error came from")
+
+
+def add_topics(parser: ArgumentParser) -> None:
+    parser.add_argument("--partitions", type=count, default=4, help="of each new topic (default 4)")
+    parser.add_argument("--replication-factor", type=count, default=1, help="of each new topic (default 1)")
+
+
+def add_feed(parser: ArgumentParser) -> None:
+    _add_town(parser)
+    parser.add_argument("--frames-per-second", type=rate, default=5.0, help="of each camera (default 5)")
+    parser.add_argument("--texts-per-second", type=rate, default=1.0, help="of each junction (default 1)")
+    parser.add_argument(
+        "--speed", type=speed, default=1.0, help="1: real time (default), 2: twice as fast, 0: as fast as possible"
+    )
+
+
+def add_demo(parser: ArgumentParser) -> None:
+    _add_town(parser)
+    parser.add_argument("--workers", type=count, default=2, help="workers (default 2)")
+    parser.add_argument("--kill", action="store_true", help="kill a worker with SIGKILL on the way")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
+    parser.add_argument("--cache", type=Path, default=Path(".cache"), help="where Kafka is kept (default .cache)")
+
+
+def _add_town(parser: ArgumentParser) -> None:
+    parser.add_argument("--junctions", type=count, default=6, help="junctions, each a key (default 6)")
+    parser.add_argument("--seconds", type=rate, default=30.0, help="length of the story (default 30)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed tells the same story (default 0)")
+
+
+def add_replay(parser: ArgumentParser) -> None:
+    stages = ("VALIDATE", "ALIGN", "DECODE", "MODEL", "PUBLISH")
+    parser.add_argument("--stage", choices=stages, help="only dead letters of this stage")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most so many, the oldest first")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be sent; change nothing")
+
+
+def count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:7]) == int(text)):
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 9999999")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    if number := speed(text):
+        return number
+    raise ArgumentTypeError(f"{text!r} is not a number above 0")
+
+
+def speed(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e9:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return number

@@ -1,0 +1,1 @@
+"""One verdict, rebuilt from the log and taken apart."""

@@ -1,0 +1,183 @@
+"""Arguments of `explain`, and its way: anchor, match, verdict, what was published, and with --out the pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.errors import ConfigError, Fatal, Poison
+from worker.records import Aligned, MatchRule, Missing, Partition, Verdict
+
+if TYPE_CHECKING:
+    from worker.broker.log import LogReader
+    from worker.config import Settings
+    from worker.explain.trace import Traced
+    from worker.model.runtime import ModelRuntime
+
+Say = Callable[[str], None]
+
+_MAY_DIFFER = (
+    "the log does not tell how long the worker waited: max_wait, late events, bounds on what is kept and a retention "
+    "that has passed may have made the live result differ"
+)
+
+
+def add_explain_arguments(parser: ArgumentParser) -> None:
+    """What `explain` takes."""
+    parser.add_argument("place", type=_place, metavar="TOPIC/PARTITION/OFFSET", help="the anchor's record")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write explanation.json and pictures there")
+    parser.add_argument(
+        "--slack", type=_slack, default="1m", metavar="DURATION",
+        help="how much earlier or later than the anchor a context record may have been produced (default 1m)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the random deletions of --out (default 0)")
+
+
+def _place(text: str) -> tuple[Partition, int]:
+    topic, *numbers = text.rsplit("/", 2)
+    if not topic or len(numbers) != 2 or not all(one.isascii() and one.isdigit() for one in numbers):
+        raise ArgumentTypeError(f"{text!r} is not TOPIC/PARTITION/OFFSET, such as texts/0/42")
+    return Partition(topic, int(numbers[0])), int(numbers[1])
+
+
+def _slack(text: str) -> int:
+    from worker.durations import micros, parse_duration
+
+    try:
+        return micros(parse_duration(text))
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def explain(settings: Settings, chosen: Namespace, say: Say) -> int:
+    """Explains one anchor; 0 when it was told.
+
+    Raises:
+        ConfigError: no event is at that place, or the model cannot be loaded.
+        Fatal: the record has no verdict; the message says why.
+    """
+    from worker.assemble import rules_of, validator_of
+    from worker.broker.admin import ensure_reachable
+    from worker.broker.log import LogReader
+    from worker.broker.options import connection_options
+    from worker.explain.tell import anchor_lines, match_lines
+    from worker.explain.trace import anchor_at, trace
+    from worker.ops.clock import SystemClock
+
+    connection = connection_options(settings.kafka.model_dump())
+    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
+    _check_out(chosen.out)
+    rules, validator = rules_of(settings), validator_of(settings, SystemClock())
+    with contextlib.closing(LogReader(connection)) as log:
+        anchor = anchor_at(log, validator, chosen.place, settings.streams[settings.anchor].topic)
+        topics = {name: stream.topic for name, stream in settings.contexts.items()}
+        traced = trace(log, validator, anchor, rules, topics, chosen.slack)
+        _say_all(say, anchor_lines(anchor))
+        for name, rule in rules.items():
+            _say_all(say, match_lines(name, rule, traced))
+        _check_required(traced, rules)
+        _tell_verdict(settings, chosen, log, traced, say)
+    return 0
+
+
+def _say_all(say: Say, lines: Any) -> None:
+    for line in lines:
+        say(line)
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; name a folder")
+
+
+def _check_required(traced: Traced, rules: Mapping[str, MatchRule]) -> None:
+    absent = next((name for name in sorted(traced.aligned.missing) if rules[name].required), None)
+    if absent is not None:
+        raise Fatal(
+            f"{traced.anchor.record.place}: has no verdict, it is a dead letter (stage ALIGN, "
+            f"{traced.aligned.missing[absent]}): stream {absent!r} is required and has no match"
+        )
+
+
+def _tell_verdict(settings: Settings, chosen: Namespace, log: LogReader, traced: Traced, say: Say) -> None:
+    from worker.explain.tell import verdict_lines
+
+    model = _model(settings)
+    aligned, item, verdict = _verdict(model, traced.aligned, say)
+    _say_all(say, verdict_lines(verdict))
+    rebuilt, compared = _compare(settings, chosen, log, model, aligned, verdict, say)
+    if chosen.out is not None:
+        from worker.explain.files import write_explanation
+
+        write_explanation(
+            chosen.out, settings.model.path, settings.model.device, model.names, item, verdict,
+            {"result": rebuilt, "published": compared, "assumption": _MAY_DIFFER}, chosen.seed, say,
+        )  # fmt: skip
+
+
+def _model(settings: Settings) -> ModelRuntime:
+    from worker.model.runtime import ModelRuntime
+
+    return ModelRuntime(
+        path=settings.model.path,
+        device=settings.model.device,
+        precision=settings.model.precision,
+        anchor=settings.anchor,
+        modalities={name: stream.modality for name, stream in settings.streams.items()},
+        evidence=True,
+    )
+
+
+def _verdict(model: ModelRuntime, aligned: Aligned, say: Say) -> tuple[Aligned, Any, Verdict]:
+    """As the worker does it: a context that cannot be decoded is left out; such an anchor is a dead letter."""
+    while True:
+        try:
+            item = model.prepare(aligned)
+            return aligned, item, model.infer([item])[0]
+        except Poison as poison:
+            if poison.stream is None or poison.stream not in aligned.inputs:
+                raise Fatal(
+                    f"{aligned.anchor.record.place}: has no verdict, it is a dead letter (stage {poison.stage}, "
+                    f"{poison.reason}): {poison}"
+                ) from poison
+            say(f"{poison.stream}: what is matched is left out: {poison}")
+            aligned = _without(aligned, poison.stream, poison.number)
+
+
+def _without(aligned: Aligned, stream: str, number: int | None) -> Aligned:
+    """Of a window only the event of this number goes, while others are left."""
+    events = aligned.inputs[stream]
+    left = () if number is None else (*events[:number], *events[number + 1 :])
+    inputs = {name: one for name, one in {**aligned.inputs, stream: left}.items() if one}
+    missing = dict(aligned.missing) if left else {**aligned.missing, stream: Missing.UNDECODABLE}
+    return replace(aligned, inputs=inputs, missing=missing)
+
+
+def _compare(
+    settings: Settings, chosen: Namespace, log: LogReader, model: ModelRuntime, aligned: Aligned, verdict: Verdict,
+    say: Say,
+) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
+    """The rebuilt result, as the worker writes it, beside the published one."""
+    import json
+
+    from worker.assemble import writer_of
+    from worker.explain.published import differences, find_result
+
+    rebuilt = json.loads(writer_of(settings, model.info).result(aligned, verdict).value or b"{}")
+    found = find_result(log, settings.output.topic, aligned.anchor, chosen.slack)
+    if found is None:
+        say(f"published: no result with id {rebuilt['id']} on {settings.output.topic} (any longer)")
+        say(f"note: {_MAY_DIFFER}")
+        return rebuilt, None
+    lines = differences(found.body, rebuilt)
+    if not lines:
+        say(f"published at {found.place}: the same label and the same inputs")
+    else:
+        say(f"published at {found.place}: not the same")
+        _say_all(say, (f"  {line}" for line in lines))
+    say(f"note: {_MAY_DIFFER}")
+    return rebuilt, {"place": found.place, "differences": lines, "result": dict(found.body)}

@@ -1,0 +1,142 @@
+"""Item -> Ground per input: the numbers that the model sees, what stands for their absence, and the units to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from worker.model.config import FusionConfig
+from worker.model.fusion_model import FusionModel
+from worker.model.items import Item
+from worker.model.preprocess import NO_TOKEN
+
+# An image is judged in GRID x GRID squares: finer than the model's 7x7 map, coarse enough that hiding one is seen.
+GRID = 14
+# Frames of a spectrogram judged together: 80 ms, one place of the audio encoder.
+AUDIO_FRAMES = 8
+NO_UNIT = -1
+_STAND_INS = ("[MASK]", "[UNK]", "[PAD]")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """One input of one item.
+
+    Attributes:
+        number: its place among the model's inputs.
+        value: its M bodies, [M, ...]: pixels 0..255 (float), token ids, a series, a spectrogram.
+        baseline: the same shape; what stands for nothing: the mean colour, a mask token, the channels' means, the
+            sound's own mean level.
+        units: the same shape; which unit each number belongs to, NO_UNIT: it is never hidden.
+        names: what each unit is called.
+    """
+
+    number: int
+    name: str
+    modality: str
+    value: Tensor
+    baseline: Tensor
+    units: Tensor
+    names: tuple[str, ...]
+
+    def without(self, units: Sequence[int]) -> Tensor:
+        """The value with these units hidden."""
+        hidden = torch.isin(self.units, torch.tensor(list(units), dtype=torch.long))
+        return torch.where(hidden, self.baseline, self.value)
+
+    def summed(self, attribution: Tensor) -> Tensor:
+        """Per unit the sum of an attribution of the value's shape."""
+        judged = self.units != NO_UNIT
+        return torch.zeros(len(self.names)).index_add(0, self.units[judged], attribution[judged].float())
+
+
+def grounds_of(item: Item, config: FusionConfig, names: Sequence[str], tokenizer: Tokenizer) -> list[Ground]:
+    """One per input that the item has; on the CPU."""
+    made = []
+    for number in item.present:
+        modality, value = config.inputs[number], torch.stack(list(item.bodies[number]))
+        if modality == "text":
+            baseline, units, told = _text(value, tokenizer)
+        elif modality == "image":
+            value = value.float()
+            baseline, units, told = _image(value, config)
+        elif modality == "sensor":
+            baseline, units, told = _sensor(value, config)
+        else:
+            baseline, units, told = _audio(value)
+        made.append(Ground(number, names[number], modality, value, baseline, units, told))
+    return made
+
+
+def _image(value: Tensor, config: FusionConfig) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Squares, row by row, of each body."""
+    bodies, _, side, _ = value.shape
+    mean = torch.tensor(config.image_mean).view(1, 3, 1, 1) * 255
+    line = torch.arange(side) * GRID // side
+    squares = line[:, None] * GRID + line[None, :]  # [H, W]
+    units = squares + torch.arange(bodies).view(-1, 1, 1, 1) * GRID**2
+    told = tuple(f"{m + 1}: {n // GRID + 1}/{n % GRID + 1}" for m in range(bodies) for n in range(GRID**2))
+    return mean.expand_as(value), units.expand_as(value), told
+
+
+def _text(value: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Tokens, without those that frame a text."""
+    known = (tokenizer.token_to_id(name) for name in _STAND_INS)
+    stand_in = next((found for found in known if found is not None), 0)
+    frame = {tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]", "<s>", "</s>")}
+    judged = torch.tensor([[one != NO_TOKEN and one not in frame for one in row] for row in value.tolist()])
+    units = torch.where(judged, judged.flatten().cumsum(0).view_as(value) - 1, NO_UNIT)
+    told = tuple(str(tokenizer.id_to_token(one)) for one in value[judged].tolist())
+    return torch.where(judged, torch.full_like(value, stand_in), value), units, told
+
+
+def _sensor(value: Tensor, config: FusionConfig) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """A channel at a step, where it has a number."""
+    known = value.isfinite()
+    mean = torch.tensor(config.channel_mean).expand_as(value)
+    units = torch.where(known, known.flatten().cumsum(0).view_as(value) - 1, NO_UNIT)
+    told = tuple(f"{config.channels[c]} {s + 1}" for _, s, c in known.nonzero().tolist())
+    return torch.where(known, mean, value), units, told
+
+
+def _audio(value: Tensor) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Moments of every band."""
+    bodies, _, frames = value.shape
+    moments = -(-frames // AUDIO_FRAMES)
+    level = value.mean(dim=(1, 2), keepdim=True).expand_as(value)
+    units = torch.arange(frames) // AUDIO_FRAMES + torch.arange(bodies).view(-1, 1, 1) * moments
+    told = tuple(f"{m + 1}: {n * AUDIO_FRAMES / 100:.2f} s" for m in range(bodies) for n in range(moments))
+    return level, units.expand_as(value), told
+
+
+class Probe:
+    """The probability of one label as the inputs of one item are changed."""
+
+    def __init__(self, model: FusionModel, grounds: Sequence[Ground], label: int) -> None:
+        """`model` computes in float32."""
+        self._model, self._grounds, self.label = model, grounds, label
+        self.device = next(model.parameters()).device
+
+    def __call__(self, changed: Mapping[int, Tensor]) -> Tensor:
+        """The probability [n], of `changed`: per input's number its values [n, M, ...]; the others stay as they are."""
+        count = len(next(iter(changed.values())))
+        bodies: list[Tensor] = []
+        item_of: list[Tensor] = []
+        by_number = {ground.number: ground for ground in self._grounds}
+        for number in range(len(self._model.config.inputs)):
+            if number not in by_number:
+                bodies.append(torch.zeros(0, device=self.device))
+                item_of.append(torch.zeros(0, dtype=torch.long, device=self.device))
+                continue
+            value = by_number[number].value
+            given = changed[number] if number in changed else value.expand(count, *value.shape)
+            # A copy: the image encoder normalises in place.
+            bodies.append(given.to(self.device).flatten(0, 1).clone())
+            item_of.append(torch.arange(count, device=self.device).repeat_interleave(len(value)))
+        logits = self._model(bodies=bodies, item_of=item_of, items=count).logits
+        scores: Tensor = (logits.float() / self._model.config.calibration).softmax(dim=-1)[:, self.label]
+        return scores
