@@ -190,8 +190,16 @@ def _explain(chosen: argparse.Namespace) -> int:
     return explain(settings, chosen, _say)
 
 
+def _record(chosen: argparse.Namespace) -> int:
+    settings = _loaded(chosen).settings
+    from worker.recording.command import record
+
+    return record(settings, chosen, _say)
+
+
 def _parser() -> _Parser:
     from worker.explain.command import add_explain_arguments
+    from worker.recording.command import add_record_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments
 
     parser = _Parser(PROGRAM, description="Camera frames and texts in, one verdict per anchor out.", epilog=_EXIT_CODES)
@@ -207,6 +215,7 @@ def _parser() -> _Parser:
         ("feed", _feed, True, add_feed, "send a simulated junction's frames and texts"),
         ("replay", _replay, True, add_replay, "send dead letters back to the topic they came from"),
         ("explain", _explain, True, add_explain_arguments, "rebuild one anchor's verdict from the log, and say why"),
+        ("record", _record, True, add_record_arguments, "write a folder to train on from the live topics"),
         ("train", _train, False, add_train_arguments, "train a model"),
         ("evaluate", _evaluate, False, add_evaluate_arguments, "measure a model on held-out data"),
     ]

@@ -59,7 +59,7 @@ def test_bad_usage_is_2() -> None:
 def test_version_and_help() -> None:
     """Told without a server, a model or torch."""
     assert typed("--version").stdout.startswith("fusion-worker 0.")
-    for command in ("run", "check", "topics", "demo", "feed", "replay", "train", "evaluate"):
+    for command in ("run", "check", "topics", "demo", "feed", "replay", "explain", "record", "train", "evaluate"):
         assert typed(command, "--help").stdout.startswith(f"usage: fusion-worker {command}")
 
 

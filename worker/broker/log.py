@@ -124,7 +124,10 @@ class LogReader:
         return place
 
     def _position(self, place: TopicPartition) -> int:
-        return int(self._consumer.position(place))
+        try:
+            return int(self._consumer.position(place))
+        except KafkaError as error:
+            raise _away(error) from error
 
     def _poll(self) -> list[Record]:
         try:

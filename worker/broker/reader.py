@@ -10,17 +10,19 @@ from kafka.errors import KafkaError
 
 from worker.broker.admin import partitions_of
 from worker.errors import Unreachable
-from worker.records import Record
+from worker.records import Partition, Record
 
 # The broker answers a fetch at once when it has something; this only bounds how long it holds one that finds nothing.
 FETCH_WAIT_MS = 50
 
 
 class CommittedReader:
-    """Reads every partition of some topics from their beginning. Used by one thread."""
+    """Reads every partition of some topics from their beginning, or from a time on. Used by one thread."""
 
-    def __init__(self, connection: Mapping[str, Any], topics: Sequence[str]) -> None:
-        """`connection`: what `connection_options` gives.
+    def __init__(
+        self, connection: Mapping[str, Any], topics: Sequence[str], since_ms: Mapping[str, int] | None = None
+    ) -> None:
+        """`connection`: what `connection_options` gives; `since_ms`: of a topic the least record time, milliseconds.
 
         Raises:
             Unreachable: no broker answered.
@@ -39,6 +41,7 @@ class CommittedReader:
             raise _away(error) from error
         self._consumer.assign(self._places)
         self._consumer.seek_to_beginning(*self._places)
+        self._seek_to_times(since_ms or {})
 
     def read(self, timeout_seconds: float) -> list[Record]:
         """The next committed records, after at most `timeout_seconds`; per partition in order.
@@ -52,17 +55,50 @@ class CommittedReader:
             raise _away(error) from error
         return [_record(raw) for batch in polled.values() for raw in batch]
 
+    def _seek_to_times(self, since_ms: Mapping[str, int]) -> None:
+        asked = {place: max(0, since_ms[place.topic]) for place in self._places if place.topic in since_ms}
+        if not asked:
+            return
+        try:
+            for place, found in self._consumer.offsets_for_times(asked).items():
+                if found is None:
+                    self._consumer.seek_to_end(place)
+                else:
+                    self._consumer.seek(place, found.offset)
+        except KafkaError as error:
+            raise _away(error) from error
+
+    def ends(self) -> dict[Partition, int]:
+        """Where what is committed ends now; for `reached`.
+
+        Raises:
+            Unreachable: Kafka did not answer.
+        """
+        try:
+            found = self._consumer.end_offsets(self._places)
+        except KafkaError as error:
+            raise _away(error) from error
+        return {Partition(place.topic, place.partition): int(end) for place, end in found.items()}
+
+    def reached(self, ends: Mapping[Partition, int]) -> bool:
+        """True when all of it was read.
+
+        Raises:
+            Unreachable: Kafka did not answer.
+        """
+        try:
+            places = {TopicPartition(one.topic, one.number): end for one, end in ends.items()}
+            return all(self._consumer.position(place) >= end for place, end in places.items())
+        except KafkaError as error:
+            raise _away(error) from error
+
     def at_end(self) -> bool:
         """True when every record that is committed by now was read.
 
         Raises:
             Unreachable: Kafka did not answer.
         """
-        try:
-            ends = self._consumer.end_offsets(self._places)
-            return all(self._consumer.position(place) >= end for place, end in ends.items())
-        except KafkaError as error:
-            raise _away(error) from error
+        return self.reached(self.ends())
 
     def close(self) -> None:
         """Ends the consumer."""

@@ -6,7 +6,8 @@ answers it of a whole log that was read: nothing is waited for, and nothing has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from worker.records import Candidate, MatchRule, Missing
@@ -40,23 +41,36 @@ class Choice:
 
 def choose(rule: MatchRule, anchor_us: int, candidates: Iterable[Candidate]) -> Choice:
     """What the rule picks among all events of the anchor's key; the same event given twice counts once."""
-    known = set(candidates)
+    return choose_sorted(rule, anchor_us, sorted(set(candidates), key=in_order))
+
+
+def in_order(candidate: Candidate) -> tuple[int, str]:
+    """The order of events: by time, then by id."""
+    return candidate.time_us, candidate.id
+
+
+def choose_sorted(rule: MatchRule, anchor_us: int, line: Sequence[Candidate]) -> Choice:
+    """As `choose`, of events that are in order and each there once; looks only at those near the anchor."""
     low = anchor_us - rule.before_us
     high = anchor_us if rule.mode == "latest" else anchor_us + rule.after_us
-    inside = sorted((one for one in known if low <= one.time_us <= high), key=lambda one: (one.time_us, one.id))
-    highest_us = max((one.time_us for one in known), default=None)
+    inside = line[bisect_left(line, low, key=_time) : bisect_right(line, high, key=_time)]
+    highest_us = line[-1].time_us if line else None
     chosen = _chosen(rule, anchor_us, inside)
     complete = highest_us is not None and is_complete(rule, anchor_us, chosen, highest_us)
-    return Choice(tuple(chosen), tuple(inside), len(known), highest_us, complete)
+    return Choice(tuple(chosen), tuple(inside), len(line), highest_us, complete)
 
 
-def _chosen(rule: MatchRule, anchor_us: int, inside: list[Candidate]) -> list[Candidate]:
+def _time(candidate: Candidate) -> int:
+    return candidate.time_us
+
+
+def _chosen(rule: MatchRule, anchor_us: int, inside: Sequence[Candidate]) -> list[Candidate]:
     """Of events in (time, id) order; Python's sort keeps that order among equals, which is how ties are decided."""
     if rule.mode == "latest":
         return [one for one in inside if one.time_us == inside[-1].time_us][:1]
     nearest_first = sorted(inside, key=lambda one: abs(one.time_us - anchor_us))
     most = rule.limit if rule.mode == "window" else 1
-    return sorted(nearest_first[:most], key=lambda one: (one.time_us, one.id))
+    return sorted(nearest_first[:most], key=in_order)
 
 
 def is_complete(rule: MatchRule, anchor_us: int, chosen: list[Candidate], highest_us: int) -> bool:

@@ -1,0 +1,41 @@
+"""Rows are divided by key: no key is in two splits, and a key goes the same way in any recording."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.recording.splits import BLOCK_US, FEWEST_KEYS, divide
+
+SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}
+
+
+def test_no_key_is_in_two_splits_and_the_shares_are_kept() -> None:
+    """Of many keys; and of some of them alone each goes the way it went before."""
+    rows = [(f"camera-{n % 500}", n * 1_000_000) for n in range(5000)]
+    made = divide(rows, SHARES)
+    assert made.by_key
+    where = {key: split for (key, _), split in zip(rows, made.splits, strict=True)}
+    assert all(where[key] == split for (key, _), split in zip(rows, made.splits, strict=True))
+    for split, share in SHARES.items():
+        assert made.splits.count(split) / len(rows) == pytest.approx(share, abs=0.05)
+    some = rows[:200]
+    assert divide(some, SHARES).splits == made.splits[:200]
+
+
+@pytest.mark.parametrize("keys", [1, FEWEST_KEYS - 1])
+def test_few_keys_are_divided_by_minute(keys: int) -> None:
+    """A minute of a key stays together, and every split gets some."""
+    rows = [(f"camera-{n % keys}", n * BLOCK_US // 20) for n in range(6000)]
+    made = divide(rows, SHARES)
+    assert not made.by_key
+    assert set(made.splits) == set(SHARES)
+    blocks = {(key, time // BLOCK_US) for key, time in rows}
+    found = {(key, time // BLOCK_US, split) for (key, time), split in zip(rows, made.splits, strict=True)}
+    assert len(found) == len(blocks)
+
+
+def test_a_single_split_and_no_rows() -> None:
+    """A share of 0 gets nothing; nothing is divided into nothing."""
+    rows = [(f"k{n}", n) for n in range(50)]
+    assert set(divide(rows, {"dev": 0.0, "train": 1.0}).splits) == {"train"}
+    assert divide([], SHARES).splits == ()

@@ -1,0 +1,1 @@
+"""Live topics -> a folder to train on."""
