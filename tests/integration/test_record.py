@@ -41,6 +41,17 @@ def groups(stack: Any) -> set[str]:
     return found
 
 
+def as_published(found: list[dict[str, Any]], results: list[dict[str, Any]], bodies: dict[str, bytes]) -> None:
+    """Each row says what the result of its anchor says, and has the text that was sent."""
+    by_id = {result["inputs"]["texts"]["id"]: result for result in results}
+    for row in found:
+        result = by_id[ids(row, "texts")[0]]
+        assert [row[name] for name in ("label", "missing", "key", "time")] == [
+            result[name] for name in ("label", "missing", "key", "time")
+        ]
+        assert row["inputs"]["texts"][0]["text"].encode() == bodies[ids(row, "texts")[0]]
+
+
 def test_rows_are_the_oracles_pairs_with_the_results_labels(
     stack: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,17 +75,10 @@ def test_rows_are_the_oracles_pairs_with_the_results_labels(
         found = rows(out, *SPLITS)
         assert len(found) == len(texts) + again
         assert {ids(row, "texts")[0]: (ids(row, "frames") or [None])[0] for row in found} == wanted
-        by_id = {result["inputs"]["texts"]["id"]: result for result in made.results}
-        for row in found:
-            result = by_id[ids(row, "texts")[0]]
-            assert row["label"] == result["label"]
-            assert row["missing"] == result["missing"]
-            assert (row["key"], row["time"]) == (result["key"], result["time"])
+        as_published(found, made.results, {event.id: event.body for event in texts})
         assert {ids(row, "texts")[0]: row["missing"] for row in found if row["missing"]}.items() >= {
             "lonely": {"frames": "never_seen"}, "far-t": {"frames": "out_of_tolerance"},
         }.items()  # fmt: skip
-        bodies = {event.id: event.body for event in texts}
-        assert all(row["inputs"]["texts"][0]["text"].encode() == bodies[ids(row, "texts")[0]] for row in found)
         assert [path.read_bytes() for path in (out / "bodies").iterdir()] == [JPEG]
         keys = [{row["key"] for row in rows(out, split)} for split in SPLITS]
         assert sum(map(len, keys)) == len(set().union(*keys))

@@ -14,8 +14,9 @@ from PIL import Image
 from scipy.io import wavfile
 
 from tests.tiny import write_tiny_model
-from worker.explain.attribution import Attribution, attribute
+from worker.explain.attribution import EXACT, MOST_STEPS, STEPS, Attribution, attribute
 from worker.explain.deletion import deletions
+from worker.explain.drawing import caption, opacity, scale_of
 from worker.explain.files import write_explanation
 from worker.explain.ground import GRID, Ground, Probe, grounds_of
 from worker.feeds.junction import scene
@@ -105,15 +106,8 @@ def test_hiding_changes_the_named_units_and_nothing_else(case: tuple[FusionModel
 
 def test_deletion_tells_a_true_ground_from_a_false_one() -> None:
     """Of an image: what weighed most hidden first ends the verdict of the model that ships sooner, last later."""
-    model, tokenizer = load(SHIPPED)
-    made = scene(np.random.default_rng(3), "accident")
-    reads = Preprocessor(model.config, tokenizer)
-    bodies = {"image": Body(made.image, "image/jpeg", "s"), "text": Body(made.text.encode(), "text/plain", "s")}
-    item = Item(tuple(reads.tensors(name, (bodies[name],)) for name in model.config.inputs))
-    served = for_serving(model, torch.device("cpu"), torch.float32)
-    grounds = grounds_of(item, model.config, model.config.inputs, tokenizer)
-    probe = Probe(served, grounds, model.config.label2id["accident"])
-    found = attribute(served, probe, grounds[0])
+    served, probe, image = shipped(3, "accident")
+    found = attribute(served, probe, image)
     true, false = (deletions(probe, [replace(found, values=sign * found.values)], 7)[0] for sign in (1.0, -1.0))
     assert true.area < true.random_area < false.area
     assert true.random == false.random
@@ -146,5 +140,39 @@ def test_an_attribution_belongs_to_its_unit() -> None:
     """What lies on no unit is not told as another's."""
     units = torch.tensor([[-1, 0, 0, 1]])
     ground = Ground(0, "texts", "text", torch.arange(4)[None], torch.zeros(1, 4), units, ("a", "b"))
-    made = Attribution(ground, torch.tensor([[9.0, 1.0, 2.0, 4.0]]), 0.0)
+    made = Attribution(ground, torch.tensor([[9.0, 1.0, 2.0, 4.0]]), 7.0, 0.0, 64)
     assert made.units.tolist() == [3.0, 4.0]
+
+
+def shipped(seed: int, label: str) -> tuple[FusionModel, Probe, Ground]:
+    """The model that ships, asked for the verdict on a drawn scene; and the scene's image."""
+    model, tokenizer = load(SHIPPED)
+    made = scene(np.random.default_rng(seed), label)
+    reads = Preprocessor(model.config, tokenizer)
+    bodies = {"image": Body(made.image, "image/jpeg", "s"), "text": Body(made.text.encode(), "text/plain", "s")}
+    item = Item(tuple(reads.tensors(name, (bodies[name],)) for name in model.config.inputs))
+    served = for_serving(model, torch.device("cpu"), torch.float32)
+    grounds = grounds_of(item, model.config, model.config.inputs, tokenizer)
+    image = next(ground for ground in grounds if ground.modality == "image")
+    return served, Probe(served, grounds, model.config.label2id[label]), image
+
+
+def test_an_image_that_changes_nothing_is_said_to_explain_nothing() -> None:
+    """An empty road gives its label with nothing on it: no square of its picture is painted as if it did."""
+    model, probe, image = shipped(1000, "free_flow")
+    made = attribute(model, probe, image)
+    assert "nothing here explains it" in caption(made)
+    assert opacity(made.units, scale_of(made)).max() < 0.3
+    crash, asked, frame = shipped(1006, "accident")
+    found = attribute(crash, asked, frame)
+    assert "red speaks for the label" in caption(found)
+    assert opacity(found.units, scale_of(found)).max() > 0.7
+
+
+def test_points_are_added_until_the_sum_is_exact() -> None:
+    """A probability that jumps on its way takes more than the fewest points."""
+    model, probe, image = shipped(1002, "accident")
+    made = attribute(model, probe, image)
+    assert made.steps > STEPS
+    assert made.gap <= EXACT or made.steps == MOST_STEPS
+    assert float(made.values.sum()) == pytest.approx(made.rise, abs=made.gap + 1e-4)

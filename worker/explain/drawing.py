@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
 
 from worker.explain.attribution import Attribution
 from worker.explain.deletion import Deletion
@@ -18,16 +20,20 @@ from worker.explain.ground import GRID
 _COLOURS = "RdBu_r"
 _FOR, _AGAINST = "#b2182b", "#2166ac"
 MOST_BARS = 40
+# Below this change of the label's probability there is nothing to be shared out.
+LEAST_RISE = 0.05
+# Full colour, of probability, at the least: what changes nothing must not look like a strong ground.
+LEAST_SCALE = 0.01
 _DOTS_PER_INCH = 110
 
 
 def draw_images(made: Attribution, title: str, folder: Path) -> list[str]:
     """One picture a body: the image as the model sees it, and the same under its heat map. The files' names."""
     files = []
-    scale = float(made.units.abs().max()) or 1.0
+    scale = scale_of(made)
     for number, (pixels, heat) in enumerate(zip(made.ground.value, made.units.view(-1, GRID, GRID), strict=True), 1):
         figure = Figure(figsize=(9.6, 5.0), layout="constrained")
-        figure.suptitle(f"{title}\n{made.ground.name} {number}: red speaks for the label, blue against it")
+        figure.suptitle(f"{title}\n{made.ground.name} {number}: {caption(made)}")
         image = pixels.permute(1, 2, 0).to(torch.uint8).numpy()
         left, right = figure.subplots(1, 2)
         left.imshow(image)
@@ -35,13 +41,31 @@ def draw_images(made: Attribution, title: str, folder: Path) -> list[str]:
         side = image.shape[0]
         shown = right.imshow(
             heat.numpy(), cmap=_COLOURS, vmin=-scale, vmax=scale, interpolation="bilinear",
-            extent=(0, side, side, 0), alpha=np.sqrt(np.abs(heat.numpy()) / scale) * 0.75,
+            extent=(0, side, side, 0), alpha=opacity(heat, scale),
         )  # fmt: skip
         figure.colorbar(shown, ax=right, shrink=0.8, label="change of the label's probability")
         for axes in (left, right):
             axes.set_axis_off()
         files.append(_save(figure, folder / f"{made.ground.name}-{number}.png"))
     return files
+
+
+def scale_of(made: Attribution) -> float:
+    """The change of probability that is painted in full colour."""
+    return max(float(made.units.abs().max()), LEAST_SCALE)
+
+
+def opacity(heat: Tensor, scale: float) -> NDArray[np.float32]:
+    """How much of the image each square covers, so that what changes little lets it through."""
+    covered: NDArray[np.float32] = np.sqrt(np.abs(heat.numpy()) / scale) * np.float32(0.75)
+    return covered
+
+
+def caption(made: Attribution) -> str:
+    """What a picture of it can tell."""
+    if abs(made.rise) < LEAST_RISE:
+        return f"all of it hidden changes the label by {made.rise:+.3f} only: nothing here explains it"
+    return f"red speaks for the label, blue against it, {made.rise:+.2f} together"
 
 
 def draw_bars(made: Attribution, title: str, folder: Path) -> list[str]:
@@ -57,7 +81,7 @@ def draw_bars(made: Attribution, title: str, folder: Path) -> list[str]:
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("change of the label's probability")
-    axes.set_title(f"{title}\n{made.ground.name}")
+    axes.set_title(f"{title}\n{made.ground.name}: {caption(made)}")
     return [_save(figure, folder / f"{made.ground.name}.png")]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from worker.explain.attribution import STEPS, Attribution, attribute
+from worker.explain.attribution import EXACT, Attribution, attribute
 from worker.explain.deletion import Deletion, deletions
-from worker.explain.drawing import draw_bars, draw_deletions, draw_images
+from worker.explain.drawing import caption, draw_bars, draw_deletions, draw_images
 from worker.explain.ground import Probe, grounds_of
 from worker.model.items import Item
 from worker.model.load import device_of, for_serving, load
@@ -40,6 +40,8 @@ def write_explanation(
     probe = Probe(model, grounds, label)
     made = [attribute(model, probe, ground) for ground in grounds]
     curves = deletions(probe, made, seed)
+    for found in made:
+        say(f"{found.ground.name}: {caption(found)}" + (f" (inexact by {found.gap:.2f})" if found.gap > EXACT else ""))
     for one in curves:
         say(f"deletion of {one.name}: {one.area:.2f} (random {one.random_area:.2f})")
     out.mkdir(parents=True, exist_ok=True)
@@ -49,7 +51,7 @@ def write_explanation(
         "evidence": verdict.evidence,
         "attributions": {one.ground.name: _told(one) for one in made},
         "deletion": {one.name: _curves(one) for one in curves},
-        "method": {"name": "integrated gradients", "of": "the label's probability", "steps": STEPS, "seed": seed},
+        "method": {"name": "integrated gradients", "of": "the label's probability", "seed": seed},
         "files": files,
     }
     (out / "explanation.json").write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -70,6 +72,9 @@ def _told(made: Attribution) -> dict[str, Any]:
     return {
         "modality": made.ground.modality,
         "sum": round(float(units.sum()), _PLACES),
+        "rise": round(made.rise, _PLACES),
+        "exact": made.gap <= EXACT,
+        "steps": made.steps,
         "gap": round(made.gap, _PLACES),
         "strongest": [[made.ground.names[n], round(float(units[n]), _PLACES)] for n in strongest],
         "units": [[name, round(float(value), _PLACES)] for name, value in zip(made.ground.names, units, strict=True)],
