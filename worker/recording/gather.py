@@ -1,7 +1,7 @@
 """Topics -> Gathered: the names, times and places of all events, without their bodies.
 
 Two passes: what is matched is known only when all streams were read far enough, and frames held until then would fill
-the memory. A name takes about half a kilobyte, however large its frame is; the matched bodies are read after.
+the memory. A name takes about 330 bytes, however large its frame is; the matched bodies are read after.
 """
 
 from __future__ import annotations
