@@ -66,7 +66,7 @@ def main() -> int:
     if given["cost_ms"] is not None:
         assemble.model_of = lambda settings: EchoModel(given["cost_ms"])  # type: ignore[assignment,return-value]
     if given.get("mutant") is not None:
-        importlib.import_module("tests.chaos.mutants").mutate(given["mutant"])
+        importlib.import_module("tests.chaos.mutants").mutate(given["mutant"], Path(sys.argv[1]).parent)
     structlog.contextvars.bind_contextvars(pid=os.getpid())
     try:
         return assemble.run(Settings.model_validate(given["settings"]))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kafka.structs import ConsumerGroupMetadata
 
 from worker import assemble
-from worker.broker.sink import PlainSink, TransactionalSink
+from worker.broker import sink
+from worker.broker.sink import PlainSink
 from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
 from worker.pipeline.contexts import Contexts
@@ -18,9 +20,22 @@ from worker.pipeline.loop import Pipeline
 from worker.records import Outgoing, Partition
 from worker.stages import ledger
 
-# Between two steps that should be one: a busy network's delay, so that some kill of a storm falls into it.
-GAP_SECONDS = 0.1
+# A busy network's delay where the mistake is, for a fault to fall into.
+GAP_SECONDS = 0.3
 Offsets = Mapping[Partition, tuple[int, str]]
+_folder = Path()
+
+
+def gap_mark(folder: Path, pid: int) -> Path:
+    """The file that is there while that process is where its mistake shows if it is struck."""
+    return folder / f"gap-{pid}"
+
+
+def _gap() -> None:
+    mark = gap_mark(_folder, os.getpid())
+    mark.touch()
+    time.sleep(GAP_SECONDS)
+    mark.unlink()
 
 
 def commit_before_publish() -> None:
@@ -29,7 +44,7 @@ def commit_before_publish() -> None:
 
     def wrong(self: SlotSink, outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
         publish(self, [], offsets, membership)
-        time.sleep(GAP_SECONDS)
+        _gap()
         publish(self, outgoing, {}, membership)
 
     SlotSink.publish = wrong  # type: ignore[method-assign]
@@ -46,7 +61,7 @@ def publish_outside_the_transaction() -> None:
 
         def twice(outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
             plain.publish(outgoing, {}, membership)
-            time.sleep(GAP_SECONDS)
+            _gap()
             publish([], offsets, membership)
 
         made.publish = twice  # type: ignore[method-assign]
@@ -67,13 +82,13 @@ def epoch_ignored() -> None:
 
 def generation_not_passed() -> None:
     """Offsets are committed for the group, not for this member of this generation: any zombie may."""
-    transact = TransactionalSink._transact
+    transact = sink._transact
 
-    def wrong(self: TransactionalSink, outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
-        anonymous = ConsumerGroupMetadata(membership.group_id, -1, "", None)
-        transact(self, outgoing, offsets, anonymous)
+    def wrong(producer: Any, outgoing: Sequence[Outgoing], offsets: Offsets, membership: Any) -> None:
+        _gap()
+        transact(producer, outgoing, offsets, ConsumerGroupMetadata(membership.group_id, -1, "", None))
 
-    TransactionalSink._transact = wrong  # type: ignore[method-assign]
+    sink._transact = wrong
     # The living fence a frozen worker's slot as well; without that second line the first is seen to be missing.
     SlotSink.reap = lambda self: None  # type: ignore[method-assign]
     # Half of the mistake is to trust the group metadata of now; the other half is to forget to end leases.
@@ -94,6 +109,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
 }  # fmt: skip
 
 
-def mutate(name: str) -> None:
-    """Makes this process's worker the mutant of that name."""
+def mutate(name: str, folder: Path) -> None:
+    """Makes this process's worker the mutant of that name, whose marks lie in `folder`."""
+    global _folder
+    _folder = folder
     MUTANTS[name]()

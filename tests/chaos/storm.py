@@ -13,7 +13,7 @@ import redis
 
 from tests.chaos.ground import Ground
 from tests.story import Fed, minutes_ago, story
-from tests.town import Town
+from tests.town import Town, Worker
 
 # Kept short by the ground's broker, so that a fault costs seconds.
 QUICK_KAFKA = {"session_timeout": "1500ms", "max_poll_interval": "20s"}
@@ -23,7 +23,7 @@ LONG_WAIT = {"frames": {"max_wait": "5m", "horizon": "15m"}}
 # Anchors under way when a fault strikes, at least.
 UNDER_WAY = 150
 # Past the session's timeout, with time for the others to take the partitions and to go on.
-FROZEN_SECONDS = 2.5
+FROZEN_SECONDS = 3.0
 SLOW_CAMERAS = {f"junction-{number}" for number in range(3)}
 
 
@@ -47,7 +47,7 @@ class Storm:
     """Strikes one town. Every choice comes from the seed."""
 
     def __init__(self, ground: Ground, made: Town, seed: int) -> None:
-        self._ground, self._made, self._rng = ground, made, random.Random(seed)
+        self._ground, self.made, self._rng = ground, made, random.Random(seed)
         self.struck: dict[str, int] = {}
 
     def rage(
@@ -63,7 +63,7 @@ class Storm:
         """
         late = [event for event in events if event.stream == "frames" and event.key in SLOW_CAMERAS]
         early = [event for event in events if event not in set(late)]
-        made, size, due = self._made, -(-len(early) // len(faults)), 0
+        made, size, due = self.made, -(-len(early) // len(faults)), 0
         for number, fault in enumerate(faults):
             chunk = early[number * size : (number + 1) * size]
             made.feed(chunk)
@@ -77,7 +77,7 @@ class Storm:
         self._until(sum(event.stream == "texts" for event in events), patience_seconds)
 
     def _until(self, outcomes: int, seconds: float) -> None:
-        made = self._made
+        made = self.made
         try:
             made.read_until(lambda: len(made.results) + len(made.dead) >= outcomes, seconds)
         except AssertionError as error:
@@ -89,18 +89,22 @@ class Storm:
         act()
         self.struck[fault] = self.struck.get(fault, 0) + 1
 
+    def victim(self) -> Worker:
+        """Whom a fault strikes."""
+        return self._rng.choice(self.made.workers)
+
     def kill(self) -> None:
         """SIGKILL to a worker, and another in its place."""
-        self._made.kill(self._rng.choice(self._made.workers))
-        self._made.start()
+        self.made.kill(self.victim())
+        self.made.start()
 
     def terminate(self) -> None:
         """SIGTERM to a worker, and another in its place."""
-        worker = self._rng.choice(self._made.workers)
+        worker = self.victim()
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 0, self._made.log()
-        self._made.workers.remove(worker)
-        self._made.start()
+        assert worker.wait(30) == 0, self.made.log()
+        self.made.workers.remove(worker)
+        self.made.start()
 
     def flush(self) -> None:
         """FLUSHALL."""
@@ -108,7 +112,7 @@ class Storm:
 
     def freeze(self) -> None:
         """A worker stands still until the group has given its partitions away, and wakes up."""
-        worker = self._rng.choice(self._made.workers)
+        worker = self.victim()
         worker.send_signal(signal.SIGSTOP)
         self._pass(FROZEN_SECONDS)
         worker.send_signal(signal.SIGCONT)
@@ -149,4 +153,4 @@ class Storm:
     def _pass(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._made.read()
+            self.made.read()
