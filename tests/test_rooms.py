@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 300
 MOST_FUNCTION_LINES = 40
+# A letter in brackets keeps a pattern from finding itself: no file is left out, this one neither.
 
 
 def sources() -> list[Path]:
@@ -53,8 +54,7 @@ def test_a_file_fits_on_a_few_pages(path: Path) -> None:
     if path.suffix == ".py":
         long = {node.name: body_lines(node) for node in functions(path) if body_lines(node) > MOST_FUNCTION_LINES}
         assert not long
-    if path != Path(__file__):
-        assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text)
+    assert not re.search(r"\b([T]ODO|[F]IXME|[X]XX|[N]otImplementedError)\b", text)
 
 
 def test_modules_say_what_they_are() -> None:
@@ -73,9 +73,7 @@ def test_tests_make_a_claim_and_none_is_skipped() -> None:
         if f.name.startswith("test_") and not ast.get_docstring(f)
     ]
     assert mute == []
-    assert [
-        p.name for p in tests if re.search(r"mark\.(skip|xfail)|pytest\.skip\(", p.read_text()) and p != Path(__file__)
-    ] == []
+    assert [p.name for p in tests if re.search(r"mark\.(skip|xfail)|pytest\.skip\(", p.read_text())] == []
 
 
 def test_no_drawer_for_odds_and_ends() -> None:
@@ -86,13 +84,12 @@ def test_no_drawer_for_odds_and_ends() -> None:
 def test_nothing_names_this_machine_or_a_registry() -> None:
     """No path of a developer's machine and no registry's host in what is committed."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    told = re.compile(r"/(work|root|home)/\w+/|pypi\.org|pythonhosted|repo1?\.maven|registry\.npmjs")
+    told = re.compile(r"/(work|root|home)/\w+/|pypi[.]org|[p]ythonhosted|repo1?[.]maven|registry[.]npmjs")
     found = [
         name
         for name in listed.splitlines()
         if Path(name).suffix in {".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".json", ".xml", ".lua", ""}
         and (ROOT / name).is_file()
         and told.search((ROOT / name).read_text(errors="replace"))
-        and ROOT / name != Path(__file__)
     ]
     assert found == []
