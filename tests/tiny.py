@@ -16,15 +16,17 @@ from worker.training.vocabulary import learn_vocabulary
 TEXT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
-def write_tiny_model(path: Path, inputs: Sequence[str] = ("image", "text"), seed: int = 1) -> Path:
+def write_tiny_model(
+    path: Path, inputs: Sequence[str] = ("image", "text"), channels: Sequence[str] = ("speed", "count")
+) -> Path:
     """Its folder. The backbone depends on the image without training, unlike MobileNet's."""
-    torch.manual_seed(seed)
+    torch.manual_seed(1)
     tokenizer = learn_vocabulary((scene(np.random.default_rng(n)).text for n in range(50)), 300)
     text = {**TEXT, "intermediate_size": 64, "vocab_size": len(tokenizer)}
     model = FusionModel(
         FusionConfig(
             name="tiny", backbone="shufflenet_v2_x0_5", dim=64, text=text, id2label=dict(enumerate(LABELS)),
-            inputs=inputs, channels=["speed", "count"] if "sensor" in inputs else (),
+            inputs=inputs, channels=channels if "sensor" in inputs else (),
         )
     )  # fmt: skip
     model.save_pretrained(path)

@@ -82,3 +82,13 @@ def speed(text: str) -> float:
     if not 0 <= number < 1e9:
         raise ArgumentTypeError(f"{text!r} is not a number from 0 on")
     return number
+
+
+def duration_us(text: str) -> int:
+    """A duration as the configuration writes it, in microseconds."""
+    from worker.durations import micros, parse_duration
+
+    try:
+        return micros(parse_duration(text))
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error

@@ -41,14 +41,15 @@ def storm(ground: Ground, folder: Path, faults: list[str], mutant: str | None) -
     events = backlog(3, ANCHORS)
     with town(ground, folder, **settings(ground), mutant=mutant) as made:
         made.start(3)
+        stalled = ""
         try:
             Aimed(ground, made, 3).rage(events, faults, PATIENCE_SECONDS)
-        except AssertionError as stalled:
-            return str(stalled)
-        made.read(1.0)
-        made.stop()
+            made.read(1.0)
+            made.stop()
+        except AssertionError as error:
+            stalled = str(error)
         found = findings(events, made)
-        return str(found) if found else ""
+        return f"{found} {stalled}" if found else stalled
 
 
 def stopped(ground: Ground, folder: Path, mutant: str | None) -> str:
@@ -71,7 +72,7 @@ SCENES = {
     "publish_outside_the_transaction": (["kill"] * 4, r"[1-9]\d* doubled"),
     "ledger_ignored": (["kill"] * 3, r"[1-9]\d* doubled"),
     "epoch_ignored": (["flush"] * 3, r"[1-9]\d* changed|\d+ results after"),
-    "generation_not_passed": (["freeze"] * 4, r"[1-9]\d* doubled|\d+ results after"),
+    "generation_not_passed": (["freeze"] * 4, r"[1-9]\d* doubled"),
 }
 
 

@@ -11,39 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from schemas.result import ResultV1
 from tests.story import minutes_ago
+from tests.tiny import write_tiny_model
 from tests.town import Town, town
 from tests.unit.incoming import wav
 from worker.durations import format_duration
-from worker.feeds.junction import LABELS, scene
-from worker.model.config import FusionConfig
-from worker.model.fusion_model import FusionModel
+from worker.feeds.junction import scene
 from worker.settings import load
-from worker.training.vocabulary import learn_vocabulary
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
 SECOND = 1_000_000
 SCENE = scene(np.random.default_rng(1))
 KINDS = {"image": "image/jpeg", "text": "text/plain", "sensor": "application/json", "audio": "audio/wav"}
 Inputs = dict[str, Any]
-
-
-def tiny_model(folder: Path, inputs: Sequence[str], channels: Sequence[str]) -> Path:
-    """An untrained model with these inputs, as `train` would leave it."""
-    torch.manual_seed(1)
-    tokenizer = learn_vocabulary([SCENE.text], 300)
-    text = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "intermediate_size": 64, "vocab_size": len(tokenizer)}  # fmt: skip
-    config = FusionConfig(
-        inputs=inputs, channels=channels, backbone="shufflenet_v2_x0_5", dim=64, text=text,
-        id2label=dict(enumerate(LABELS)),
-    )  # fmt: skip
-    FusionModel(config).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    return folder / "model"
 
 
 class Example:
@@ -118,13 +100,15 @@ def number(name: str, value: object) -> bytes:
 @pytest.fixture(scope="module")
 def junction_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The inputs that docs/examples/junction.toml asks for."""
-    return tiny_model(tmp_path_factory.mktemp("junction"), ["text", "image", "image", "sensor"], ["speed", "count"])
+    return write_tiny_model(
+        tmp_path_factory.mktemp("junction"), ["text", "image", "image", "sensor"], ["speed", "count"]
+    )
 
 
 @pytest.fixture(scope="module")
 def room_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The inputs that docs/examples/room.toml asks for."""
-    return tiny_model(tmp_path_factory.mktemp("room"), ["audio", "image", "sensor"], ["temperature"])
+    return write_tiny_model(tmp_path_factory.mktemp("room"), ["audio", "image", "sensor"], ["temperature"])
 
 
 def test_a_junction_with_two_cameras_and_a_radar(stack: Any, tmp_path: Path, junction_model: Path) -> None:

@@ -10,7 +10,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from worker.broker.admin import partitions_of
-from worker.broker.reader import FETCH_WAIT_MS
+from worker.broker.reader import FETCH_WAIT_MS, away, record_of
 from worker.errors import Unreachable
 from worker.records import Partition, Record
 
@@ -42,7 +42,7 @@ class LogReader:
                 fetch_max_wait_ms=FETCH_WAIT_MS,
             )
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
 
     def bounds(self, topic: str) -> dict[Partition, tuple[int, int]]:
         """Per partition the first offset that retention has left and the committed end; empty: no such topic."""
@@ -53,7 +53,7 @@ class LogReader:
         try:
             first, end = self._consumer.beginning_offsets(places), self._consumer.end_offsets(places)
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
         return {Partition(topic, at.partition): (int(first[at]), int(end[at])) for at in places}
 
     def record_at(self, partition: Partition, offset: int) -> Record | None:
@@ -82,7 +82,7 @@ class LogReader:
         try:
             found = self._consumer.offsets_for_times(asked)
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
         return {Partition(at.topic, at.partition): None if one is None else one.offset for at, one in found.items()}
 
     def records(self, partition: Partition, begin: int, end: int) -> Iterator[Record]:
@@ -127,24 +127,15 @@ class LogReader:
         try:
             return int(self._consumer.position(place))
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
 
     def _poll(self) -> list[Record]:
         try:
             polled = self._consumer.poll(timeout_ms=POLL_MS)
         except KafkaError as error:
-            raise _away(error) from error
-        return [_record(raw) for batch in polled.values() for raw in batch]
+            raise away(error) from error
+        return [record_of(raw) for batch in polled.values() for raw in batch]
 
     def close(self) -> None:
         """Ends the consumer."""
         self._consumer.close(autocommit=False)
-
-
-def _record(raw: Any) -> Record:
-    headers = tuple((name, value if value is not None else b"") for name, value in raw.headers)
-    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, headers)
-
-
-def _away(error: KafkaError) -> Unreachable:
-    return Unreachable(f"Kafka does not answer a reader ({type(error).__name__}: {error})")

@@ -38,7 +38,7 @@ class CommittedReader:
                 fetch_max_wait_ms=FETCH_WAIT_MS,
             )
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
         self._consumer.assign(self._places)
         self._consumer.seek_to_beginning(*self._places)
         self._seek_to_times(since_ms or {})
@@ -52,8 +52,8 @@ class CommittedReader:
         try:
             polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         except KafkaError as error:
-            raise _away(error) from error
-        return [_record(raw) for batch in polled.values() for raw in batch]
+            raise away(error) from error
+        return [record_of(raw) for batch in polled.values() for raw in batch]
 
     def _seek_to_times(self, since_ms: Mapping[str, int]) -> None:
         asked = {place: max(0, since_ms[place.topic]) for place in self._places if place.topic in since_ms}
@@ -66,7 +66,7 @@ class CommittedReader:
                 else:
                     self._consumer.seek(place, found.offset)
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
 
     def ends(self) -> dict[Partition, int]:
         """Where what is committed ends now; for `reached`.
@@ -77,7 +77,7 @@ class CommittedReader:
         try:
             found = self._consumer.end_offsets(self._places)
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
         return {Partition(place.topic, place.partition): int(end) for place, end in found.items()}
 
     def reached(self, ends: Mapping[Partition, int]) -> bool:
@@ -90,7 +90,7 @@ class CommittedReader:
             places = {TopicPartition(one.topic, one.number): end for one, end in ends.items()}
             return all(self._consumer.position(place) >= end for place, end in places.items())
         except KafkaError as error:
-            raise _away(error) from error
+            raise away(error) from error
 
     def at_end(self) -> bool:
         """True when every record that is committed by now was read.
@@ -105,10 +105,12 @@ class CommittedReader:
         self._consumer.close(autocommit=False)
 
 
-def _record(raw: Any) -> Record:
+def record_of(raw: Any, lease: int = 0) -> Record:
+    """A record of kafka-python as ours; `lease`: under which assignment it was read."""
     headers = tuple((name, value if value is not None else b"") for name, value in raw.headers)
-    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, headers)
+    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, headers, lease)
 
 
-def _away(error: KafkaError) -> Unreachable:
+def away(error: KafkaError) -> Unreachable:
+    """What a reader raises for an error of kafka-python's."""
     return Unreachable(f"Kafka does not answer a reader ({type(error).__name__}: {error})")

@@ -13,6 +13,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from worker.broker.ends import EndsWatch
+from worker.broker.reader import record_of
 from worker.errors import Fatal, Retryable
 from worker.records import Partition, Record
 
@@ -104,7 +105,12 @@ class KafkaSource:
         for partition in assigned:
             self._next_lease += 1
             new[partition] = self._leases[partition] = self._next_lease
-        records = [self._record(raw) for batch in batches.values() for raw in batch if _of(raw) in self._leases]
+        records = [
+            record_of(raw, self._leases[_of(raw)])
+            for batch in batches.values()
+            for raw in batch
+            if _of(raw) in self._leases
+        ]
         return Polled(records, new, revoked)
 
     def _same_topics(self) -> None:
@@ -120,13 +126,6 @@ class KafkaSource:
         fetcher = self._consumer._fetcher
         if not fetcher._next_partition_records:
             fetcher._next_partition_records = None
-
-    def _record(self, raw: Any) -> Record:
-        return Record(
-            raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value,
-            tuple((name, value if value is not None else b"") for name, value in raw.headers),
-            self._leases[_of(raw)],
-        )  # fmt: skip
 
     @property
     def membership(self) -> Any:

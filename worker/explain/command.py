@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from worker.arguments import duration_us
 from worker.errors import ConfigError, Fatal, Poison
-from worker.records import Aligned, MatchRule, Missing, Partition, Verdict
+from worker.records import Aligned, MatchRule, Partition, Verdict
 
 if TYPE_CHECKING:
     from worker.broker.log import LogReader
@@ -31,7 +31,7 @@ def add_explain_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("place", type=_place, metavar="TOPIC/PARTITION/OFFSET", help="the anchor's record")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write explanation.json and pictures there")
     parser.add_argument(
-        "--slack", type=_slack, default="1m", metavar="DURATION",
+        "--slack", type=duration_us, default="1m", metavar="DURATION",
         help="how much earlier or later than the anchor a context record may have been produced (default 1m)",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the random deletions of --out (default 0)")
@@ -42,15 +42,6 @@ def _place(text: str) -> tuple[Partition, int]:
     if not topic or len(numbers) != 2 or not all(one.isascii() and one.isdigit() for one in numbers):
         raise ArgumentTypeError(f"{text!r} is not TOPIC/PARTITION/OFFSET, such as texts/0/42")
     return Partition(topic, int(numbers[0])), int(numbers[1])
-
-
-def _slack(text: str) -> int:
-    from worker.durations import micros, parse_duration
-
-    try:
-        return micros(parse_duration(text))
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
 
 
 def explain(settings: Settings, chosen: Namespace, say: Say) -> int:
@@ -120,20 +111,16 @@ def _tell_verdict(settings: Settings, chosen: Namespace, log: LogReader, traced:
 
 
 def _model(settings: Settings) -> ModelRuntime:
-    from worker.model.runtime import ModelRuntime
+    from worker.assemble import model_of
 
-    return ModelRuntime(
-        path=settings.model.path,
-        device=settings.model.device,
-        precision=settings.model.precision,
-        anchor=settings.anchor,
-        modalities={name: stream.modality for name, stream in settings.streams.items()},
-        evidence=True,
-    )
+    output = settings.output.model_copy(update={"embedding": False, "evidence": True})
+    return model_of(settings.model_copy(update={"output": output}))
 
 
 def _verdict(model: ModelRuntime, aligned: Aligned, say: Say) -> tuple[Aligned, Any, Verdict]:
     """As the worker does it: a context that cannot be decoded is left out; such an anchor is a dead letter."""
+    from worker.stages.batch import undecodable, without
+
     while True:
         try:
             item = model.prepare(aligned)
@@ -145,16 +132,7 @@ def _verdict(model: ModelRuntime, aligned: Aligned, say: Say) -> tuple[Aligned, 
                     f"{poison.reason}): {poison}"
                 ) from poison
             say(f"{poison.stream}: what is matched is left out: {poison}")
-            aligned = _without(aligned, poison.stream, poison.number)
-
-
-def _without(aligned: Aligned, stream: str, number: int | None) -> Aligned:
-    """Of a window only the event of this number goes, while others are left."""
-    events = aligned.inputs[stream]
-    left = () if number is None else (*events[:number], *events[number + 1 :])
-    inputs = {name: one for name, one in {**aligned.inputs, stream: left}.items() if one}
-    missing = dict(aligned.missing) if left else {**aligned.missing, stream: Missing.UNDECODABLE}
-    return replace(aligned, inputs=inputs, missing=missing)
+            aligned = without(aligned, poison.stream, undecodable(aligned, poison.stream, poison))
 
 
 def _compare(

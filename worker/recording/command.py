@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.arguments import count, rate
+from worker.arguments import count, duration_us, rate
 from worker.errors import ConfigError
 from worker.records import MatchRule
 
@@ -42,7 +42,9 @@ def add_record_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for rows and bodies; it is made")
     parser.add_argument("--seconds", type=rate, metavar="N", help="record for so long (default: what is there now)")
     parser.add_argument("--limit", type=count, metavar="N", help="record until so many rows are complete")
-    parser.add_argument("--since", type=_since, metavar="DURATION", help="begin so long ago (default: all of the log)")
+    parser.add_argument(
+        "--since", type=duration_us, metavar="DURATION", help="begin so long ago (default: all of the log)"
+    )
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument("--label-from", choices=("results",), help="results: the label of the published result")
     labels.add_argument("--label-attribute", metavar="NAME", help="the string field NAME of a JSON anchor")
@@ -50,15 +52,6 @@ def add_record_arguments(parser: ArgumentParser) -> None:
         "--split", type=_shares, default=DEFAULT_SPLIT, metavar="NAME=SHARE,...",
         help=f"a file each, divided by key (default {DEFAULT_SPLIT})",
     )  # fmt: skip
-
-
-def _since(text: str) -> int:
-    from worker.durations import micros, parse_duration
-
-    try:
-        return micros(parse_duration(text)) // 1000
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error
 
 
 def _shares(text: str) -> dict[str, float]:
@@ -95,10 +88,9 @@ def record(settings: Settings, chosen: Namespace, say: Say) -> int:
     topics = [stream.topic for stream in settings.streams.values()] + ([output] if output else [])
     if missing := missing_topics(connection, topics):
         raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
-    rules, validator = rules_of(settings), validator_of(settings, SystemClock())
-    gathered = Gathered(validator, rules, settings.anchor, output)
+    gathered = Gathered(validator_of(settings, SystemClock()), rules_of(settings), settings.anchor, output)
     with _ctrl_c() as stopped:
-        _gather(connection, topics, _since_ms(settings, chosen, rules), gathered, chosen, stopped, say)
+        _gather(connection, topics, _since_ms(settings, chosen, gathered.rules), gathered, chosen, stopped, say)
     left = 0 if chosen.limit is not None and len(gathered.ready) >= chosen.limit else gathered.end()
     written = _write(settings, connection, gathered.ready[: chosen.limit], gathered, chosen, say)
     _tell(written, gathered, left, chosen, say)
@@ -116,7 +108,7 @@ def _since_ms(settings: Settings, chosen: Namespace, rules: Mapping[str, MatchRu
     """Per topic the record time from which on it is read; empty: from its beginning."""
     if chosen.since is None:
         return {}
-    begin = time.time_ns() // 1_000_000 - chosen.since
+    begin = time.time_ns() // 1_000_000 - chosen.since // 1000
     spans = {name: SLACK_MS + (rule.before_us + rule.lateness_us) // 1000 for name, rule in rules.items()}
     streams = {stream.topic: begin - spans.get(name, 0) for name, stream in settings.streams.items()}
     return {**streams, settings.output.topic: begin}
@@ -188,9 +180,7 @@ def _write(
     settings: Settings, connection: Mapping[str, Any], ready: list[Anchor], gathered: Gathered, chosen: Namespace,
     say: Say,
 ) -> Written:  # fmt: skip
-    from worker.assemble import rules_of, validator_of
     from worker.broker.log import LogReader
-    from worker.ops.clock import SystemClock
     from worker.recording.rows import BODIES, Bodies, chosen_of, read_bodies, rows_of
 
     (chosen.out / BODIES).mkdir(parents=True, exist_ok=True)
@@ -204,9 +194,8 @@ def _write(
             say(f"read {done} of {wanted} bodies")
 
     with contextlib.closing(LogReader(connection)) as log:
-        validator = validator_of(settings, SystemClock())
-        read_bodies(log, validator, matched, bodies, modalities, chosen.label_attribute, tick)
-    return rows_of(matched, bodies, gathered.labels, modalities, settings.anchor, rules_of(settings))
+        read_bodies(log, gathered.validator, matched, bodies, modalities, chosen.label_attribute, tick)
+    return rows_of(matched, bodies, gathered.labels, modalities, settings.anchor, gathered.rules)
 
 
 def _tell(written: Written, gathered: Gathered, left: int, chosen: Namespace, say: Say) -> None:

@@ -62,7 +62,7 @@ class Gathered:
         self, validator: Validator, rules: Mapping[str, MatchRule], anchor: str, output_topic: str | None
     ) -> None:
         """`anchor`: its stream; `output_topic`: whose results give the labels, None: nobody's."""
-        self._validator, self._rules, self._anchor, self._output = validator, rules, anchor, output_topic
+        self.validator, self.rules, self._anchor, self._output = validator, rules, anchor, output_topic
         self._lines: dict[tuple[str, str], Line] = {}
         self._waiting: dict[Place, Anchor] = {}
         self.ready: list[Anchor] = []
@@ -77,7 +77,7 @@ class Gathered:
                 self._label(record)
                 continue
             try:
-                event = self._validator.read(record)
+                event = self.validator.read(record)
             except Poison:
                 self.refused += 1
                 continue
@@ -118,7 +118,7 @@ class Gathered:
         """Per context stream what is matched among all that was read."""
         return {
             name: choose_sorted(rule, anchor.time_us, self.line(name, anchor.key).order)
-            for name, rule in self._rules.items()
+            for name, rule in self.rules.items()
         }
 
     def line(self, stream: str, key: str) -> Line:

@@ -159,10 +159,9 @@ class Batcher:
                     if stream is None or stream not in aligned.inputs:
                         rejected.append(reject(aligned.anchor.record, poison))
                         return _Prepared(aligned, None, tuple(rejected))
-                    events = aligned.inputs[stream]
-                    bad = events if poison.number is None else events[poison.number : poison.number + 1]
+                    bad = undecodable(aligned, stream, poison)
                     rejected.extend(reject(event.record, poison) for event in bad if self._claim(aligned, event))
-                    aligned = _without(aligned, stream, bad)
+                    aligned = without(aligned, stream, bad)
         finally:
             self._observer.observe("stage_seconds", time.perf_counter() - started, stage="decode")
 
@@ -203,7 +202,13 @@ def reject(record: Any, poison: Poison) -> Rejected:
     return Rejected(record, Stage(poison.stage), poison.reason, str(poison), type(poison).__name__)
 
 
-def _without(aligned: Aligned, stream: str, bad: Sequence[Event]) -> Aligned:
+def undecodable(aligned: Aligned, stream: str, poison: Poison) -> Sequence[Event]:
+    """The events of a stream that a Poison of stage DECODE is about: the one that it numbers, or all."""
+    events = aligned.inputs[stream]
+    return events if poison.number is None else events[poison.number : poison.number + 1]
+
+
+def without(aligned: Aligned, stream: str, bad: Sequence[Event]) -> Aligned:
     """Of a window the others stay; a stream is missing once none is left."""
     inputs = dict(aligned.inputs)
     inputs[stream] = tuple(event for event in inputs[stream] if event not in bad)
