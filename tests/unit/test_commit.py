@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from tests.unit.test_batch import Silent
 from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
 from worker.records import Outcome, Outgoing, Partition, Record
-from worker.stages.commit import Committer
+from worker.stages import ledger
+from worker.stages.commit import MOST_OUTCOMES, Committer
 from worker.stages.ledger import Ledger
 
 TEXTS = Partition("texts", 0)
@@ -153,3 +155,36 @@ def test_a_record_that_its_topic_does_not_take_goes_without_its_body(make: Any) 
     assert small.value == b"{}"
     assert large.value == b""
     assert dict(large.headers)["fusion.value_omitted_bytes"] == b"999"
+
+
+def test_a_body_is_only_taken_from_a_record_of_the_refused_transaction(make: Any) -> None:
+    """A larger record that waits for the next transaction keeps its body."""
+    sink = FakeSink(TooLarge("too large"))
+    committer = make(sink)
+    offsets = range(MOST_OUTCOMES + 1)
+    for offset in offsets:
+        committer.read(record(offset))
+    committer.finish([outcome(offset, value=b"x" * (offset + 1)) for offset in offsets])
+    assert committer.drain(5)
+    omitted = [out.headers for batch, _ in sink.published for out in batch if not out.value]
+    assert [dict(headers)["fusion.value_omitted_bytes"] for headers in omitted] == [str(MOST_OUTCOMES).encode()]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_finished_offsets_that_do_not_fit_wait_for_those_before_them(
+    make: Any, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """However scattered anchors finish, each is committed once, and no commit's metadata is over the limit."""
+    monkeypatch.setattr(ledger, "MAX_METADATA_BYTES", 40)
+    rng, sink = random.Random(seed), FakeSink()
+    committer = make(sink)
+    offsets = list(range(2_000))
+    for offset in offsets:
+        assert committer.read(record(offset))
+    rng.shuffle(offsets)
+    for begin in range(0, len(offsets), 300):
+        committer.finish([outcome(offset) for offset in offsets[begin : begin + 300]])
+    assert committer.drain(20)
+    assert sorted(map(int, published(sink))) == sorted(offsets)
+    assert max(len(metadata) for _, committed in sink.published for _, metadata in committed.values()) <= 40
+    assert sink.published[-1][1][TEXTS] == (2_000, "")

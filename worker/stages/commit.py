@@ -66,6 +66,7 @@ class Committer:
         self._contexts: set[Partition] = set()
         self._moved: set[Partition] = set()
         self._queue: deque[Outcome] = deque()
+        self._tried: list[Outcome] = []  # the outcomes of the transaction under way, or of the last
         self._gate = threading.Lock()  # held through a transaction; `forget` waits for it
         self._lock = threading.Lock()  # guards ledgers and queue; held for moments only
         self._wake = threading.Event()
@@ -132,9 +133,9 @@ class Committer:
             return sum(outcome.record.topic == topic for outcome in self._queue)
 
     def too_wide(self) -> set[Partition]:
-        """Partitions whose finished offsets are too scattered to read on."""
+        """Anchor partitions whose finished offsets are too scattered to read on."""
         with self._lock:
-            return {partition for partition, ledger in self._ledgers.items() if ledger.too_wide}
+            return {p for p, ledger in self._ledgers.items() if p not in self._contexts and ledger.too_wide}
 
     def drain(self, timeout_seconds: float) -> bool:
         """Waits until all that was queued is committed; False when it took too long."""
@@ -167,7 +168,10 @@ class Committer:
     def _turn(self) -> None:
         try:
             with self._gate:
-                self._transact()
+                progress = self._transact()
+            if not progress:
+                self._wake.clear()
+                self._wake.wait(0.05)
         except TooLarge:
             self._shrink_largest()
         except Uncertain as error:
@@ -180,8 +184,8 @@ class Committer:
             self._wake.clear()
             self._wake.wait(RETRY_SECONDS)
 
-    def _transact(self) -> None:
-        """One transaction.
+    def _transact(self) -> bool:
+        """One transaction; False when nothing could be committed.
 
         1. Take what is queued and still ours; a partition's ledger previews its offset with them finished.
         2. Publish records and offsets together, under the membership captured when records were polled.
@@ -189,26 +193,44 @@ class Committer:
         """
         started = time.perf_counter()
         with self._lock:
-            taken = list(itertools.islice(self._queue, MOST_OUTCOMES))
-            live = [outcome for outcome in taken if self._ledger(outcome.record) is not None]
             moved = set(self._moved)
-            finished: dict[Partition, set[int]] = {partition: set() for partition in moved}
-            for outcome in live:
-                finished.setdefault(_partition(outcome.record), set()).add(outcome.record.offset)
-            offsets = self._preview(finished)
+            live, finished = self._take()
+            self._tried = live
+            offsets = self._preview({**{partition: set() for partition in moved}, **finished})
         if offsets:
             outgoing = [out for outcome in live for out in outcome.outgoing]
             self._sink().publish(outgoing, offsets, self._membership())
         with self._lock:
             for partition, done in finished.items():
                 self._ledgers[partition].finish(done)
-            for _ in taken:
-                self._queue.popleft()
+            self._queue = deque(outcome for outcome in self._queue if not self._is_done(outcome, finished))
             self._moved -= {p for p in moved if self._preview({p: set()}) == {p: offsets.get(p)}}
+        if not offsets:
+            return False
         self._last = time.monotonic()
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="commit")
         self._observer.count("transactions_total", outcome="committed")
         self._committed(live)
+        return True
+
+    def _take(self) -> tuple[list[Outcome], dict[Partition, set[int]]]:
+        """The next transaction's outcomes, and their offsets: the first in the queue, and of a partition where these
+        would not fit into the commit's metadata the lowest that do, wherever they are in the queue."""
+        live = [o for o in itertools.islice(self._queue, MOST_OUTCOMES) if self._ledger(o.record) is not None]
+        finished = _offsets(live)
+        narrow = {p for p, done in finished.items() if p not in self._contexts and not self._ledgers[p].fits(done)}
+        if not narrow:
+            return live, finished
+        every = _offsets(o for o in self._queue if self._ledger(o.record) is not None)
+        for partition in narrow:
+            finished[partition] = self._ledgers[partition].fitting(sorted(every[partition])[:MOST_OUTCOMES])
+        finished = {partition: done for partition, done in finished.items() if done}
+        return [o for o in self._queue if self._ledger(o.record) and self._is_done(o, finished)], finished
+
+    def _is_done(self, outcome: Outcome, finished: Mapping[Partition, set[int]]) -> bool:
+        """True for one that is in the transaction, and for one that is not ours any more."""
+        mine = self._ledger(outcome.record) is not None
+        return not mine or outcome.record.offset in finished.get(_partition(outcome.record), ())
 
     def _preview(self, finished: Mapping[Partition, set[int]]) -> dict[Partition, tuple[int, str]]:
         offsets: dict[Partition, tuple[int, str]] = {}
@@ -222,21 +244,28 @@ class Committer:
     def _shrink_largest(self) -> None:
         """The record that its topic does not take goes without its body; a header says how large that was."""
         with self._lock:
-            sizes = [
-                (len(out.value or b""), index, place)
-                for index, outcome in enumerate(itertools.islice(self._queue, MOST_OUTCOMES))
+            size, number, place = max(
+                (len(out.value or b""), number, place)
+                for number, outcome in enumerate(self._tried)
                 for place, out in enumerate(outcome.outgoing)
-            ]
-            size, index, place = max(sizes)
-            outcome = self._queue[index]
+            )
+            outcome = self._tried[number]
             outgoing = list(outcome.outgoing)
             headers = (*outgoing[place].headers, (VALUE_OMITTED_HEADER, str(size).encode()))
             outgoing[place] = replace(outgoing[place], value=b"", headers=headers)
-            self._queue[index] = replace(outcome, outgoing=tuple(outgoing))
+            smaller = replace(outcome, outgoing=tuple(outgoing))
+            self._queue = deque(smaller if one is outcome else one for one in self._queue)
 
     def _ledger(self, record: Record) -> Ledger | None:
         ledger = self._ledgers.get(_partition(record))
         return ledger if ledger is not None and ledger.lease == record.lease else None
+
+
+def _offsets(outcomes: Iterable[Outcome]) -> dict[Partition, set[int]]:
+    found: dict[Partition, set[int]] = {}
+    for outcome in outcomes:
+        found.setdefault(_partition(outcome.record), set()).add(outcome.record.offset)
+    return found
 
 
 def _partition(record: Record) -> Partition:

@@ -10,7 +10,7 @@ import binascii
 import heapq
 import itertools
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from worker.errors import Fatal
 
@@ -77,6 +77,17 @@ class Ledger:
         beyond = sorted(o for o in itertools.chain(self._finished, offsets) if o > lowest)
         return lowest, encode_finished(lowest, beyond)
 
+    def fits(self, offsets: Collection[int]) -> bool:
+        """Whether a commit's metadata holds it if `offsets` were finished as well."""
+        position = self.preview(offsets)
+        return position is None or len(position[1]) <= MAX_METADATA_BYTES
+
+    def fitting(self, offsets: Sequence[int]) -> set[int]:
+        """So many of the first of these ascending offsets that they fit."""
+        while offsets and not self.fits(offsets):
+            offsets = offsets[: len(offsets) // 2]
+        return set(offsets)
+
     @property
     def unfinished(self) -> int:
         """How many records were read and are not finished."""
@@ -96,11 +107,7 @@ class Ledger:
 
 
 def encode_finished(base: int, offsets: Iterable[int]) -> str:
-    """Sorted finished offsets above `base` as run lengths, compressed: `a1:` + base64; empty for none.
-
-    Raises:
-        Fatal: the span does not fit into a commit's metadata; the pipeline pauses long before (`Ledger.too_wide`).
-    """
+    """Sorted finished offsets above `base` as run lengths, compressed: `a1:` + base64; empty for none."""
     runs = bytearray()
     position = base
     for start, length in _runs(offsets):
@@ -108,12 +115,7 @@ def encode_finished(base: int, offsets: Iterable[int]) -> str:
         position = start + length
     if not runs:
         return ""
-    text = _VERSION + base64.b85encode(zlib.compress(bytes(runs), 9)).decode("ascii")
-    if len(text) > MAX_METADATA_BYTES:
-        raise Fatal(
-            f"finished offsets above {base} need {len(text)} bytes of metadata; the limit is {MAX_METADATA_BYTES}"
-        )
-    return text
+    return _VERSION + base64.b85encode(zlib.compress(bytes(runs), 9)).decode("ascii")
 
 
 def decode_finished(base: int, metadata: str) -> Iterator[int]:
