@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaTimeoutError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from tests.chaos.ground import Ground
@@ -71,7 +75,7 @@ class Scene:
 
     def leave_open(self, sink: TransactionalSink, value: bytes) -> None:
         """What a worker leaves that is killed after it has sent and before it has committed."""
-        sink.end_predecessor()
+        sink.fence()
         sink._producer.begin_transaction()
         sink._producer.send(self.output.topic, value).get(timeout=10)
 
@@ -163,6 +167,58 @@ def test_a_commit_without_an_answer_ends_by_the_watchdog(scene: Scene, ground: G
     owner.close()
 
 
+def test_the_client_s_own_close_leaves_a_transaction_at_work(scene: Scene, ground: Ground) -> None:
+    """Why a producer is ended by force: closed with a record under way it goes on, and commits once Kafka is back."""
+    naive = KafkaProducer(transactional_id=f"{scene.name}-naive", **scene.connection)
+    naive.init_transactions()
+    naive.begin_transaction()
+    assert naive.partitions_for(scene.output.topic)
+    os.kill(ground.kafka.pid, signal.SIGSTOP)
+    try:
+        naive.send(scene.output.topic, b"zombie")
+        committing = threading.Thread(target=naive.commit_transaction, daemon=True)
+        committing.start()
+        eventually(naive._transaction_manager.is_completing)
+        with pytest.raises(KafkaTimeoutError):
+            naive.close(timeout=0)
+    finally:
+        os.kill(ground.kafka.pid, signal.SIGCONT)
+    eventually(scene.sees(b"zombie"))
+    committing.join(PATIENCE_SECONDS)
+    naive.close()
+
+
+def test_what_was_given_up_never_commits_once_it_is_fenced(scene: Scene, ground: Ground) -> None:
+    """The broker hangs for longer than the watchdog waits: commits that are read after the fence are the last word."""
+    owner = scene.member()
+    sink = scene.sink(timeout_seconds=1.0)
+    sink.publish(scene.out(b"before"), {scene.input: (3, "")}, owner.membership)
+    given_up = sink._producer
+    os.kill(ground.kafka.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Uncertain, match="no answer"):
+            sink.publish(scene.out(b"given up"), {scene.input: (5, "")}, owner.membership)
+    finally:
+        os.kill(ground.kafka.pid, signal.SIGCONT)
+    eventually(lambda: _fenced(sink))
+    known = owner.committed([scene.input])[scene.input]
+    eventually(lambda: not given_up._sender.is_alive())
+    eventually(lambda: _published(sink, scene.out(b"after"), owner))
+    eventually(scene.sees(b"after"))
+    assert (b"given up" in scene.seen) == (known == (5, ""))
+    assert owner.committed([scene.input])[scene.input] == known
+    sink.close()
+    owner.close()
+
+
+def _fenced(sink: TransactionalSink) -> bool:
+    try:
+        sink.fence()
+    except Uncertain:
+        return False
+    return True
+
+
 def _commit_or_know_nothing(sink: TransactionalSink) -> None:
     """The client hangs here for ever, or not: what counts is that the watchdog lets nobody wait for it."""
     began = time.monotonic()
@@ -222,6 +278,7 @@ def test_of_two_owners_of_a_slot_the_older_takes_another(scene: Scene, ground: G
     younger.publish(scene.out(b"two"), {}, owner.membership)
     with pytest.raises(Uncertain):
         older.publish(scene.out(b"fenced"), {}, owner.membership)
+    older.fence()
     older.publish(scene.out(b"three"), {}, owner.membership)
     eventually(scene.sees(b"three"))
     assert scene.seen == [b"one", b"two", b"three"]

@@ -22,6 +22,7 @@ class Scripted:
     def __init__(self, hang: str | None) -> None:
         self.calls: list[str] = []
         self.hang, self.held, self.let_go, self.done = hang, threading.Event(), threading.Event(), threading.Event()
+        self._sender = SimpleNamespace(force_close=lambda: self.calls.append("force_close"), join=lambda timeout: None)
 
     def __getattr__(self, name: str) -> Any:
         def call(*_: object, **__: object) -> Any:
@@ -72,5 +73,5 @@ def test_a_producer_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatc
     tried.close()
     assert late.done.wait(30)
     assert "close" in late.calls
-    assert next_one.calls[-2:] == ["commit_transaction", "close"]
+    assert next_one.calls[-3:] == ["commit_transaction", "force_close", "close"]
     assert "begin_transaction" not in late.calls

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
@@ -27,6 +29,8 @@ from worker.records import Outgoing, Partition
 BATCH_SIZE_BYTES = 256 * 1024
 # The wait after CONCURRENT_TRANSACTIONS sets the cost of a commit: 220 ms with 100, 23 ms with 5 (PARTS 12).
 RETRY_BACKOFF_MS = 5
+# How long a producer's thread may take to hear that it is over; most hear it at once.
+_END_SECONDS = 5.0
 # A dead letter is as large as the record that came; the broker's own limit is the one that counts.
 MAX_REQUEST_BYTES = 64 * 2**20
 _STALE_MEMBER = (
@@ -61,7 +65,6 @@ class TransactionalSink:
         }
         self._timeout = commit_timeout_seconds
         self._producer: Any = None
-        self._watched = ThreadPoolExecutor(1, "transaction")
 
     def publish(
         self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
@@ -76,15 +79,15 @@ class TransactionalSink:
         if membership is None or membership.generation_id < 0:
             raise StaleMember("no membership of the group yet")
         self._open()
-        # A step that had no answer in time goes on in its thread, one day: it must not find the next producer there.
+        # A step that had no answer in time may go on in its thread, one day: it must not find the next producer there.
         producer = self._producer
         try:
             self._watch(lambda: _transact(producer, outgoing, offsets, membership))
         except KafkaError as error:
             self._abort(error)
 
-    def end_predecessor(self) -> None:
-        """Makes the producer of this id, which ends what a dead one left open.
+    def fence(self) -> None:
+        """Ends what an earlier producer of this id left open; nothing that it still sends is accepted from now on.
 
         Raises:
             Uncertain: Kafka did not answer.
@@ -111,41 +114,67 @@ class TransactionalSink:
 
     def _open(self) -> None:
         if self._producer is None:
-            pool = self._watched
             try:
-                self._producer = self._watch(lambda: self._make(pool))
+                self._producer = self._watch(self._make, late=_end)
             except KafkaError as error:
                 raise Uncertain(f"no producer: {type(error).__name__}: {error}") from error
 
-    def _make(self, pool: ThreadPoolExecutor) -> Any:
+    def _make(self) -> Any:
         producer = plain_producer(self._options, max_block_ms=int(self._timeout * 1000))
         try:
             producer.init_transactions()
         except KafkaError:
-            producer.close(timeout=0)
+            _end(producer)
             raise
-        if self._watched is not pool:  # It came after nobody waited for it any more.
-            producer.close(timeout=0)
         return producer
 
-    def _watch(self, step: Callable[[], Any]) -> Any:
+    def _watch(self, step: Callable[[], Any], late: Callable[[Any], None] = lambda found: None) -> Any:
+        """What the step gives. One that takes too long is left behind; `late` gets what it gives one day."""
+        answer: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                found, error = step(), None
+            except BaseException as raised:  # noqa: BLE001  whoever waits gets it
+                found, error = None, raised
+            if not answer.set_running_or_notify_cancel():
+                late(found)
+            elif error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(found)
+
+        threading.Thread(target=run, name="transaction", daemon=True).start()
         try:
-            return self._watched.submit(step).result(self._timeout + 1.0)
+            return answer.result(self._timeout + 1.0)
         except FutureTimeout:
-            self._watched.shutdown(wait=False)
-            self._watched = ThreadPoolExecutor(1, "transaction")
+            if not answer.cancel():
+                return answer.result()
             self._discard()
             raise Uncertain(f"a transaction had no answer for {self._timeout:g} s") from None
 
-    def _discard(self) -> None:
+    def _discard(self) -> threading.Thread:
         producer, self._producer = self._producer, None
-        if producer is not None:
-            self._watched.submit(producer.close, 0)
+        ending = threading.Thread(target=_end, args=(producer,), name="end of a producer", daemon=True)
+        ending.start()
+        return ending
 
     def close(self) -> None:
         """Ends the producer; an open transaction is aborted by Kafka."""
-        self._discard()
-        self._watched.shutdown(wait=True)
+        self._discard().join(_END_SECONDS)
+
+
+def _end(producer: Any) -> None:
+    """Ends a producer at once, whatever it has under way.
+
+    `close(0)` of kafka-python 3.0.12 alone does not: it flushes first, which raises while records are under way, and so
+    leaves the sender at work: that goes on with the transaction as soon as Kafka is back.
+    """
+    if producer is not None:
+        producer._sender.force_close()
+        producer._sender.join(_END_SECONDS)
+        with contextlib.suppress(KafkaError):
+            producer.close(timeout=0)
 
 
 class PlainSink:
@@ -156,6 +185,9 @@ class PlainSink:
     ) -> None:
         self._producer = plain_producer(options)
         self._commit = commit
+
+    def fence(self) -> None:
+        """Nothing is ever left open."""
 
     def publish(
         self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any

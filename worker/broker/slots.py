@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from worker.broker.sink import TransactionalSink
-from worker.errors import Retryable, Uncertain
+from worker.errors import Retryable
 from worker.records import Outgoing, Partition
 
 # The lease lives 2 s in the store; a fifth of that survives four lost renewals.
@@ -63,13 +63,20 @@ class SlotSink:
         """See TransactionalSink.publish."""
         if self._sink is None:
             self._sink = self._make(self._slots.lease_slot())
-        try:
-            self._sink.publish(outgoing, offsets, membership)
-        except Uncertain:
-            if not self._slots.renew_slot():
-                self._sink.close()
-                self._sink = None
-            raise
+        self._sink.publish(outgoing, offsets, membership)
+
+    def fence(self) -> None:
+        """See TransactionalSink.fence. Where another owns the slot by now, the next publish takes another one.
+
+        Raises:
+            Retryable: Kafka or Redis did not answer.
+        """
+        if self._sink is None:
+            return
+        self._sink.fence()
+        if not self._slots.renew_slot():
+            self._sink.close()
+            self._sink = None
 
     def _keep(self) -> None:
         last = time.monotonic()
@@ -94,7 +101,7 @@ class SlotSink:
             if self._slots.adopt_slot(slot):
                 sink = self._make(slot)
                 try:
-                    sink.end_predecessor()
+                    sink.fence()
                     self._slots.bury_slot(slot)
                 finally:
                     sink.close()

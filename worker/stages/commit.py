@@ -38,6 +38,9 @@ class Sink(Protocol):
     ) -> None:
         """Raises Retryable (nothing was published) or Uncertain (nobody knows)."""
 
+    def fence(self) -> None:
+        """Returns once no earlier transaction of ours can commit any more. Raises Retryable."""
+
     def close(self) -> None:
         """Ends the producer."""
 
@@ -46,7 +49,8 @@ class Committer:
     """Owns the ledgers and the transaction thread.
 
     Guarantees: an outcome whose lease is over is never published; when `forget` returns, no transaction that carries
-    the forgotten partitions is under way; after Uncertain nothing is published until `open` has read the commits again.
+    the forgotten partitions is under way; after Uncertain `failed` hears of it once the transaction can commit no more,
+    and nothing is published until the commits were read again (`uncertain` is False again).
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Committer:
         self._wake = threading.Event()
         self._stop = False
         self.uncertain = False
+        self._doubt: Uncertain | None = None
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
@@ -156,6 +161,9 @@ class Committer:
     def _run(self) -> None:
         try:
             while not self._stop:
+                if self._doubt is not None:
+                    self._settle(self._doubt)
+                    continue
                 due = self._moved and time.monotonic() - self._last >= POSITIONS_EVERY_SECONDS
                 if self.uncertain or not (self._queue or due):
                     self._wake.wait(0.05)
@@ -175,14 +183,24 @@ class Committer:
         except TooLarge:
             self._shrink_largest()
         except Uncertain as error:
-            self.uncertain = True
+            self.uncertain, self._doubt = True, error
             self._observer.count("transactions_total", outcome="uncertain")
-            self._failed(error)
         except Retryable as error:
             self._observer.count("transactions_total", outcome="aborted")
             self._failed(error)
             self._wake.clear()
             self._wake.wait(RETRY_SECONDS)
+
+    def _settle(self, doubt: Uncertain) -> None:
+        """Commits that are read before the transaction has ended may be moved by it afterwards."""
+        try:
+            self._sink().fence()
+        except Retryable:
+            self._wake.clear()
+            self._wake.wait(RETRY_SECONDS)
+        else:
+            self._doubt = None
+            self._failed(doubt)
 
     def _transact(self) -> bool:
         """One transaction; False when nothing could be committed.
