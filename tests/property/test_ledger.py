@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -35,6 +36,33 @@ def test_new_owner_repeats_exactly_the_unfinished(history: tuple[list[int], list
     successor = Ledger(2, *committed)
     repeated = [offset for offset in offsets if offset >= committed[0] and successor.read(offset)]
     assert repeated == [offset for offset in offsets if offset not in finished]
+
+
+@given(st.integers(0, 2**32))
+def test_any_interleaving_of_reading_finishing_and_crashing_does_each_once(seed: int) -> None:
+    """However few records an owner reads before it finishes some, and whenever it dies, each is done exactly once."""
+    rng = random.Random(seed)
+    offsets = list(itertools.accumulate(rng.choices(range(1, 5), k=30), initial=rng.randrange(2**40)))
+    committed: tuple[int, str] | None = None
+    ledger, unread, reading, done = Ledger(1, None), list(offsets), set[int](), list[int]()
+    while len(done) < len(offsets):
+        chance = rng.random()
+        if unread and chance < 0.5:
+            if ledger.read(offset := unread.pop(0)):
+                reading.add(offset)
+        elif reading and chance < 0.9:
+            now = set(rng.sample(sorted(reading), rng.randint(1, len(reading))))
+            committed = ledger.preview(now)
+            ledger.finish(now)
+            done += now
+            reading -= now
+        elif chance >= 0.9:
+            ledger = Ledger(2, *committed) if committed is not None else Ledger(2, None)
+            unread = [offset for offset in offsets if committed is None or offset >= committed[0]]
+            reading.clear()
+        else:
+            assert unread or reading, f"{len(offsets) - len(done)} are lost"
+    assert sorted(done) == offsets
 
 
 @given(histories())

@@ -64,18 +64,15 @@ class Ledger:
         for offset in offsets:
             if self._unfinished.pop(offset, offset) is None:
                 self._finished.add(offset)
-        lowest = self._lowest(())
-        self._finished = {offset for offset in self._finished if lowest is not None and offset >= lowest}
+        floor = self._floor(())
+        self._finished = {offset for offset in self._finished if floor is not None and offset >= floor}
 
     def preview(self, offsets: Collection[int] = ()) -> tuple[int, str] | None:
         """(offset, metadata) to commit if `offsets` were finished as well; None when nothing was read yet."""
-        if self._next is None:
+        if (floor := self._floor(offsets)) is None:
             return None
-        lowest = self._lowest(offsets)
-        if lowest is None:
-            return self._next, ""
-        beyond = sorted(o for o in itertools.chain(self._finished, offsets) if o > lowest)
-        return lowest, encode_finished(lowest, beyond)
+        beyond = sorted(o for o in itertools.chain(self._finished, offsets) if o >= floor)
+        return floor, encode_finished(floor, beyond)
 
     def fits(self, offsets: Collection[int]) -> bool:
         """Whether a commit's metadata holds it if `offsets` were finished as well."""
@@ -101,13 +98,14 @@ class Ledger:
             self._is_wide = now is not None and len(now[1]) > MAX_METADATA_BYTES // 2
         return self._is_wide
 
-    def _lowest(self, also_finished: Collection[int]) -> int | None:
+    def _floor(self, also_finished: Collection[int]) -> int | None:
+        """The lowest unfinished offset, or the next to be read: an earlier owner may have finished some beyond it."""
         skip = also_finished if isinstance(also_finished, set | frozenset) else set(also_finished)
-        return next((offset for offset in self._unfinished if offset not in skip), None)
+        return next((offset for offset in self._unfinished if offset not in skip), self._next)
 
 
 def encode_finished(base: int, offsets: Iterable[int]) -> str:
-    """Sorted finished offsets above `base` as run lengths, compressed: `a1:` + base64; empty for none."""
+    """Sorted finished offsets from `base` on as run lengths, compressed: `a1:` + base64; empty for none."""
     runs = bytearray()
     position = base
     for start, length in _runs(offsets):
@@ -119,7 +117,7 @@ def encode_finished(base: int, offsets: Iterable[int]) -> str:
 
 
 def decode_finished(base: int, metadata: str) -> Iterator[int]:
-    """The finished offsets above `base`; none for metadata of another origin.
+    """The finished offsets from `base` on; none for metadata of another origin.
 
     Raises:
         Fatal: metadata that begins like ours and cannot be read; guessing would repeat or skip records.
