@@ -68,6 +68,7 @@ class Town:
         self._create_topics()
         self._producer = self._open_producer()
         self._reader = self._open_reader()
+        self._read_to: dict[TopicPartition, int] = {}
 
     def _settings(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         topic = f"{self.name}."
@@ -177,8 +178,10 @@ class Town:
         return codes
 
     def read(self, seconds: float = 0.2) -> None:
-        """Takes what is committed by now."""
-        for place, records in self._reader.poll(timeout_ms=int(seconds * 1000)).items():
+        """Takes what is committed by now, each place once: after a broker's restart a client may go back (KIP-320)."""
+        for place, found in self._reader.poll(timeout_ms=int(seconds * 1000)).items():
+            records = [record for record in found if record.offset >= self._read_to.get(place, 0)]
+            self._read_to[place] = found[-1].offset + 1
             if place.topic.endswith(".dead"):
                 self.dead += records
             else:

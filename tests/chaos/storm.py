@@ -14,6 +14,7 @@ import redis
 from tests.chaos.ground import Ground
 from tests.story import Fed, minutes_ago, story
 from tests.town import Town, Worker
+from worker.demo.kafka import EmbeddedKafka
 
 # Kept short by the ground's broker, so that a fault costs seconds.
 QUICK_KAFKA = {"session_timeout": "1500ms", "max_poll_interval": "20s"}
@@ -125,17 +126,27 @@ class Storm:
         """The broker hangs."""
         self._held(self._ground.kafka.pid, 1.0 + self._rng.random())
 
+    def kill_broker(self) -> None:
+        """A broker is killed and comes back with its data.
+
+        Not on a ground of one broker: Kafka 4.1 to 4.3 forgets to end transactions whose partitions have no leader left
+        when their coordinator comes back (KAFKA-20734).
+        """
+        self._away(0.5, lambda broker: broker.kill())
+
     def restart_kafka(self) -> None:
-        """The broker is killed and comes back with its data."""
-        self._ground.kafka.kill()
-        self._pass(0.5)
-        self._ground.kafka.start()
+        """The broker is stopped and comes back at once."""
+        self._away(0.5, lambda broker: broker.stop())
 
     def stop_kafka(self) -> None:
         """The broker is away for 20 s."""
-        self._ground.kafka.stop()
-        self._pass(20.0)
-        self._ground.kafka.start()
+        self._away(20.0, lambda broker: broker.stop())
+
+    def _away(self, seconds: float, end: Callable[[EmbeddedKafka], None]) -> None:
+        broker = self._ground.kafka
+        end(broker)
+        self._pass(seconds)
+        broker.start()
 
     def restart_redis(self) -> None:
         """Redis goes and comes back empty."""

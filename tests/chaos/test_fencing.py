@@ -105,10 +105,10 @@ def test_generation_minus_one_is_accepted_by_the_broker_and_refused_here(scene: 
     nobody = ConsumerGroupMetadata(scene.name, -1, "", None)
     naive.send_offsets_to_transaction({TopicPartition(scene.input.topic, 0): OffsetAndMetadata(7, "", -1)}, nobody)
     naive.commit_transaction()
-    assert owner.committed([scene.input])[scene.input] == (7, "")
+    assert owner.committed(scene.input) == (7, "")
     with pytest.raises(StaleMember):
         scene.sink().publish(scene.out(b"x"), {scene.input: (9, "")}, nobody)
-    assert owner.committed([scene.input])[scene.input] == (7, "")
+    assert owner.committed(scene.input) == (7, "")
     naive.close()
     owner.close()
 
@@ -124,7 +124,7 @@ def test_a_stale_generation_publishes_nothing_and_leaves_nothing_behind(scene: S
     sink.publish(scene.out(b"good"), {}, fresh)
     eventually(scene.sees(b"good"))
     assert scene.seen == [b"good"]
-    assert owner.committed([scene.input])[scene.input] is None
+    assert owner.committed(scene.input) is None
     sink.close()
     owner.close()
 
@@ -144,7 +144,7 @@ def test_the_client_carries_refused_offsets_into_the_next_transaction(scene: Sce
     naive.begin_transaction()
     naive.send_offsets_to_transaction({other: OffsetAndMetadata(0, "", -1)}, fresh)
     naive.commit_transaction()
-    assert owner.committed([scene.input])[scene.input] == (15, "stale")
+    assert owner.committed(scene.input) == (15, "stale")
     naive.close()
     owner.close()
 
@@ -201,12 +201,12 @@ def test_what_was_given_up_never_commits_once_it_is_fenced(scene: Scene, ground:
     finally:
         os.kill(ground.kafka.pid, signal.SIGCONT)
     eventually(lambda: _fenced(sink))
-    known = owner.committed([scene.input])[scene.input]
+    known = owner.committed(scene.input)
     eventually(lambda: not given_up._sender.is_alive())
     eventually(lambda: _published(sink, scene.out(b"after"), owner))
     eventually(scene.sees(b"after"))
     assert (b"given up" in scene.seen) == (known == (5, ""))
-    assert owner.committed([scene.input])[scene.input] == known
+    assert owner.committed(scene.input) == known
     sink.close()
     owner.close()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from tests.chaos.checker import findings
 from tests.chaos.ground import Ground
@@ -137,3 +138,28 @@ def test_a_foreign_transaction_left_open_delays_and_changes_nothing(ground: Grou
         assert verdicts(made.results) == nearest_frame(events)
         assert made.dead == []
         foreign.close(timeout=0)
+
+
+def test_commits_that_a_transaction_holds_are_waited_for_and_told(ground: Ground, tmp_path: Path) -> None:
+    """Where to begin is not guessed: /readyz says which partition waits and why; afterwards the worker goes on."""
+    events = story(5, minutes_ago(20), keys=12, anchors_per_key=5)
+    with town(ground, tmp_path, {"texts": 2}, **settings(ground)) as made:
+        place = TopicPartition(f"{made.name}.texts", 0)
+        foreign = KafkaProducer(
+            bootstrap_servers=ground.bootstrap_servers, transactional_id=made.name, transaction_timeout_ms=60_000
+        )
+        foreign.init_transactions()
+        foreign.begin_transaction()
+        nobody = ConsumerGroupMetadata(made.name, -1, "", None)
+        foreign.send_offsets_to_transaction({place: OffsetAndMetadata(3, "", -1)}, nobody)
+        made.feed(events)
+        made.start()
+        why = f"partitions: what the group has committed for {place.topic}/0 cannot be read: a transaction holds it"
+        made.read_until(lambda: any(why in said for said in made.ask("readyz").values()))
+        assert made.results == []
+        foreign.abort_transaction()
+        made.read_until(lambda: verdicts(made.results) == nearest_frame(events))
+        made.read_until(lambda: all("ready" in said for said in made.ask("readyz").values()))
+        assert made.log().count("a partition waits") == 1
+        assert made.stop() == [0]
+        foreign.close()

@@ -19,7 +19,7 @@ FAULTS = {
     "Redis emptied": ["flush"] * 5,
     "Redis hanging or restarted": ["freeze_redis", "restart_redis", "freeze_redis"],
     "Kafka hanging": ["freeze_kafka"] * 2,
-    "Kafka killed": ["restart_kafka"],
+    "Kafka restarted": ["restart_kafka"] * 2,
     "Kafka away for 20 s": ["stop_kafka"],
     "all at once": ["kill", "flush", "terminate", "restart_redis", "freeze", "kill", "freeze_redis", "flush"],
 }

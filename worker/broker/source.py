@@ -25,6 +25,8 @@ _GONE = (
 )
 # A call that needs an answer from the broker gives up after this long and is repeated by the loop.
 CALL_TIMEOUT_MS = 5_000
+# Commits come within milliseconds, or not before a transaction has ended: the loop looks after the others meanwhile.
+COMMITTED_TIMEOUT_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +150,25 @@ class KafkaSource:
             self._leases[partition] = self._next_lease
         return dict(self._leases)
 
-    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str] | None]:
-        """What the group has committed for each partition, once no transaction is pending on it.
+    def committed(self, partition: Partition) -> tuple[int, str] | None:
+        """What the group has committed for a partition, once no transaction is pending on it; None: nothing yet.
 
         kafka-python 3.0.12 keeps the answer of a request that ran into its timeout for the next one who asks for the
         same partitions, however much later; so an unfinished request is forgotten first.
+
+        Raises:
+            Retryable: Kafka is away, or a transaction is pending.
         """
-        out: dict[Partition, tuple[int, str] | None] = {}
-        for partition in partitions:
-            tp = _topic_partition(partition)
-            self._consumer._coordinator._offset_fetch_futures.pop(frozenset([tp]), None)
-            found = self._call(self._consumer.committed, tp, metadata=True, timeout_ms=CALL_TIMEOUT_MS)
-            out[partition] = None if found is None or found.offset < 0 else (found.offset, found.metadata or "")
-        return out
+        tp = _topic_partition(partition)
+        self._consumer._coordinator._offset_fetch_futures.pop(frozenset([tp]), None)
+        try:
+            found = self._call(self._consumer.committed, tp, metadata=True, timeout_ms=COMMITTED_TIMEOUT_MS)
+        except Retryable as error:
+            raise Retryable(
+                f"what the group has committed for {partition.topic}/{partition.number} cannot be read: a transaction "
+                f"holds it, or Kafka is away ({error}); if it lasts, see 'hanging transaction' in the runbook"
+            ) from error
+        return None if found is None or found.offset < 0 else (found.offset, found.metadata or "")
 
     def partitions_of(self, topic: str) -> int:
         """How many partitions a topic has; 0 while unknown."""

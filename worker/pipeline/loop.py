@@ -23,6 +23,8 @@ from worker.stages.validate import Validator
 # While anchors wait, their wake-ups come through Redis, which is looked at once a poll.
 POLL_SECONDS_BUSY = 0.01
 POLL_SECONDS_IDLE = 0.1
+# Leases that could not begin are tried again after this long; asking holds the loop for as long.
+OPEN_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Pipeline:
         self._anchor_topic, self._observer, self._health, self._log = anchor_topic, observer, health, log
         self._stop = threading.Event()
         self._opening: dict[Partition, int] = {}
+        self._open_again = 0.0
         self._paused: set[Partition] = set()
         self._unread: list[Record] = []
         self._wide: set[Partition] = set()
@@ -126,8 +129,17 @@ class Pipeline:
 
     def _begin_leases(self) -> None:
         """After this poll's records: those of a new lease came from where the client thought it should begin."""
-        if self._opening:
-            self._with_redis(self._open)
+        if self._opening and time.monotonic() >= self._open_again:
+            try:
+                self._open()
+            except Retryable as error:
+                if not self._open_again:
+                    self._log.warning("a partition waits", reason=str(error))
+                self._open_again = time.monotonic() + OPEN_AGAIN_SECONDS
+                self._health.block("partitions", str(error))
+            else:
+                self._open_again = 0.0
+                self._health.clear("partitions")
         if self._source.membership is not None and not self._opening:
             self._health.clear("starting")
 
@@ -144,9 +156,13 @@ class Pipeline:
         """Begins leases: reads what the group has committed; a partition stays unread until that is known.
 
         The client has fetched a position by itself, at another moment; reading begins at the one that the ledger knows.
+
+        Raises:
+            Retryable: of one it is not known yet; it is the last to be asked for the next time.
         """
-        for partition, committed in self._source.committed(self._opening).items():
-            lease = self._opening[partition]
+        for partition, lease in list(self._opening.items()):
+            self._opening[partition] = self._opening.pop(partition)
+            committed = self._source.committed(partition)
             self._contexts.open(partition, lease, committed, self._committer)
             if partition.topic == self._anchor_topic:
                 offset, metadata = committed or (None, "")
