@@ -1,7 +1,7 @@
 """Ten times what a worker can do, for minutes, and then the catching up: `python -m tests.chaos.overload --minutes 5`.
 
 One slow worker is fed in real time at ten times its rate. Its memory and lag are sampled and its health is asked; then
-two fast workers join, and everything that was fed must come to its one outcome, the sampled keys' as the oracle says.
+two fast workers take its place, and everything that was fed must come to its one outcome, the sampled keys' as the oracle says.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ def overload(stand: Ground, folder: Path, minutes: float) -> bool:
                 own, cache, lag = sample(made, worker.pid, link)
                 print(f"{number:4d} s  worker {own:6.1f} MiB  Redis {cache:5.1f} MiB  lag {lag:.0f}", flush=True)
         fed = sum(event.stream == "texts" for event in events)
-        print(f"fed {fed} texts, {len(made.results)} results so far; two fast workers join", flush=True)
+        print(f"fed {fed} texts, {len(made.results)} results so far; two fast workers take its place", flush=True)
         made.cost_ms, began = 1.0, time.monotonic()
+        made.stop()
         made.start(2)
         made.read_until(lambda: len(made.results) >= fed, 600)
         made.read(1.0)

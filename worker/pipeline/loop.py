@@ -283,8 +283,7 @@ class Pipeline:
         deadline = time.monotonic() + self._bounds.drain_timeout_seconds
         self._source.pause(self._source.leases)
         while self._batcher.inside and time.monotonic() < deadline:
-            polled = self._source.poll(POLL_SECONDS_BUSY)
-            self._close(polled.revoked)
+            self._close(self._poll().revoked)
             self._react()
         drained = self._committer.drain(max(0.0, deadline - time.monotonic()))
         self._send_commits()
