@@ -1,7 +1,8 @@
 """Ten times what a worker can do, for minutes, and then the catching up: `python -m tests.chaos.overload --minutes 5`.
 
 One slow worker is fed in real time at ten times its rate. Its memory and lag are sampled and its health is asked; then
-two fast workers take its place, and everything that was fed must come to its one outcome, the sampled keys' as the oracle says.
+two fast workers take its place, and everything that was fed must come to its one outcome, the sampled keys' as the
+oracle says.
 """
 
 from __future__ import annotations
