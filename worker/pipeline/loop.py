@@ -125,6 +125,7 @@ class Pipeline:
     def _leases(self, polled: Polled) -> None:
         if polled.revoked:
             self._close(polled.revoked)
+            self._paused -= polled.revoked
         self._opening.update(polled.assigned)
 
     def _begin_leases(self) -> None:
@@ -147,7 +148,6 @@ class Pipeline:
         self._committer.forget(partitions)
         self._contexts.close(partitions)
         self._anchors.drop(partitions)
-        self._paused -= partitions
         for partition in partitions:
             self._opening.pop(partition, None)
         self._unread = [r for r in self._unread if Partition(r.topic, r.partition) not in partitions]
@@ -262,7 +262,10 @@ class Pipeline:
                 raise error
 
     def _begin_again(self) -> None:
-        """After a transaction whose result nobody knows: every lease ends and begins anew from what is committed."""
+        """After a transaction whose result nobody knows: every lease ends and begins anew from what is committed.
+
+        What is paused stays so at the client, and in `_paused`, until it is resumed.
+        """
         self._close(frozenset(self._source.leases))
         for partition in self._source.leases:
             self._source.seek_to_start(partition)

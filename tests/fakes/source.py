@@ -1,0 +1,106 @@
+"""A KafkaSource in memory: logs, one member of the group, and what the group has committed."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from worker.broker.source import Polled
+from worker.records import Partition, Record
+
+
+class FakeSource:
+    """worker.broker.source.KafkaSource without a broker; a paused partition stays so until it is resumed."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        """`counts`: topic -> partitions; all of them are this member's from the first poll on."""
+        self.counts = dict(counts)
+        self.logs: defaultdict[Partition, list[Record]] = defaultdict(list)
+        self.commits: dict[Partition, tuple[int, str]] = {}
+        self.positions: dict[Partition, int] = {}
+        self.paused: set[Partition] = set()
+        self.leases: dict[Partition, int] = {}
+        self.membership: Any = None
+        self.reset_to_end = False
+        self.max_poll_records = 500
+        self._next_lease = 0
+
+    def send(self, record: Record) -> None:
+        """Appends to the record's partition, at the next offset."""
+        log = self.logs[Partition(record.topic, record.partition)]
+        log.append(replace(record, offset=len(log)))
+
+    def poll(self, timeout_seconds: float) -> Polled:
+        """See KafkaSource.poll: one partition after the other, as far as `max_poll_records` goes."""
+        new = {}
+        if self.membership is None:
+            self.membership = "generation 1"
+            for partition in [Partition(topic, n) for topic, count in self.counts.items() for n in range(count)]:
+                self.seek_to_start(partition)
+                new[partition] = self.leases[partition] = self._lease()
+        found: list[Record] = []
+        for partition in self.leases.keys() - self.paused:
+            begin = self.positions[partition]
+            taken = self.logs[partition][begin : begin + self.max_poll_records - len(found)]
+            self.positions[partition] += len(taken)
+            found += [replace(record, lease=self.leases[partition]) for record in taken]
+        return Polled(found, new)
+
+    def _lease(self) -> int:
+        self._next_lease += 1
+        return self._next_lease
+
+    def renew_leases(self) -> dict[Partition, int]:
+        """See KafkaSource.renew_leases."""
+        self.leases = {partition: self._lease() for partition in self.leases}
+        return dict(self.leases)
+
+    def committed(self, partition: Partition) -> tuple[int, str] | None:
+        """See KafkaSource.committed."""
+        return self.commits.get(partition)
+
+    def partitions_of(self, topic: str) -> int:
+        """See KafkaSource.partitions_of."""
+        return self.counts[topic]
+
+    def position(self, partition: Partition) -> int:
+        """See KafkaSource.position."""
+        return self.positions[partition]
+
+    def ends(self) -> dict[Partition, tuple[int, float]]:
+        """See KafkaSource.ends; asked for just now."""
+        return {partition: (len(self.logs[partition]), time.monotonic()) for partition in self.leases}
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """See KafkaSource.seek."""
+        self.positions[partition] = offset
+
+    def seek_to_start(self, partition: Partition) -> None:
+        """See KafkaSource.seek_to_start."""
+        self.positions[partition] = len(self.logs[partition]) if self.reset_to_end else 0
+
+    def first_offset(self, partition: Partition) -> int:
+        """See KafkaSource.first_offset."""
+        return 0
+
+    def offset_at(self, partition: Partition, timestamp_ms: int) -> int | None:
+        """See KafkaSource.offset_at."""
+        return next((r.offset for r in self.logs[partition] if r.timestamp_ms >= timestamp_ms), None)
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """See KafkaSource.pause."""
+        self.paused |= set(partitions)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """See KafkaSource.resume."""
+        self.paused -= set(partitions)
+
+    def commit_later(self, offsets: Mapping[Partition, tuple[int, str]]) -> None:
+        """See KafkaSource.commit_later."""
+        self.commits.update(offsets)
+
+    def send_commits(self) -> None:
+        """See KafkaSource.send_commits."""

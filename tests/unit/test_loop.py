@@ -1,0 +1,44 @@
+"""The loop, turned by hand: what one step leaves behind must not stop the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.fakes.context_store import FakeServer
+from tests.fakes.source import FakeSource
+from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
+from worker.errors import Uncertain
+from worker.pipeline import contexts
+from worker.records import Partition
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
+    """Workers in memory that are closed at the end; partitions' progress is exchanged in every turn."""
+    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    made: list[InMemory] = []
+
+    def build(source: FakeSource, **changes: Any) -> InMemory:
+        made.append(InMemory(source, FakeServer(), **changes))
+        return made[-1]
+
+    yield build
+    for worker in made:
+        worker.close()
+
+
+def test_what_was_paused_before_an_uncertain_transaction_is_read_after_it(make: Callable[..., InMemory]) -> None:
+    """The client keeps a partition paused when its lease begins again; nobody else would resume it."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, rule=replace(RULE, max_wait_us=3_600_000_000), max_pending=1)
+    source.send(text(0, key="waits"))
+    source.send(text(0))
+    assert worker.turn_until(lambda: Partition(TEXTS, 0) in source.paused)
+    worker.sink.errors = [Uncertain("no answer")]
+    source.send(reading(0))
+    assert worker.turn_until(lambda: not worker.sink.errors)
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)

@@ -1,0 +1,132 @@
+"""One worker whose Kafka, Redis and model are in memory; all that lies between is the real thing."""
+
+from __future__ import annotations
+
+import json
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tests.fakes.context_store import FakeContextStore, FakeServer
+from tests.fakes.source import FakeSource
+from tests.unit.incoming import TIME_US, FixedClock, plain, validator
+from tests.unit.test_batch import EchoModel, Silent
+from worker.pipeline.anchors import Anchors
+from worker.pipeline.contexts import Contexts
+from worker.pipeline.loop import Bounds, Pipeline
+from worker.pipeline.outcomes import Outcomes
+from worker.records import MatchRule, Outgoing, Partition, Record
+from worker.stages.batch import Batcher
+from worker.stages.commit import Committer
+from worker.stages.guard import DeadLetterGuard
+from worker.stages.publish import ResultWriter
+
+TEXTS, FRAMES = "texts-in", "sensors-in"
+RULE = MatchRule("sensors", "nearest", 500_000, 500_000, 0, 16, 300_000, 30_000_000, False)
+
+
+class Quiet:
+    """A health and a log that nobody reads."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+class MemorySink:
+    """Takes transactions; fails as told, one error a call."""
+
+    def __init__(self, source: FakeSource) -> None:
+        self.source, self.errors = source, list[Exception]()
+        self.results: list[dict[str, Any]] = []
+        self.dead: list[Outgoing] = []
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        """Publishes or fails."""
+        if self.errors:
+            raise self.errors.pop(0)
+        self.results += [json.loads(out.value or b"{}") for out in outgoing if out.topic == "fusions"]
+        self.dead += [out for out in outgoing if out.topic == "dead"]
+        self.source.commits.update(offsets)
+
+    def fence(self) -> None:
+        """Nothing is ever left open."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class InMemory:
+    """A worker of one anchor topic and one context topic; `pipeline.turn` is called by hand."""
+
+    def __init__(
+        self,
+        source: FakeSource,
+        server: FakeServer,
+        rule: MatchRule = RULE,
+        *,
+        max_pending: int = 1_000,
+        in_a_row: int = 0,
+        ratio: float = 0.0,
+        model: EchoModel | None = None,
+    ) -> None:
+        self.source, self.server, self.sink = source, server, MemorySink(source)
+        self.store = FakeContextStore(server, "w1", {"sensors": rule}, {"sensors": (4096, 2**28)})
+        errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        quiet: Any = Quiet()
+        silent, member = Silent(), source
+        self.committer = Committer(
+            lambda: self.sink, lambda: member.membership, lambda p, note: self.contexts.describe(p, note),
+            lambda outcomes: self.fates.committed(outcomes), errors.put, silent,
+        )  # fmt: skip
+        kept: Any = source
+        rules = {"sensors": rule}
+        self.contexts = Contexts(self.store, kept, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
+        streams = {TEXTS: "texts", FRAMES: "sensors"}
+        writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
+        guard = DeadLetterGuard(in_a_row, ratio)
+        self.fates = Outcomes(self.committer, writer, guard, streams, TEXTS, silent, FixedClock())
+        self.batcher = Batcher(
+            model or EchoModel(), lambda aligned, event: True, self.fates.fused, errors.put, silent,
+            max_batch=8, max_delay_seconds=0, threads=1,
+        )  # fmt: skip
+        checks = validator()
+        self.anchors = Anchors(
+            self.store, self.contexts, self.fates, self.batcher, rules, checks, lambda record: False, silent, quiet
+        )
+        bounds = Bounds(max_pending, 2**30, 64, 1.0)
+        self.pipeline = Pipeline(
+            kept, self.store, checks, self.contexts, self.anchors, self.fates, self.batcher, self.committer, errors,
+            bounds, TEXTS, silent, quiet, quiet,
+        )  # fmt: skip
+
+    def turn_until(self, done: Callable[[], bool], seconds: float = 3.0) -> bool:
+        """Turns the loop until `done`, or for so long; the server's clock runs as the wall's does."""
+        deadline = time.monotonic() + seconds
+        while not done() and time.monotonic() < deadline:
+            self.server.now_us = time.time_ns() // 1000
+            self.pipeline.turn()
+            time.sleep(0.002)
+        return done()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self.batcher.close()
+        self.committer.close()
+
+
+def text(at_us: int, *, key: str = "k", partition: int = 0, value: bytes = b"hello") -> Record:
+    """An anchor, `at_us` after the start of the test's time."""
+    return _record(TEXTS, at_us, key, partition, value)
+
+
+def reading(at_us: int, *, key: str = "k", partition: int = 0, value: bytes = b'{"speed": 1}') -> Record:
+    """A context event."""
+    return _record(FRAMES, at_us, key, partition, value)
+
+
+def _record(topic: str, at_us: int, key: str, partition: int, value: bytes) -> Record:
+    timestamp_ms = (TIME_US + at_us) // 1000
+    return plain(value, topic=topic, key=key.encode(), partition=partition, timestamp_ms=timestamp_ms)
