@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.errors import Poison
+from worker.errors import Poison, Retryable
 from worker.records import Aligned, Event, Missing, Record, Verdict
 from worker.stages.batch import Batcher, Fused
 
@@ -176,3 +177,45 @@ def test_an_unexpected_error_reaches_the_loop() -> None:
     batcher.submit(item(0, b"ok"))
     assert heard.wait(5)
     assert isinstance(failed[0], ZeroDivisionError)
+
+
+def test_a_claim_waits_while_redis_is_away() -> None:
+    """Nobody knows whose dead letter it is until Redis answers; the lane lives on, and every item has its fate."""
+    out: list[Fused] = []
+    failed: list[BaseException] = []
+    away = [Retryable("Redis is away"), Retryable("Redis is away")]
+
+    def claim(aligned: Aligned, event: Event) -> bool:
+        if away:
+            raise away.pop()
+        return True
+
+    batcher = Batcher(
+        EchoModel(), claim, out.extend, failed.append, Silent(), max_batch=1, max_delay_seconds=0, threads=1
+    )
+    for number, frame in enumerate((b"broken", b"ok")):
+        batcher.submit(item(number, b"ok", frame))
+    deadline = time.monotonic() + 5
+    while batcher.inside and not failed and time.monotonic() < deadline:
+        time.sleep(0.005)
+    batcher.close()
+    assert failed == []
+    assert [fused.aligned.anchor.id for fused in out] == ["0", "1"]
+    assert [len(fused.rejected) for fused in out] == [1, 0]
+
+
+def test_a_batcher_that_waits_for_redis_can_be_closed() -> None:
+    """A worker that stops while Redis is away does not wait for it."""
+
+    def claim(aligned: Aligned, event: Event) -> bool:
+        raise Retryable("Redis is away")
+
+    batcher = Batcher(
+        EchoModel(), claim, lambda fused: None, lambda error: None, Silent(),
+        max_batch=1, max_delay_seconds=0, threads=1,
+    )  # fmt: skip
+    batcher.submit(item(0, b"ok", b"broken"))
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive()

@@ -16,10 +16,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.errors import Poison
+from worker.errors import Poison, Retryable
 from worker.ports import Model, Observer
 from worker.records import Aligned, Event, Missing, Rejected, Stage, Verdict
 
+# A claim that Redis did not answer is made again after this long; meanwhile the anchor keeps its place in the order.
+CLAIM_AGAIN_SECONDS = 0.1
 # The verdict of an anchor that was shed: no label of the model's, no score.
 SHED = Verdict("shed", 0.0, {})
 
@@ -65,12 +67,14 @@ class Batcher:
         max_delay_seconds: float,
         threads: int,
     ) -> None:
-        """`claim(aligned, event)` says whether this anchor is the one that rejects this undecodable event."""
+        """`claim(aligned, event)` says whether this anchor is the one that rejects this undecodable event; it may
+        raise Retryable, and is then asked again."""
         self._model, self._claim, self._done, self._failed, self._observer = model, claim, done, failed, observer
         self._max_batch, self._max_delay = max_batch, max_delay_seconds
         self._queue: queue.SimpleQueue[_Ready | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(threads, "prepare")
         self._inside = 0
+        self._closing = threading.Event()
         self._lock = threading.Lock()
         self._collecting = threading.Lock()
         self._tickets = itertools.count()
@@ -93,7 +97,8 @@ class Batcher:
         self._queue.put(_Ready(self._pool.submit(self._prepare, aligned), time.monotonic()))
 
     def close(self) -> None:
-        """Ends the threads once what is inside is done."""
+        """Ends the threads once what is inside is done; what waits for Redis is left undone."""
+        self._closing.set()
         self._queue.put(None)
         for lane in self._lanes:
             lane.join()
@@ -160,10 +165,18 @@ class Batcher:
                         rejected.append(reject(aligned.anchor.record, poison))
                         return _Prepared(aligned, None, tuple(rejected))
                     bad = undecodable(aligned, stream, poison)
-                    rejected.extend(reject(event.record, poison) for event in bad if self._claim(aligned, event))
+                    rejected.extend(reject(event.record, poison) for event in bad if self._claimed(aligned, event))
                     aligned = without(aligned, stream, bad)
         finally:
             self._observer.observe("stage_seconds", time.perf_counter() - started, stage="decode")
+
+    def _claimed(self, aligned: Aligned, event: Event) -> bool:
+        while True:
+            try:
+                return self._claim(aligned, event)
+            except Retryable:
+                if self._closing.wait(CLAIM_AGAIN_SECONDS):
+                    raise
 
     def _fuse(self, batch: Sequence[_Prepared]) -> list[Fused]:
         started = time.perf_counter()
