@@ -155,3 +155,15 @@ def test_ten_times_too_much_is_read_as_it_can_be(ground: Ground, tmp_path: Path)
         assert most_pending <= 200 + 500 + 500
         assert resident_bytes(worker.pid) - before < 64 * MIB
         assert made.stop() == [0]
+
+
+def test_a_full_worker_still_reads_the_partition_that_holds_all_up(ground: Ground, tmp_path: Path) -> None:
+    """One partition fills the bound with anchors that no frame may be read for before the others' anchors are known."""
+    limits = {"limits": {"max_pending_anchors": 50}, "streams": {"frames": {"horizon": "30s"}}}
+    events = story(8, minutes_ago(30), keys=12, anchors_per_key=60, spacing_us=5_000_000)
+    with town(ground, tmp_path, {"texts": 4}, **settings(ground, **limits)) as made:
+        made.feed(events)
+        made.start()
+        made.read_until(lambda: len(made.results) >= 720)
+        assert verdicts(made.results) == nearest_frame(events)
+        assert made.stop() == [0]

@@ -233,7 +233,8 @@ class Pipeline:
             or self._anchors.bytes >= self._bounds.max_pending_bytes
         )
         if full:
-            stop = stop | {p for p in held if p.topic == self._anchor_topic}
+            # Not the others: while nobody knows how far one of them has come, context is not read past any anchor.
+            stop = stop | self._committer.busy() & held
         wide = self._committer.too_wide() & held
         if wide - self._wide:
             self._log.warning(

@@ -132,6 +132,11 @@ class Committer:
         with self._lock:
             return sum(ledger.unfinished for p, ledger in self._ledgers.items() if p not in self._contexts)
 
+    def busy(self) -> set[Partition]:
+        """Anchor partitions of which something was read that is not committed."""
+        with self._lock:
+            return {p for p, ledger in self._ledgers.items() if p not in self._contexts and ledger.unfinished}
+
     def queued(self, topic: str) -> int:
         """Outcomes of this topic's records that wait for their transaction."""
         with self._lock:
