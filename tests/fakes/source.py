@@ -42,7 +42,7 @@ class FakeSource:
                 self.seek_to_start(partition)
                 new[partition] = self.leases[partition] = self._lease()
         found: list[Record] = []
-        for partition in self.leases.keys() - self.paused:
+        for partition in [each for each in self.leases if each not in self.paused]:
             begin = self.positions[partition]
             taken = self.logs[partition][begin : begin + self.max_poll_records - len(found)]
             self.positions[partition] += len(taken)

@@ -42,3 +42,14 @@ def test_what_was_paused_before_an_uncertain_transaction_is_read_after_it(make: 
     source.send(reading(0))
     assert worker.turn_until(lambda: not worker.sink.errors)
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+
+
+def test_few_held_events_do_not_keep_an_anchor_without_a_partner_waiting(make: Callable[..., InMemory]) -> None:
+    """A context that is read to its end, but held back by the horizon, cannot hold the anchor that holds it back."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    source.send(text(0, key="dead camera"))
+    source.send(reading(60_000_000))
+    source.send(text(60_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 2)
+    assert [result["missing"] for result in worker.sink.results] == [{"sensors": "never_seen"}, {}]

@@ -141,7 +141,8 @@ class Contexts:
         held = self._hold.partitions
         self._board.checked(self._look(now), held)
         self._clear_targets()
-        own = self._board.own(unfinished_us, self._hold.full(), self._targets, self._anchor_topic)
+        stopped_us = self._hold.stopped(self._board.lag)
+        own = self._board.own(unfinished_us, stopped_us, self._targets, self._anchor_topic)
         self.flow = self._store.exchange_flow(own)
         self._flow_at = time.monotonic()
         for partition, lag in self._board.lag.items():
@@ -223,7 +224,7 @@ class Contexts:
 
     def full(self) -> set[Partition]:
         """The partitions that hold so many events back that they must pause."""
-        return set(self._hold.full())
+        return self._hold.full()
 
 
 def _partition(record: Record) -> Partition:
