@@ -53,3 +53,18 @@ def test_few_held_events_do_not_keep_an_anchor_without_a_partner_waiting(make: C
     source.send(text(60_000_000))
     assert worker.turn_until(lambda: len(worker.sink.results) == 2)
     assert [result["missing"] for result in worker.sink.results] == [{"sensors": "never_seen"}, {}]
+
+
+def test_a_partition_that_all_context_waits_for_is_read_though_too_many_anchors_wait(
+    make: Callable[..., InMemory],
+) -> None:
+    """No context passes the slowest anchor partition: were that one paused too, nothing could ever go on."""
+    source = FakeSource({TEXTS: 2, FRAMES: 1})
+    worker = make(source, max_pending=2)
+    source.max_poll_records = 2
+    for minute in range(50, 54):
+        source.send(text(minute * 60_000_000, partition=0))
+        source.send(reading(minute * 60_000_000))
+    for minute in range(4):
+        source.send(text(minute * 60_000_000, partition=1, key="old"))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 8, 8.0)

@@ -218,6 +218,14 @@ class Contexts:
         """The metadata of a context position; `epoch` is the one in which the partition was opened."""
         return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}"
 
+    def holds_back(self, partition: Partition, waiting_us: Mapping[Partition, int]) -> bool:
+        """True for an anchor partition that all waiting anchors' context waits for, while none of its own waits: it
+        must be read on, however many wait, or nothing would ever move. `waiting_us`: the oldest of each partition."""
+        if partition in waiting_us:
+            return False
+        reached_us = self._board.frontier_us(partition)
+        return reached_us is None or all(reached_us < oldest_us for oldest_us in waiting_us.values())
+
     def _anchors(self) -> list[Partition]:
         topic = self._anchor_topic
         return [Partition(topic, number) for number in range(max(self._source.partitions_of(topic), 1))]

@@ -233,7 +233,9 @@ class Pipeline:
             or self._anchors.bytes >= self._bounds.max_pending_bytes
         )
         if full:
-            stop = stop | {p for p in held if p.topic == self._anchor_topic}
+            waiting_us = self._committer.unfinished_us()
+            anchors = {p for p in held if p.topic == self._anchor_topic}
+            stop = stop | {p for p in anchors if not self._contexts.holds_back(p, waiting_us)}
         wide = self._committer.too_wide() & held
         if wide - self._wide:
             self._log.warning(

@@ -46,6 +46,11 @@ class FlowBoard:
             self._own.pop(partition, None)
             self._lag.pop(partition, None)
 
+    def frontier_us(self, partition: Partition) -> int | None:
+        """The latest event time of what was read (anchor) or indexed (context); None: nothing yet."""
+        known = self._own.get(partition)
+        return None if known is None else known.frontier_us
+
     def reached(self, partition: Partition, time_us: int) -> None:
         """An event of this time was read (anchor) or indexed (context)."""
         known = self._own.get(partition)
