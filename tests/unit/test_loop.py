@@ -11,9 +11,10 @@ import pytest
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
-from worker.errors import Uncertain
+from worker.errors import DeadLetterLimit, Uncertain
 from worker.pipeline import contexts
 from worker.records import Partition
+from worker.stages import guard
 
 
 @pytest.fixture
@@ -68,3 +69,19 @@ def test_a_partition_that_all_context_waits_for_is_read_though_too_many_anchors_
     for minute in range(4):
         source.send(text(minute * 60_000_000, partition=1, key="old"))
     assert worker.turn_until(lambda: len(worker.sink.results) == 8, 8.0)
+
+
+@pytest.mark.parametrize("limits", [{"in_a_row": 10}, {"ratio": 0.5}])
+def test_a_model_that_refuses_every_anchor_stops_the_worker(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch, limits: dict[str, float]
+) -> None:
+    """Context that is read meanwhile, and anchors that could be read, say nothing about what becomes of anchors."""
+    monkeypatch.setattr(guard, "WINDOW_RECORDS", 20)
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, **limits)
+    source.max_poll_records = 2
+    for second in range(40):
+        source.send(text(second * 1_000_000, value=b"poison"))
+        source.send(reading(second * 1_000_000))
+    with pytest.raises(DeadLetterLimit, match="dead letters"):
+        worker.turn_until(lambda: len(worker.sink.dead) == 40)

@@ -86,8 +86,8 @@ class InMemory:
         self.contexts = Contexts(self.store, kept, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
         streams = {TEXTS: "texts", FRAMES: "sensors"}
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
-        guard = DeadLetterGuard(in_a_row, ratio)
-        self.fates = Outcomes(self.committer, writer, guard, streams, TEXTS, silent, FixedClock())
+        guards = {topic: DeadLetterGuard(in_a_row, ratio) for topic in streams}
+        self.fates = Outcomes(self.committer, writer, guards, streams, TEXTS, silent, FixedClock())
         self.batcher = Batcher(
             model or EchoModel(), lambda aligned, event: True, self.fates.fused, errors.put, silent,
             max_batch=8, max_delay_seconds=0, threads=1,

@@ -187,7 +187,7 @@ class Pipeline:
                 self._outcomes.invalid(record, poison)
                 self._contexts.rejected(record)
                 continue
-            self._outcomes.accepted(event.stream)
+            self._outcomes.accepted(event)
             if record.topic == self._anchor_topic:
                 self._contexts.anchor_read(event)
                 self._committer.timed(record, event.time_us)
