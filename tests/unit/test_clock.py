@@ -65,3 +65,17 @@ def test_an_anchor_that_left_does_not_expire() -> None:
     clock.add("a", 10, read_us=1_000)
     clock.remove(["a"])
     assert clock.tick(10**9, [clear(0, 10**9)]) == []
+
+
+def test_anchors_that_were_decided_leave_nothing_behind() -> None:
+    """Of a stream that is always caught up, or never, the clock keeps no more than a few times what waits."""
+    for flow in (clear(0, 10**9), lagging(5)):
+        clock = WaitClock(RULE)
+        clock.add("waits", 10**6, read_us=10**9 + 1)
+        for number in range(5_000):
+            clock.add(str(number), 10**6 + number, read_us=1_000 + number)
+            clock.remove([str(number)])
+            assert clock.tick(10**6 + number, [flow]) == []
+        assert len(clock) <= 2_100
+    assert clock.tick(10**9, [clear(0, 10**10)]) == []
+    assert clock.tick(10**9 + 2_001, [clear(0, 10**10)]) == ["waits"]

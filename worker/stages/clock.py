@@ -12,6 +12,9 @@ from collections.abc import Collection, Sequence
 
 from worker.records import MatchRule, PartitionFlow
 
+# A list is cleared of those that wait no longer once they are most of it, but not for fewer entries than these.
+LEAST_CLEARED = 1_000
+
 
 class WaitClock:
     """The `max_wait` clocks of one context stream. Work per tick is for those that start or end, not for all."""
@@ -23,11 +26,24 @@ class WaitClock:
         self._by_reach: list[tuple[int, str]] = []
         self._deadlines: list[tuple[int, str]] = []
 
+    def __len__(self) -> int:
+        """How many entries are kept; of an anchor that waits there are a few."""
+        return len(self._by_read) + len(self._by_reach) + len(self._deadlines)
+
     def add(self, token: str, time_us: int, read_us: int) -> None:
         """An anchor of event time `time_us`, read at `read_us`, waits for this stream."""
+        self._by_read, self._by_reach = self._cleared(self._by_read), self._cleared(self._by_reach)
         self._waiting[token] = read_us
         heapq.heappush(self._by_read, (read_us, token))
         heapq.heappush(self._by_reach, (time_us + self._rule.after_us + self._rule.lateness_us, token))
+
+    def _cleared(self, entries: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Those whose turn never comes, since the stream is always caught up or never, would stay for ever."""
+        if len(entries) <= max(LEAST_CLEARED, 2 * len(self._waiting)):
+            return entries
+        kept = [entry for entry in entries if entry[1] in self._waiting]
+        heapq.heapify(kept)
+        return kept
 
     def remove(self, tokens: Collection[str]) -> None:
         """Anchors that wait no longer."""
