@@ -168,6 +168,17 @@ def test_a_nearer_event_wakes_while_it_waits_past_its_time(make: Make) -> None:
     assert ask(store, 1000).complete
 
 
+def test_an_anchor_that_asks_for_the_last_time_leaves_no_note(make: Make) -> None:
+    """Else the notes of a stream that is dead would grow with every anchor, and all be told when it comes back."""
+    store = make(rule())
+    assert not ask(store, 1000).complete
+    last = store.match([Query("frames", "k", 1000, "a", last=True)])[0]
+    assert (last.complete, last.candidates) == (False, ())
+    assert not store.match([Query("frames", "k", 1000, "b", last=True)])[0].complete
+    store.index([event(2000)])
+    assert store.woken() == []
+
+
 def test_a_duplicate_wakes_what_a_lost_note_left(make: Make) -> None:
     """An anchor that registers after its event was stored is complete at once and needs no note."""
     store = make(rule())

@@ -85,3 +85,13 @@ def test_a_model_that_refuses_every_anchor_stops_the_worker(
         source.send(reading(second * 1_000_000))
     with pytest.raises(DeadLetterLimit, match="dead letters"):
         worker.turn_until(lambda: len(worker.sink.dead) == 40)
+
+
+def test_an_anchor_that_waits_no_longer_leaves_no_note_in_redis(make: Callable[..., InMemory]) -> None:
+    """A camera may be dead for as long as it likes."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    for second in range(3):
+        source.send(text(second * 1_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 3)
+    assert [entity.waiters for entity in worker.server.entities.values()] == [{}]

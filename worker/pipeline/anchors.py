@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from worker.pipeline.contexts import Contexts
@@ -89,15 +90,17 @@ class Anchors:
         if not self._ask:
             return
         tokens = list(self._ask)[:MOST_QUESTIONS]
-        queries = self._room.queries(tokens)
+        queries = [
+            replace(query, last=query.stream in self._expired.get(query.token, ()))
+            for query in self._room.queries(tokens)
+        ]
         matches = self._store.match(queries)
         if not self._contexts.same_epoch():
             return
         for query, match in zip(queries, matches, strict=True):
             if match.elsewhere is not None and not self._split_keys_told:
                 self._tell_split_key(query.token, match.elsewhere)
-            expired = query.stream in self._expired.get(query.token, ())
-            if self._room.decide(query, match, expired=expired):
+            if self._room.decide(query, match, expired=query.last):
                 self._clocks[query.stream].remove((query.token,))
                 if match.bound is not None and not match.candidates:
                     self._observer.count("bound_hits_total", bound=match.bound)

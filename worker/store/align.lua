@@ -135,7 +135,7 @@ local function elsewhere(keys, waiter)
   return known
 end
 
--- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms
+-- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms, last (1: nobody has to wake the waiter any more)
 -- -> {complete, highest, bound, other anchor partition, members...}
 local function match(keys, args)
   local mode, at = args[1], tonumber(args[2])
@@ -153,7 +153,9 @@ local function match(keys, args)
     chosen = window(keys, at, low, high, tonumber(args[6]))
   end
   local complete = highest >= 0 and w >= needed
-  if not complete then
+  if args[9] == '1' then
+    redis.call('ZREM', keys[4], args[7])
+  elseif not complete then
     redis.call('ZADD', keys[4], us(ask_again_at(mode, at, w, needed)), args[7])
     redis.call('PEXPIRE', keys[4], args[8])
   end
