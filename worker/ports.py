@@ -38,7 +38,8 @@ class ContextStore(Protocol):
         """Reads back the records of (stream, key, candidate); None where it is no longer kept."""
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
-        """True for the first token that claims this event, and for it alone, however often it asks."""
+        """True for the first token that claims this event, and for it alone, however often it asks while the event
+        is kept."""
 
     def woken(self) -> list[str]:
         """Drains the tokens of anchors that were completed since the last call."""

@@ -217,6 +217,17 @@ def test_the_first_claim_holds(make: Make) -> None:
     assert mine.claim("frames", "other key", wanted, "b")
 
 
+def test_a_claim_goes_with_its_event(make: Make) -> None:
+    """Else the claims of a camera whose frames cannot be decoded would grow for ever."""
+    store = make(rule())
+    store.index([event(1000)])
+    assert store.claim("frames", "k", Candidate(1000, "e"), "texts/0/1")
+    store.index([event(2000)])
+    assert not store.claim("frames", "k", Candidate(1000, "e"), "texts/0/2")
+    store.index([event(1_000_000)])
+    assert store.claim("frames", "k", Candidate(1000, "e"), "texts/0/2")
+
+
 def test_flow_of_all_workers(make: Make) -> None:
     """Everybody's partitions come back, with the server's clock."""
     mine, other = make(rule(), "w1"), make(rule(), "w2")

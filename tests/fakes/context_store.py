@@ -91,6 +91,7 @@ class FakeContextStore:
             else:
                 return
             del entity.records[place]
+            entity.claims.pop(Candidate(*place), None)
             if place[0] > entity.trimmed_us:
                 entity.trimmed_us, entity.bound = place[0], bound
 

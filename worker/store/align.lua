@@ -16,13 +16,14 @@ local function remember(keys, ttl_ms)
   for i = 1, 4 do redis.call('PEXPIRE', keys[i], ttl_ms) end
 end
 
--- Removes members, the oldest first, and remembers up to where and why.
+-- Removes members, the oldest first, with their claims, and remembers up to where and why.
 local function trim(keys, members, bound)
   local freed = 0
   for _, member in ipairs(members) do
     freed = freed + redis.call('HSTRLEN', keys[2], member)
     redis.call('HDEL', keys[2], member)
     redis.call('ZREM', keys[1], member)
+    redis.call('HDEL', keys[5], member)
   end
   if #members > 0 then
     redis.call('HINCRBY', keys[3], 'b', -freed)
