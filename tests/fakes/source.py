@@ -62,6 +62,12 @@ class FakeSource:
         """See KafkaSource.committed."""
         return self.commits.get(partition)
 
+    def begin(self, partition: Partition, metadata: str) -> tuple[int, str]:
+        """See KafkaSource.begin."""
+        self.seek_to_start(partition)
+        self.commits[partition] = self.positions[partition], metadata
+        return self.commits[partition]
+
     def partitions_of(self, topic: str) -> int:
         """See KafkaSource.partitions_of."""
         return self.counts[topic]

@@ -95,3 +95,19 @@ def test_an_anchor_that_waits_no_longer_leaves_no_note_in_redis(make: Callable[.
         source.send(text(second * 1_000_000))
     assert worker.turn_until(lambda: len(worker.sink.results) == 3)
     assert [entity.waiters for entity in worker.server.entities.values()] == [{}]
+
+
+def test_a_group_that_begins_at_the_end_loses_nothing_of_what_was_read(make: Callable[..., InMemory]) -> None:
+    """Its start is committed before anything is read: the next owner must not begin at an end that has moved on."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    source.reset_to_end = True
+    source.send(text(0, key="before the group"))
+    killed = make(source, rule=replace(RULE, max_wait_us=3_600_000_000))
+    killed.turn_until(lambda: False, 0.05)
+    source.send(text(1_000_000))
+    assert killed.turn_until(lambda: len(killed.anchors) == 1)
+    heir = FakeSource({TEXTS: 1, FRAMES: 1})
+    heir.logs, heir.commits, heir.reset_to_end = source.logs, source.commits, True
+    worker = make(heir)
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert [result["key"] for result in worker.sink.results] == ["k"]

@@ -46,16 +46,22 @@ class Contexts:
         self._flow_at = 0.0
         self.flow = Flow(0)
 
-    def open(self, partition: Partition, lease: int, committed: tuple[int, str] | None, committer: Committer) -> None:
+    def open(self, partition: Partition, lease: int, committed: tuple[int, str], committer: Committer) -> None:
         """Begins a lease of any input partition; a context whose events Redis has lost is read again from before."""
         self._board.open(partition)
         if partition.topic == self._anchor_topic:
             return
         self._know_epoch()
-        start = None if committed is None else self._start(partition, *committed)
+        start = self._start(partition, *committed)
         committer.open(partition, Ledger(lease, start, note=self._epoch), context=True)
-        if start is not None:
-            self._source.seek(partition, start)
+        self._source.seek(partition, start)
+
+    def first_note(self, partition: Partition) -> str:
+        """The metadata with which a group without commits begins: of a context, that Redis lacks nothing before it."""
+        if partition.topic == self._anchor_topic:
+            return ""
+        self._know_epoch()
+        return self.describe(partition, self._epoch)
 
     def _know_epoch(self) -> None:
         if not self._epoch:

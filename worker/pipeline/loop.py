@@ -163,14 +163,13 @@ class Pipeline:
         for partition, lease in list(self._opening.items()):
             self._opening[partition] = self._opening.pop(partition)
             committed = self._source.committed(partition)
+            if committed is None:
+                committed = self._source.begin(partition, self._contexts.first_note(partition))
             self._contexts.open(partition, lease, committed, self._committer)
             if partition.topic == self._anchor_topic:
-                offset, metadata = committed or (None, "")
-                self._committer.open(partition, Ledger(lease, offset, metadata), context=False)
-                if offset is not None:
-                    self._source.seek(partition, offset)
-            if committed is not None:
-                self._unread = [r for r in self._unread if Partition(r.topic, r.partition) != partition]
+                self._committer.open(partition, Ledger(lease, *committed), context=False)
+                self._source.seek(partition, committed[0])
+            self._unread = [r for r in self._unread if Partition(r.topic, r.partition) != partition]
             del self._opening[partition]
         self._log.info("partitions", held=sorted(f"{p.topic}/{p.number}" for p in self._source.leases))
 
