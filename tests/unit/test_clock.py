@@ -79,3 +79,14 @@ def test_anchors_that_were_decided_leave_nothing_behind() -> None:
         assert len(clock) <= 2_100
     assert clock.tick(10**9, [clear(0, 10**10)]) == []
     assert clock.tick(10**9 + 2_001, [clear(0, 10**10)]) == ["waits"]
+
+
+def test_a_wait_that_begins_again_is_as_long_as_the_first() -> None:
+    """What was counted before nothing could be read does not count."""
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=1_000)
+    assert clock.tick(2_500, [clear(0, 1_500)]) == []
+    clock.begin_again(9_000)
+    assert clock.tick(9_500, [clear(0, 8_999)]) == []
+    assert clock.tick(10_999, [clear(0, 9_500)]) == []
+    assert clock.tick(11_000, [clear(0, 9_500)]) == ["a"]

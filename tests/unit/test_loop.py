@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
-from worker.errors import DeadLetterLimit, Uncertain
+from worker.errors import DeadLetterLimit, Retryable, Uncertain
 from worker.pipeline import contexts
 from worker.records import Partition
 from worker.stages import guard
@@ -111,3 +111,46 @@ def test_a_group_that_begins_at_the_end_loses_nothing_of_what_was_read(make: Cal
     worker = make(heir)
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
     assert [result["key"] for result in worker.sink.results] == ["k"]
+
+
+def test_no_wait_ends_because_redis_was_away(make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read meanwhile: what came in that time is a backlog, which is read and not timed out."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, rule=replace(RULE, max_wait_us=1_300_000))
+    source.send(text(0))
+    worker.turn_until(lambda: False, 0.2)
+
+    def away(*_: object) -> None:
+        raise Retryable("Redis is away")
+
+    with monkeypatch.context() as patched:
+        for name in ("index", "match", "fetch", "woken", "exchange_flow", "epoch"):
+            patched.setattr(worker.store, name, away)
+        worker.turn_until(lambda: False, 0.1)
+        source.send(reading(0))
+        worker.turn_until(lambda: False, 1.3)
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert worker.sink.results[0]["missing"] == {}
+
+
+def test_wake_ups_whose_answer_was_lost_are_made_up_for(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis hands a token out once; when the answer does not arrive the anchor asks again by itself."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, rule=replace(RULE, max_wait_us=3_600_000_000))
+    source.send(text(0))
+    worker.turn_until(lambda: False, 0.1)
+    woken, lost = worker.store.woken, list[str]()
+
+    def lose_the_first() -> list[str]:
+        found = woken()
+        if found and not lost:
+            lost.extend(found)
+            raise Retryable("Redis: TimeoutError")
+        return found
+
+    monkeypatch.setattr(worker.store, "woken", lose_the_first)
+    source.send(reading(0))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert lost == [f"{TEXTS}/0/0"]

@@ -217,6 +217,7 @@ class Pipeline:
             if not self._redis_away:
                 self._log.warning("a server is away", reason=str(error))
             self._redis_away = True
+            self._anchors.interrupted()
             self._health.block("redis", str(error))
         else:
             if self._redis_away:

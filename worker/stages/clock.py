@@ -21,7 +21,7 @@ class WaitClock:
 
     def __init__(self, rule: MatchRule) -> None:
         self._rule = rule
-        self._waiting: dict[str, int] = {}  # token -> when it was read
+        self._waiting: dict[str, tuple[int, int]] = {}  # token -> when it was read, and the reach that it needs
         self._by_read: list[tuple[int, str]] = []
         self._by_reach: list[tuple[int, str]] = []
         self._deadlines: list[tuple[int, str]] = []
@@ -33,9 +33,17 @@ class WaitClock:
     def add(self, token: str, time_us: int, read_us: int) -> None:
         """An anchor of event time `time_us`, read at `read_us`, waits for this stream."""
         self._by_read, self._by_reach = self._cleared(self._by_read), self._cleared(self._by_reach)
-        self._waiting[token] = read_us
+        reach_us = time_us + self._rule.after_us + self._rule.lateness_us
+        self._waiting[token] = read_us, reach_us
         heapq.heappush(self._by_read, (read_us, token))
-        heapq.heappush(self._by_reach, (time_us + self._rule.after_us + self._rule.lateness_us, token))
+        heapq.heappush(self._by_reach, (reach_us, token))
+
+    def begin_again(self, read_us: int) -> None:
+        """Nothing was read for a while: all wait as if they had been read at `read_us`."""
+        self._waiting = {token: (read_us, reach_us) for token, (_, reach_us) in self._waiting.items()}
+        self._by_read = [(read_us, token) for token in sorted(self._waiting)]
+        self._by_reach = sorted((reach_us, token) for token, (_, reach_us) in self._waiting.items())
+        self._deadlines = []
 
     def _cleared(self, entries: list[tuple[int, str]]) -> list[tuple[int, str]]:
         """Those whose turn never comes, since the stream is always caught up or never, would stay for ever."""
@@ -77,7 +85,7 @@ class WaitClock:
         reached = min((flow.frontier_us or 0 for flow in behind), default=0)
         caught_up = min((flow.caught_up_us or 0 for flow in flows if flow.clear_from_us is not None), default=now_us)
         while self._by_reach and self._by_reach[0][0] < reached:
-            if self._waiting.get(self._by_reach[0][1], 0) > caught_up:
+            if self._waiting.get(self._by_reach[0][1], (0, 0))[0] > caught_up:
                 return
             self._start(heapq.heappop(self._by_reach)[1], now_us)
 
