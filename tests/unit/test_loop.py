@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
+from tests.unit.incoming import TIME_US
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
 from worker.errors import DeadLetterLimit, Retryable, Uncertain
 from worker.pipeline import contexts
@@ -154,3 +155,22 @@ def test_wake_ups_whose_answer_was_lost_are_made_up_for(
     source.send(reading(0))
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
     assert lost == [f"{TEXTS}/0/0"]
+
+
+@pytest.mark.parametrize("ahead_minutes", [50, 70 * 365 * 24 * 60])
+def test_a_record_of_the_future_does_not_hide_what_redis_lost(
+    make: Callable[..., InMemory], ahead_minutes: int
+) -> None:
+    """A producer's clock may say anything: how far one goes back in Kafka must not rest on it."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    worker.clock_us = lambda: TIME_US + 1_000_000
+    source.send(reading(0))
+    source.send(reading(ahead_minutes * 60_000_000, key="fast"))
+    assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 2)
+    worker.server.empty()
+    worker.turn_until(lambda: False, 0.1)
+    source.send(text(0))
+    source.send(reading(1_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert worker.sink.results[0]["missing"] == {}

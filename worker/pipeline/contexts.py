@@ -127,15 +127,12 @@ class Contexts:
         for event in events:
             partition = _partition(event.record)
             self._board.reached(partition, event.time_us)
-            self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), event.record.timestamp_ms)
+            # A producer's clock that is ahead of all others must not hide what Redis loses by the time it is reached.
+            time_ms = min(event.record.timestamp_ms, self.now_us() // 1000)
+            self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), time_ms)
         self._hold.remove(events)
         committer.indexed([event.record for event in events])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
-
-    def rejected(self, record: Record) -> None:
-        """A context record became a dead letter; its offset travels with that."""
-        partition = _partition(record)
-        self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), record.timestamp_ms)
 
     def exchange(self, unfinished_us: Mapping[Partition, int]) -> bool:
         """Looks at the partitions' ends and tells the others, a few times a second; True when it did."""

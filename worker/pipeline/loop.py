@@ -184,7 +184,6 @@ class Pipeline:
                 event = self._validator.read(record)
             except Poison as poison:
                 self._outcomes.invalid(record, poison)
-                self._contexts.rejected(record)
                 continue
             self._outcomes.accepted(event)
             if record.topic == self._anchor_topic:
