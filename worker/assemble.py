@@ -102,9 +102,10 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         anchor_topic = settings.streams[settings.anchor].topic
         topics = {stream.topic: name for name, stream in settings.contexts.items()}
         contexts = Contexts(store, source, rules, topics, anchor_topic, observer, health, log)
-        guard = DeadLetterGuard(settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio)
+        limits = settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio
         streams = {stream.topic: name for name, stream in settings.streams.items()}
-        fates = Outcomes(committer, writer_of(settings, model.info), guard, streams, anchor_topic, observer, clock)
+        guards = {topic: DeadLetterGuard(*limits) for topic in streams}
+        fates = Outcomes(committer, writer_of(settings, model.info), guards, streams, anchor_topic, observer, clock)
         batcher = _batcher(settings, model, store, fates, errors.put, observer)
         closing.callback(batcher.close)
         validator = validator_of(settings, clock)

@@ -32,13 +32,14 @@ class ContextStore(Protocol):
 
     def match(self, queries: Sequence[Query]) -> list[Match]:
         """Answers each query. One that is not complete leaves a note: its token comes out of `woken()` of this
-        worker once the stream has moved far enough that asking again may complete it."""
+        worker once the stream has moved far enough that asking again may complete it. A `last` one leaves none."""
 
     def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
         """Reads back the records of (stream, key, candidate); None where it is no longer kept."""
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
-        """True for the first token that claims this event, and for it alone, however often it asks."""
+        """True for the first token that claims this event, and for it alone, however often it asks while the event
+        is kept."""
 
     def woken(self) -> list[str]:
         """Drains the tokens of anchors that were completed since the last call."""

@@ -100,12 +100,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One anchor asks one context stream. `token` names the anchor when it is woken."""
+    """One anchor asks one context stream. `token` names the anchor when it is woken.
+
+    Attributes:
+        last: True when the answer is taken as it is, so that nobody has to wake the anchor.
+    """
 
     stream: str
     key: str
     time_us: int
     token: str
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,17 @@ def test_a_nearer_event_wakes_while_it_waits_past_its_time(make: Make) -> None:
     assert ask(store, 1000).complete
 
 
+def test_an_anchor_that_asks_for_the_last_time_leaves_no_note(make: Make) -> None:
+    """Else the notes of a stream that is dead would grow with every anchor, and all be told when it comes back."""
+    store = make(rule())
+    assert not ask(store, 1000).complete
+    last = store.match([Query("frames", "k", 1000, "a", last=True)])[0]
+    assert (last.complete, last.candidates) == (False, ())
+    assert not store.match([Query("frames", "k", 1000, "b", last=True)])[0].complete
+    store.index([event(2000)])
+    assert store.woken() == []
+
+
 def test_a_duplicate_wakes_what_a_lost_note_left(make: Make) -> None:
     """An anchor that registers after its event was stored is complete at once and needs no note."""
     store = make(rule())
@@ -204,6 +215,17 @@ def test_the_first_claim_holds(make: Make) -> None:
     assert not other.claim("frames", "k", wanted, "b")
     assert other.claim("frames", "k", wanted, "a")
     assert mine.claim("frames", "other key", wanted, "b")
+
+
+def test_a_claim_goes_with_its_event(make: Make) -> None:
+    """Else the claims of a camera whose frames cannot be decoded would grow for ever."""
+    store = make(rule())
+    store.index([event(1000)])
+    assert store.claim("frames", "k", Candidate(1000, "e"), "texts/0/1")
+    store.index([event(2000)])
+    assert not store.claim("frames", "k", Candidate(1000, "e"), "texts/0/2")
+    store.index([event(1_000_000)])
+    assert store.claim("frames", "k", Candidate(1000, "e"), "texts/0/2")
 
 
 def test_flow_of_all_workers(make: Make) -> None:

@@ -91,6 +91,7 @@ class FakeContextStore:
             else:
                 return
             del entity.records[place]
+            entity.claims.pop(Candidate(*place), None)
             if place[0] > entity.trimmed_us:
                 entity.trimmed_us, entity.bound = place[0], bound
 
@@ -106,7 +107,9 @@ class FakeContextStore:
         if rule.mode == "nearest" and found:
             needed = min(needed, query.time_us + abs(found[0].time_us - query.time_us))
         complete = entity.highest_us is not None and reached >= needed
-        if not complete:
+        if query.last:
+            entity.waiters.pop((self._worker, query.token), None)
+        elif not complete:
             early = rule.mode == "nearest"
             entity.waiters[self._worker, query.token] = max(query.time_us, reached + 1) if early else needed
         bound = entity.bound if entity.trimmed_us >= query.time_us - rule.before_us else None

@@ -42,7 +42,7 @@ class FakeSource:
                 self.seek_to_start(partition)
                 new[partition] = self.leases[partition] = self._lease()
         found: list[Record] = []
-        for partition in self.leases.keys() - self.paused:
+        for partition in [each for each in self.leases if each not in self.paused]:
             begin = self.positions[partition]
             taken = self.logs[partition][begin : begin + self.max_poll_records - len(found)]
             self.positions[partition] += len(taken)
@@ -61,6 +61,12 @@ class FakeSource:
     def committed(self, partition: Partition) -> tuple[int, str] | None:
         """See KafkaSource.committed."""
         return self.commits.get(partition)
+
+    def begin(self, partition: Partition, metadata: str) -> tuple[int, str]:
+        """See KafkaSource.begin."""
+        self.seek_to_start(partition)
+        self.commits[partition] = self.positions[partition], metadata
+        return self.commits[partition]
 
     def partitions_of(self, topic: str) -> int:
         """See KafkaSource.partitions_of."""

@@ -65,3 +65,28 @@ def test_an_anchor_that_left_does_not_expire() -> None:
     clock.add("a", 10, read_us=1_000)
     clock.remove(["a"])
     assert clock.tick(10**9, [clear(0, 10**9)]) == []
+
+
+def test_anchors_that_were_decided_leave_nothing_behind() -> None:
+    """Of a stream that is always caught up, or never, the clock keeps no more than a few times what waits."""
+    for flow in (clear(0, 10**9), lagging(5)):
+        clock = WaitClock(RULE)
+        clock.add("waits", 10**6, read_us=10**9 + 1)
+        for number in range(5_000):
+            clock.add(str(number), 10**6 + number, read_us=1_000 + number)
+            clock.remove([str(number)])
+            assert clock.tick(10**6 + number, [flow]) == []
+        assert len(clock) <= 2_100
+    assert clock.tick(10**9, [clear(0, 10**10)]) == []
+    assert clock.tick(10**9 + 2_001, [clear(0, 10**10)]) == ["waits"]
+
+
+def test_a_wait_that_begins_again_is_as_long_as_the_first() -> None:
+    """What was counted before nothing could be read does not count."""
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=1_000)
+    assert clock.tick(2_500, [clear(0, 1_500)]) == []
+    clock.begin_again(9_000)
+    assert clock.tick(9_500, [clear(0, 8_999)]) == []
+    assert clock.tick(10_999, [clear(0, 9_500)]) == []
+    assert clock.tick(11_000, [clear(0, 9_500)]) == ["a"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.test_batch import Silent
-from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
+from worker.errors import Fatal, Retryable, StaleMember, TooLarge, Uncertain
 from worker.records import Outcome, Outgoing, Partition, Record
 from worker.stages import ledger
 from worker.stages.commit import MOST_OUTCOMES, Committer
@@ -179,6 +179,44 @@ def test_a_body_is_only_taken_from_a_record_of_the_refused_transaction(make: Any
     assert committer.drain(5)
     omitted = [out.headers for batch, _ in sink.published for out in batch if not out.value]
     assert [dict(headers)["fusion.value_omitted_bytes"] for headers in omitted] == [str(MOST_OUTCOMES).encode()]
+
+
+class Narrow(FakeSink):
+    """Its topic takes records of 1,000 bytes, headers and all."""
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        for out in outgoing:
+            if sum(len(name) + len(value) for name, value in out.headers) + len(out.value or b"") > 1_000:
+                raise TooLarge("too large")
+        super().publish(outgoing, offsets, membership)
+
+
+def test_what_is_too_large_by_its_headers_goes_without_them(make: Any) -> None:
+    """It neither blocks the others for ever nor costs them their bodies; what the worker says of it stays."""
+    sink = Narrow()
+    committer = make(sink)
+    for offset in range(2):
+        committer.read(record(offset))
+    told = (("__connect.errors.stage", b"VALIDATE"), ("fusion.attempts", b"1"))
+    letter = Outgoing("dead", b"k", b"v", (("its own", b"x" * 999), ("another", b"y"), *told))
+    committer.finish([outcome(0, value=b"r" * 500), Outcome(record(1), (letter,))])
+    assert committer.drain(2)
+    result, dead = sink.published[0][0]
+    assert result.value == b"r" * 500
+    assert dead.value == b"v"
+    assert dead.headers == (*told, ("fusion.headers_omitted_bytes", b"1014"))
+
+
+def test_what_cannot_be_made_small_enough_stops_the_worker(make: Any) -> None:
+    """An operator must widen the topic: the record has no outcome, and nothing after it may be committed."""
+    heard: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+    committer = make(FakeSink(*[TooLarge("too large")] * 99), heard.put)
+    committer.read(record(0))
+    committer.finish([outcome(0)])
+    with pytest.raises(Fatal, match=r"texts/0/0.*max\.message\.bytes"):
+        raise heard.get(timeout=3)
 
 
 @pytest.mark.parametrize("seed", range(8))

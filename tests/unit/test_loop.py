@@ -10,10 +10,12 @@ import pytest
 
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
+from tests.unit.incoming import TIME_US
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
-from worker.errors import Uncertain
+from worker.errors import DeadLetterLimit, Retryable, Uncertain
 from worker.pipeline import contexts
 from worker.records import Partition
+from worker.stages import guard
 
 
 @pytest.fixture
@@ -42,3 +44,133 @@ def test_what_was_paused_before_an_uncertain_transaction_is_read_after_it(make: 
     source.send(reading(0))
     assert worker.turn_until(lambda: not worker.sink.errors)
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+
+
+def test_few_held_events_do_not_keep_an_anchor_without_a_partner_waiting(make: Callable[..., InMemory]) -> None:
+    """A context that is read to its end, but held back by the horizon, cannot hold the anchor that holds it back."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    source.send(text(0, key="dead camera"))
+    source.send(reading(60_000_000))
+    source.send(text(60_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 2)
+    assert [result["missing"] for result in worker.sink.results] == [{"sensors": "never_seen"}, {}]
+
+
+def test_a_partition_that_all_context_waits_for_is_read_though_too_many_anchors_wait(
+    make: Callable[..., InMemory],
+) -> None:
+    """No context passes the slowest anchor partition: were that one paused too, nothing could ever go on."""
+    source = FakeSource({TEXTS: 2, FRAMES: 1})
+    worker = make(source, max_pending=2)
+    source.max_poll_records = 2
+    for minute in range(50, 54):
+        source.send(text(minute * 60_000_000, partition=0))
+        source.send(reading(minute * 60_000_000))
+    for minute in range(4):
+        source.send(text(minute * 60_000_000, partition=1, key="old"))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 8, 8.0)
+
+
+@pytest.mark.parametrize("limits", [{"in_a_row": 10}, {"ratio": 0.5}])
+def test_a_model_that_refuses_every_anchor_stops_the_worker(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch, limits: dict[str, float]
+) -> None:
+    """Context that is read meanwhile, and anchors that could be read, say nothing about what becomes of anchors."""
+    monkeypatch.setattr(guard, "WINDOW_RECORDS", 20)
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, **limits)
+    source.max_poll_records = 2
+    for second in range(40):
+        source.send(text(second * 1_000_000, value=b"poison"))
+        source.send(reading(second * 1_000_000))
+    with pytest.raises(DeadLetterLimit, match="dead letters"):
+        worker.turn_until(lambda: len(worker.sink.dead) == 40)
+
+
+def test_an_anchor_that_waits_no_longer_leaves_no_note_in_redis(make: Callable[..., InMemory]) -> None:
+    """A camera may be dead for as long as it likes."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    for second in range(3):
+        source.send(text(second * 1_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 3)
+    assert [entity.waiters for entity in worker.server.entities.values()] == [{}]
+
+
+def test_a_group_that_begins_at_the_end_loses_nothing_of_what_was_read(make: Callable[..., InMemory]) -> None:
+    """Its start is committed before anything is read: the next owner must not begin at an end that has moved on."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    source.reset_to_end = True
+    source.send(text(0, key="before the group"))
+    killed = make(source, rule=replace(RULE, max_wait_us=3_600_000_000))
+    killed.turn_until(lambda: False, 0.05)
+    source.send(text(1_000_000))
+    assert killed.turn_until(lambda: len(killed.anchors) == 1)
+    heir = FakeSource({TEXTS: 1, FRAMES: 1})
+    heir.logs, heir.commits, heir.reset_to_end = source.logs, source.commits, True
+    worker = make(heir)
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert [result["key"] for result in worker.sink.results] == ["k"]
+
+
+def test_no_wait_ends_because_redis_was_away(make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read meanwhile: what came in that time is a backlog, which is read and not timed out."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, rule=replace(RULE, max_wait_us=1_300_000))
+    source.send(text(0))
+    worker.turn_until(lambda: False, 0.2)
+
+    def away(*_: object) -> None:
+        raise Retryable("Redis is away")
+
+    with monkeypatch.context() as patched:
+        for name in ("index", "match", "fetch", "woken", "exchange_flow", "epoch"):
+            patched.setattr(worker.store, name, away)
+        worker.turn_until(lambda: False, 0.1)
+        source.send(reading(0))
+        worker.turn_until(lambda: False, 1.3)
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert worker.sink.results[0]["missing"] == {}
+
+
+def test_wake_ups_whose_answer_was_lost_are_made_up_for(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis hands a token out once; when the answer does not arrive the anchor asks again by itself."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, rule=replace(RULE, max_wait_us=3_600_000_000))
+    source.send(text(0))
+    worker.turn_until(lambda: False, 0.1)
+    woken, lost = worker.store.woken, list[str]()
+
+    def lose_the_first() -> list[str]:
+        found = woken()
+        if found and not lost:
+            lost.extend(found)
+            raise Retryable("Redis: TimeoutError")
+        return found
+
+    monkeypatch.setattr(worker.store, "woken", lose_the_first)
+    source.send(reading(0))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert lost == [f"{TEXTS}/0/0"]
+
+
+@pytest.mark.parametrize("ahead_minutes", [50, 70 * 365 * 24 * 60])
+def test_a_record_of_the_future_does_not_hide_what_redis_lost(
+    make: Callable[..., InMemory], ahead_minutes: int
+) -> None:
+    """A producer's clock may say anything: how far one goes back in Kafka must not rest on it."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    worker.clock_us = lambda: TIME_US + 1_000_000
+    source.send(reading(0))
+    source.send(reading(ahead_minutes * 60_000_000, key="fast"))
+    assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 2)
+    worker.server.empty()
+    worker.turn_until(lambda: False, 0.1)
+    source.send(text(0))
+    source.send(reading(1_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert worker.sink.results[0]["missing"] == {}

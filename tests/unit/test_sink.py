@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.context_store import FakeContextStore, FakeServer
 from worker.broker import sink
-from worker.errors import Uncertain
+from worker.broker.slots import SlotSink
+from worker.errors import Retryable, Uncertain
 from worker.records import Outgoing, Partition
 
 MEMBERSHIP = SimpleNamespace(generation_id=1)
@@ -75,3 +77,20 @@ def test_a_producer_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatc
     assert "close" in late.calls
     assert next_one.calls[-3:] == ["commit_transaction", "force_close", "close"]
     assert "begin_transaction" not in late.calls
+
+
+class Away(FakeContextStore):
+    """A store that leased a slot and then went away."""
+
+    def release_slot(self) -> None:
+        raise Retryable("Redis is away")
+
+
+def test_a_worker_stops_cleanly_while_redis_is_away() -> None:
+    """Its lease runs out by itself; an error would give a drained worker another exit status than 0."""
+    closed: list[str] = []
+    producer: Any = SimpleNamespace(publish=lambda *_: None, close=lambda: closed.append("producer"))
+    slots = SlotSink(Away(FakeServer(), "w1", {}, {}), lambda slot: producer, lambda error: None)
+    slots.publish([], {}, MEMBERSHIP)
+    slots.close()
+    assert closed == ["producer"]

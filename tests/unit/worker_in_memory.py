@@ -73,6 +73,7 @@ class InMemory:
         model: EchoModel | None = None,
     ) -> None:
         self.source, self.server, self.sink = source, server, MemorySink(source)
+        self.clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
         self.store = FakeContextStore(server, "w1", {"sensors": rule}, {"sensors": (4096, 2**28)})
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         quiet: Any = Quiet()
@@ -86,8 +87,8 @@ class InMemory:
         self.contexts = Contexts(self.store, kept, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
         streams = {TEXTS: "texts", FRAMES: "sensors"}
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
-        guard = DeadLetterGuard(in_a_row, ratio)
-        self.fates = Outcomes(self.committer, writer, guard, streams, TEXTS, silent, FixedClock())
+        guards = {topic: DeadLetterGuard(in_a_row, ratio) for topic in streams}
+        self.fates = Outcomes(self.committer, writer, guards, streams, TEXTS, silent, FixedClock())
         self.batcher = Batcher(
             model or EchoModel(), lambda aligned, event: True, self.fates.fused, errors.put, silent,
             max_batch=8, max_delay_seconds=0, threads=1,
@@ -103,10 +104,10 @@ class InMemory:
         )  # fmt: skip
 
     def turn_until(self, done: Callable[[], bool], seconds: float = 3.0) -> bool:
-        """Turns the loop until `done`, or for so long; the server's clock runs as the wall's does."""
+        """Turns the loop until `done`, or for so long; the server's clock is the wall's unless told."""
         deadline = time.monotonic() + seconds
         while not done() and time.monotonic() < deadline:
-            self.server.now_us = time.time_ns() // 1000
+            self.server.now_us = self.clock_us()
             self.pipeline.turn()
             time.sleep(0.002)
         return done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -107,9 +108,10 @@ class SlotSink:
                     sink.close()
 
     def close(self) -> None:
-        """Ends the producer and gives the slot back."""
+        """Ends the producer and gives the slot back; while Redis is away its lease runs out instead."""
         self._stop.set()
         self._keeper.join()
         if self._sink is not None:
             self._sink.close()
-            self._slots.release_slot()
+            with contextlib.suppress(Retryable):
+                self._slots.release_slot()

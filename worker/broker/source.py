@@ -170,6 +170,17 @@ class KafkaSource:
             ) from error
         return None if found is None or found.offset < 0 else (found.offset, found.metadata or "")
 
+    def begin(self, partition: Partition, metadata: str) -> tuple[int, str]:
+        """Commits where a group without commits begins. Its next owner would else begin anew: with `latest` behind
+        what was read and has no outcome yet. Raises Retryable."""
+        self.seek_to_start(partition)
+        offset = self.position(partition)
+        if offset is None:
+            raise Retryable(f"Kafka does not tell where {partition.topic}/{partition.number} begins")
+        self.commit_later({partition: (offset, metadata)})
+        self.send_commits()
+        return offset, metadata
+
     def partitions_of(self, topic: str) -> int:
         """How many partitions a topic has; 0 while unknown."""
         return len(self._consumer.partitions_for_topic(topic) or ())

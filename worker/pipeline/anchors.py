@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from worker.pipeline.contexts import Contexts
@@ -19,6 +20,9 @@ from worker.stages.validate import Validator
 
 # Questions asked of Redis in one pipeline; more would hold the loop for longer than a poll should wait.
 MOST_QUESTIONS = 1_000
+# Servers away for longer leave a backlog of context, which is read and not timed out (CONTRACT 4.5). With less
+# a Redis that fails now and then would keep every wait from ending; more would end waits whose context lies unread.
+BRIEF_SECONDS = 1.0
 
 
 class Anchors:
@@ -48,6 +52,7 @@ class Anchors:
         self._ask: dict[str, None] = {}
         self._expired: defaultdict[str, set[str]] = defaultdict(set)
         self._leaving: list[Waiting] = []
+        self._interrupted: float | None = None  # monotonic time since when a server has been away
 
     def __len__(self) -> int:
         return len(self._room) + len(self._leaving)
@@ -75,13 +80,29 @@ class Anchors:
         self._leaving = [w for w in self._leaving if _partition(w.anchor.record) not in set(partitions)]
 
     def ask_all_again(self) -> None:
-        """Redis has forgotten who waits."""
+        """Redis has forgotten who waits; the waits begin anew."""
         self._ask = dict.fromkeys(self._room.tokens())
+        for clock in self._clocks.values():
+            clock.begin_again(self._contexts.now_us())
+
+    def interrupted(self) -> None:
+        """A server is away; with its answer wake-ups may be lost."""
+        if self._interrupted is None:
+            self._interrupted = time.monotonic()
+
+    def _go_on(self, interrupted: float) -> None:
+        self._interrupted = None
+        if time.monotonic() - interrupted > BRIEF_SECONDS:
+            self.ask_all_again()
+        else:
+            self._ask.update(dict.fromkeys(self._room.tokens()))
 
     def align(self) -> None:
         """Asks for those that are new, woken or out of time, and notes what is decided."""
         started = time.perf_counter()
         self._ask.update(dict.fromkeys(self._store.woken()))
+        if self._interrupted is not None:
+            self._go_on(self._interrupted)
         for name, clock in self._clocks.items():
             for token in clock.tick(self._contexts.now_us(), self._contexts.partitions(name)):
                 self._expired[token].add(name)
@@ -89,15 +110,17 @@ class Anchors:
         if not self._ask:
             return
         tokens = list(self._ask)[:MOST_QUESTIONS]
-        queries = self._room.queries(tokens)
+        queries = [
+            replace(query, last=query.stream in self._expired.get(query.token, ()))
+            for query in self._room.queries(tokens)
+        ]
         matches = self._store.match(queries)
         if not self._contexts.same_epoch():
             return
         for query, match in zip(queries, matches, strict=True):
             if match.elsewhere is not None and not self._split_keys_told:
                 self._tell_split_key(query.token, match.elsewhere)
-            expired = query.stream in self._expired.get(query.token, ())
-            if self._room.decide(query, match, expired=expired):
+            if self._room.decide(query, match, expired=query.last):
                 self._clocks[query.stream].remove((query.token,))
                 if match.bound is not None and not match.candidates:
                     self._observer.count("bound_hits_total", bound=match.bound)

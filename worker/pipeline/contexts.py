@@ -46,16 +46,22 @@ class Contexts:
         self._flow_at = 0.0
         self.flow = Flow(0)
 
-    def open(self, partition: Partition, lease: int, committed: tuple[int, str] | None, committer: Committer) -> None:
+    def open(self, partition: Partition, lease: int, committed: tuple[int, str], committer: Committer) -> None:
         """Begins a lease of any input partition; a context whose events Redis has lost is read again from before."""
         self._board.open(partition)
         if partition.topic == self._anchor_topic:
             return
         self._know_epoch()
-        start = None if committed is None else self._start(partition, *committed)
+        start = self._start(partition, *committed)
         committer.open(partition, Ledger(lease, start, note=self._epoch), context=True)
-        if start is not None:
-            self._source.seek(partition, start)
+        self._source.seek(partition, start)
+
+    def first_note(self, partition: Partition) -> str:
+        """The metadata with which a group without commits begins: of a context, that Redis lacks nothing before it."""
+        if partition.topic == self._anchor_topic:
+            return ""
+        self._know_epoch()
+        return self.describe(partition, self._epoch)
 
     def _know_epoch(self) -> None:
         if not self._epoch:
@@ -121,15 +127,12 @@ class Contexts:
         for event in events:
             partition = _partition(event.record)
             self._board.reached(partition, event.time_us)
-            self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), event.record.timestamp_ms)
+            # A producer's clock that is ahead of all others must not hide what Redis loses by the time it is reached.
+            time_ms = min(event.record.timestamp_ms, self.now_us() // 1000)
+            self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), time_ms)
         self._hold.remove(events)
         committer.indexed([event.record for event in events])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
-
-    def rejected(self, record: Record) -> None:
-        """A context record became a dead letter; its offset travels with that."""
-        partition = _partition(record)
-        self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), record.timestamp_ms)
 
     def exchange(self, unfinished_us: Mapping[Partition, int]) -> bool:
         """Looks at the partitions' ends and tells the others, a few times a second; True when it did."""
@@ -141,7 +144,8 @@ class Contexts:
         held = self._hold.partitions
         self._board.checked(self._look(now), held)
         self._clear_targets()
-        own = self._board.own(unfinished_us, self._hold.full(), self._targets, self._anchor_topic)
+        stopped_us = self._hold.stopped(self._board.lag)
+        own = self._board.own(unfinished_us, stopped_us, self._targets, self._anchor_topic)
         self.flow = self._store.exchange_flow(own)
         self._flow_at = time.monotonic()
         for partition, lag in self._board.lag.items():
@@ -217,13 +221,21 @@ class Contexts:
         """The metadata of a context position; `epoch` is the one in which the partition was opened."""
         return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}"
 
+    def holds_back(self, partition: Partition, waiting_us: Mapping[Partition, int]) -> bool:
+        """True for an anchor partition that all waiting anchors' context waits for, while none of its own waits: it
+        must be read on, however many wait, or nothing would ever move. `waiting_us`: the oldest of each partition."""
+        if partition in waiting_us:
+            return False
+        reached_us = self._board.frontier_us(partition)
+        return reached_us is None or all(reached_us < oldest_us for oldest_us in waiting_us.values())
+
     def _anchors(self) -> list[Partition]:
         topic = self._anchor_topic
         return [Partition(topic, number) for number in range(max(self._source.partitions_of(topic), 1))]
 
     def full(self) -> set[Partition]:
         """The partitions that hold so many events back that they must pause."""
-        return set(self._hold.full())
+        return self._hold.full()
 
 
 def _partition(record: Record) -> Partition:

@@ -163,14 +163,13 @@ class Pipeline:
         for partition, lease in list(self._opening.items()):
             self._opening[partition] = self._opening.pop(partition)
             committed = self._source.committed(partition)
+            if committed is None:
+                committed = self._source.begin(partition, self._contexts.first_note(partition))
             self._contexts.open(partition, lease, committed, self._committer)
             if partition.topic == self._anchor_topic:
-                offset, metadata = committed or (None, "")
-                self._committer.open(partition, Ledger(lease, offset, metadata), context=False)
-                if offset is not None:
-                    self._source.seek(partition, offset)
-            if committed is not None:
-                self._unread = [r for r in self._unread if Partition(r.topic, r.partition) != partition]
+                self._committer.open(partition, Ledger(lease, *committed), context=False)
+                self._source.seek(partition, committed[0])
+            self._unread = [r for r in self._unread if Partition(r.topic, r.partition) != partition]
             del self._opening[partition]
         self._log.info("partitions", held=sorted(f"{p.topic}/{p.number}" for p in self._source.leases))
 
@@ -185,9 +184,8 @@ class Pipeline:
                 event = self._validator.read(record)
             except Poison as poison:
                 self._outcomes.invalid(record, poison)
-                self._contexts.rejected(record)
                 continue
-            self._outcomes.accepted(event.stream)
+            self._outcomes.accepted(event)
             if record.topic == self._anchor_topic:
                 self._contexts.anchor_read(event)
                 self._committer.timed(record, event.time_us)
@@ -218,6 +216,7 @@ class Pipeline:
             if not self._redis_away:
                 self._log.warning("a server is away", reason=str(error))
             self._redis_away = True
+            self._anchors.interrupted()
             self._health.block("redis", str(error))
         else:
             if self._redis_away:
@@ -233,8 +232,9 @@ class Pipeline:
             or self._anchors.bytes >= self._bounds.max_pending_bytes
         )
         if full:
-            # Not the others: while nobody knows how far one of them has come, context is not read past any anchor.
-            stop = stop | self._committer.busy() & held
+            waiting_us = self._committer.unfinished_us()
+            anchors = {p for p in held if p.topic == self._anchor_topic}
+            stop = stop | {p for p in anchors if not self._contexts.holds_back(p, waiting_us)}
         wide = self._committer.too_wide() & held
         if wide - self._wide:
             self._log.warning(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.errors import Poison
 from worker.ports import Clock, Observer
-from worker.records import Aligned, Outcome, Record, Rejected, Stage
+from worker.records import Aligned, Event, Outcome, Record, Rejected, Stage
 from worker.stages.batch import Fused, reject
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
@@ -22,22 +22,23 @@ class Outcomes:
         self,
         committer: Committer,
         writer: ResultWriter,
-        guard: DeadLetterGuard,
+        guards: Mapping[str, DeadLetterGuard],
         streams: Mapping[str, str],
         anchor_topic: str,
         observer: Observer,
         clock: Clock,
     ) -> None:
-        """`streams`: input topic -> stream name."""
-        self._committer, self._writer, self._guard = committer, writer, guard
+        """`guards` and `streams` (their names): by input topic."""
+        self._committer, self._writer, self._guards = committer, writer, guards
         self._streams, self._anchor_topic, self._observer, self._clock = streams, anchor_topic, observer, clock
         self._lock = threading.Lock()
 
-    def accepted(self, stream: str) -> None:
-        """A record was good so far."""
-        self._observer.count("events_total", stream=stream, outcome="accepted")
-        with self._lock:
-            self._guard.saw(False)
+    def accepted(self, event: Event) -> None:
+        """A record was good so far; whether an anchor stays so is known when it has its result."""
+        self._observer.count("events_total", stream=event.stream, outcome="accepted")
+        if event.record.topic != self._anchor_topic:
+            with self._lock:
+                self._guards[event.record.topic].saw(False)
 
     def invalid(self, record: Record, poison: Poison) -> None:
         """A record that cannot be read becomes a dead letter.
@@ -72,7 +73,9 @@ class Outcomes:
                 rejected, fused = (*rejected, reject(record, poison)), None
         with self._lock:
             for one in rejected:
-                self._guard.saw(True, one.message)
+                self._guards[one.record.topic].saw(True, one.message)
+            if results:
+                self._guards[record.topic].saw(False)
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
         self._committer.finish((Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused)),))
 

@@ -12,22 +12,46 @@ from collections.abc import Collection, Sequence
 
 from worker.records import MatchRule, PartitionFlow
 
+# A list is cleared of those that wait no longer once they are most of it, but not for fewer entries than these.
+LEAST_CLEARED = 1_000
+
 
 class WaitClock:
     """The `max_wait` clocks of one context stream. Work per tick is for those that start or end, not for all."""
 
     def __init__(self, rule: MatchRule) -> None:
         self._rule = rule
-        self._waiting: dict[str, int] = {}  # token -> when it was read
+        self._waiting: dict[str, tuple[int, int]] = {}  # token -> when it was read, and the reach that it needs
         self._by_read: list[tuple[int, str]] = []
         self._by_reach: list[tuple[int, str]] = []
         self._deadlines: list[tuple[int, str]] = []
 
+    def __len__(self) -> int:
+        """How many entries are kept; of an anchor that waits there are a few."""
+        return len(self._by_read) + len(self._by_reach) + len(self._deadlines)
+
     def add(self, token: str, time_us: int, read_us: int) -> None:
         """An anchor of event time `time_us`, read at `read_us`, waits for this stream."""
-        self._waiting[token] = read_us
+        self._by_read, self._by_reach = self._cleared(self._by_read), self._cleared(self._by_reach)
+        reach_us = time_us + self._rule.after_us + self._rule.lateness_us
+        self._waiting[token] = read_us, reach_us
         heapq.heappush(self._by_read, (read_us, token))
-        heapq.heappush(self._by_reach, (time_us + self._rule.after_us + self._rule.lateness_us, token))
+        heapq.heappush(self._by_reach, (reach_us, token))
+
+    def begin_again(self, read_us: int) -> None:
+        """Nothing was read for a while: all wait as if they had been read at `read_us`."""
+        self._waiting = {token: (read_us, reach_us) for token, (_, reach_us) in self._waiting.items()}
+        self._by_read = [(read_us, token) for token in sorted(self._waiting)]
+        self._by_reach = sorted((reach_us, token) for token, (_, reach_us) in self._waiting.items())
+        self._deadlines = []
+
+    def _cleared(self, entries: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Those whose turn never comes, since the stream is always caught up or never, would stay for ever."""
+        if len(entries) <= max(LEAST_CLEARED, 2 * len(self._waiting)):
+            return entries
+        kept = [entry for entry in entries if entry[1] in self._waiting]
+        heapq.heapify(kept)
+        return kept
 
     def remove(self, tokens: Collection[str]) -> None:
         """Anchors that wait no longer."""
@@ -61,7 +85,7 @@ class WaitClock:
         reached = min((flow.frontier_us or 0 for flow in behind), default=0)
         caught_up = min((flow.caught_up_us or 0 for flow in flows if flow.clear_from_us is not None), default=now_us)
         while self._by_reach and self._by_reach[0][0] < reached:
-            if self._waiting.get(self._by_reach[0][1], 0) > caught_up:
+            if self._waiting.get(self._by_reach[0][1], (0, 0))[0] > caught_up:
                 return
             self._start(heapq.heappop(self._by_reach)[1], now_us)
 

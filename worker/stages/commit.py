@@ -10,13 +10,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from worker.errors import Retryable, TooLarge, Uncertain
 from worker.ports import Observer
 from worker.records import Outcome, Outgoing, Partition, Record
 from worker.stages.ledger import Ledger
+from worker.stages.shrink import shrink_largest
 
 # Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
 MOST_OUTCOMES = 500
@@ -24,10 +24,6 @@ MOST_OUTCOMES = 500
 POSITIONS_EVERY_SECONDS = 1.0
 # A refused transaction is tried again after this long, or at once when the membership has changed.
 RETRY_SECONDS = 0.1
-
-
-# On a dead letter whose body its topic does not take: how many bytes were left out.
-VALUE_OMITTED_HEADER = "fusion.value_omitted_bytes"
 
 
 class Sink(Protocol):
@@ -131,11 +127,6 @@ class Committer:
         """Anchors that were read and whose outcome is not committed."""
         with self._lock:
             return sum(ledger.unfinished for p, ledger in self._ledgers.items() if p not in self._contexts)
-
-    def busy(self) -> set[Partition]:
-        """Anchor partitions of which something was read that is not committed."""
-        with self._lock:
-            return {p for p, ledger in self._ledgers.items() if p not in self._contexts and ledger.unfinished}
 
     def queued(self, topic: str) -> int:
         """Outcomes of this topic's records that wait for their transaction."""
@@ -265,18 +256,9 @@ class Committer:
         return offsets
 
     def _shrink_largest(self) -> None:
-        """The record that its topic does not take goes without its body; a header says how large that was."""
+        """The record that its topic does not take goes without its body, or without the headers that it came with."""
         with self._lock:
-            size, number, place = max(
-                (len(out.value or b""), number, place)
-                for number, outcome in enumerate(self._tried)
-                for place, out in enumerate(outcome.outgoing)
-            )
-            outcome = self._tried[number]
-            outgoing = list(outcome.outgoing)
-            headers = (*outgoing[place].headers, (VALUE_OMITTED_HEADER, str(size).encode()))
-            outgoing[place] = replace(outgoing[place], value=b"", headers=headers)
-            smaller = replace(outcome, outgoing=tuple(outgoing))
+            outcome, smaller = shrink_largest(self._tried)
             self._queue = deque(smaller if one is outcome else one for one in self._queue)
 
     def _ledger(self, record: Record) -> Ledger | None:

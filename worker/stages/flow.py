@@ -46,6 +46,11 @@ class FlowBoard:
             self._own.pop(partition, None)
             self._lag.pop(partition, None)
 
+    def frontier_us(self, partition: Partition) -> int | None:
+        """The latest event time of what was read (anchor) or indexed (context); None: nothing yet."""
+        known = self._own.get(partition)
+        return None if known is None else known.frontier_us
+
     def reached(self, partition: Partition, time_us: int) -> None:
         """An event of this time was read (anchor) or indexed (context)."""
         known = self._own.get(partition)
@@ -73,7 +78,8 @@ class FlowBoard:
         anchor_topic: str,
     ) -> dict[Partition, PartitionFlow]:
         """What is told. An anchor partition's frontier is its oldest unfinished anchor; read to its end and all
-        finished it has none, and holds nobody back. A paused context's frontier is its oldest held event."""
+        finished it has none, and holds nobody back. The frontier of a context of which no more can be read, since
+        it is paused or read to its end, is its oldest held event."""
         out = {}
         for partition, flow in self._own.items():
             if partition in hidden:
@@ -143,10 +149,14 @@ class HoldBack:
         """The partitions with held events."""
         return set(self._events)
 
-    def full(self) -> dict[Partition, int]:
-        """The partitions that must pause, each with the time of its oldest held event."""
+    def full(self) -> set[Partition]:
+        """The partitions that must pause."""
+        return {partition for partition, events in self._events.items() if len(events) >= MOST_HELD}
+
+    def stopped(self, lag: Mapping[Partition, int]) -> dict[Partition, int]:
+        """The partitions of which no more can be read now, each with the time of its oldest held event."""
         return {
             partition: min(event.time_us for event in events)
             for partition, events in self._events.items()
-            if len(events) >= MOST_HELD
+            if len(events) >= MOST_HELD or lag.get(partition) == 0
         }

@@ -11,7 +11,10 @@ WINDOW_RECORDS = 1_000
 
 
 class DeadLetterGuard:
-    """Counts dead letters in a row and among the last 1,000 records."""
+    """Counts dead letters in a row and among the last 1,000 records of one topic.
+
+    Each topic has its own: the good frames between would hide that every text is refused.
+    """
 
     def __init__(self, in_a_row: int, ratio: float) -> None:
         self._in_a_row = in_a_row

@@ -16,13 +16,14 @@ local function remember(keys, ttl_ms)
   for i = 1, 4 do redis.call('PEXPIRE', keys[i], ttl_ms) end
 end
 
--- Removes members, the oldest first, and remembers up to where and why.
+-- Removes members, the oldest first, with their claims, and remembers up to where and why.
 local function trim(keys, members, bound)
   local freed = 0
   for _, member in ipairs(members) do
     freed = freed + redis.call('HSTRLEN', keys[2], member)
     redis.call('HDEL', keys[2], member)
     redis.call('ZREM', keys[1], member)
+    redis.call('HDEL', keys[5], member)
   end
   if #members > 0 then
     redis.call('HINCRBY', keys[3], 'b', -freed)
@@ -135,7 +136,7 @@ local function elsewhere(keys, waiter)
   return known
 end
 
--- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms
+-- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms, last (1: nobody has to wake the waiter any more)
 -- -> {complete, highest, bound, other anchor partition, members...}
 local function match(keys, args)
   local mode, at = args[1], tonumber(args[2])
@@ -153,7 +154,9 @@ local function match(keys, args)
     chosen = window(keys, at, low, high, tonumber(args[6]))
   end
   local complete = highest >= 0 and w >= needed
-  if not complete then
+  if args[9] == '1' then
+    redis.call('ZREM', keys[4], args[7])
+  elseif not complete then
     redis.call('ZADD', keys[4], us(ask_again_at(mode, at, w, needed)), args[7])
     redis.call('PEXPIRE', keys[4], args[8])
   end

@@ -157,7 +157,7 @@ class RedisContextStore:
                 pipe.fcall(
                     self._named("fusion_match"), 5, *self._keys(query.stream, query.key),
                     rule.mode, query.time_us, rule.before_us, rule.after_us, rule.lateness_us, rule.limit,
-                    f"{self._worker}|{query.token}", self._ttl_ms[query.stream],
+                    f"{self._worker}|{query.token}", self._ttl_ms[query.stream], int(query.last),
                 )  # fmt: skip
 
         if not queries:
