@@ -81,6 +81,9 @@ def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
     card = (tmp_path / "one" / "README.md").read_text()
     assert "12 train, 12 dev, 12 test" in card
     assert "image only" in card
+    for row in ("as they are", "noise", "typos"):
+        assert f"\n{row} " in card
+    assert "numbers lost" not in card
     served = ModelRuntime(
         path=str(tmp_path / "one"), device="cpu", precision="auto", anchor="texts", modalities={"texts": "text"}
     )

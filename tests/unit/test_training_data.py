@@ -61,6 +61,7 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
     fails(r"no train.jsonl there; needed are train.jsonl, dev.jsonl, test.jsonl")
     folder(tmp_path, 4)
     fails(r"--batch 32: the training split has only 4 samples", *QUICK[:-2])
+    fails(r"--batch 1: training compares the items of a step; must be 2 or more", *QUICK[:-1], "1")
     fails(r"--inputs smell: the data has image, text", "--inputs", "smell")
     fails(r"must be small, minilm, or a from_pretrained directory", "--text", "gone")
     fails(r"the model cannot be built: backbone = 'x': torchvision has no such", "--backbone", "x")
