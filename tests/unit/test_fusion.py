@@ -99,13 +99,16 @@ def test_three_inputs_share_one_softmax_over_all_pairs() -> None:
 
 
 def test_dense_is_two_layers_on_the_gated_means() -> None:
-    """With gates of 0 the means are plain, and F equals torch's own layers."""
-    made, parts = DenseFusion(2, 8).double(), given()
+    """With gates of 0 the means are plain, and F equals torch's own layers on what lies about the running mean."""
+    made, parts = DenseFusion(2, 8).double().eval(), given()
+    middle = torch.randn(16, dtype=torch.float64)
     with torch.no_grad():
         for gate in made.gate:
             gate.weight.zero_()
+        for norm, mean in zip(made.norm, middle.split(8), strict=True):
+            norm.running_mean.copy_(mean)
     means = torch.cat([part.features.mean(dim=1) for part in parts], dim=1)
-    wanted = nn.Sequential(made.inner, nn.GELU(), made.outer)(means)
+    wanted = nn.Sequential(made.inner, nn.GELU(), made.outer)((means - middle) / (1 + made.norm[0].eps) ** 0.5)
     torch.testing.assert_close(made(parts)[0], wanted, rtol=0, atol=1e-6)
 
 
@@ -184,6 +187,6 @@ def test_masked_places_weigh_nothing(kind: str, parts: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_articles_worked_case(kind: str) -> None:
     """A 7x7 map and 12 tokens give an F of 512 numbers."""
-    fused, weights = fusion(kind, dim=512)(given(dim=512, items=1))
+    fused, weights = fusion(kind, dim=512).eval()(given(dim=512, items=1))
     assert fused.shape == (1, 512)
     assert [weight.shape for weight in weights] == [(1, 49), (1, 12)]

@@ -1,4 +1,4 @@
-"""Parts -> F by dense connection: F = W2 gelu(W1 [mean I; mean T; ...])."""
+"""Parts -> F by dense connection: F = W2 gelu(W1 [norm(mean I); norm(mean T); ...])."""
 
 from __future__ import annotations
 
@@ -18,19 +18,26 @@ class _Pooled(NamedTuple):
 
 
 class DenseFusion(Fusion):
-    """Every part is pooled by a learned weight per place; the vectors go side by side through two dense layers."""
+    """Every part is pooled by a learned weight per place; the vectors go side by side through two dense layers.
+
+    Pooled vectors are mostly what all items have in common, and two layers hear of a product of parts only through what
+    differs: without the batch norm the digits, where nothing but the product tells, stayed at chance (12 epochs), with
+    a layer norm nearly so, with it they are learned in 4.
+    """
 
     def __init__(self, parts: int, dim: int) -> None:
         """`dim` is D."""
         super().__init__()
         self.gate = nn.ModuleList(nn.Linear(dim, 1) for _ in range(parts))
+        self.norm = nn.ModuleList(nn.BatchNorm1d(dim) for _ in range(parts))
         self.inner = nn.Linear(parts * dim, 2 * dim)
         self.outer = nn.Linear(2 * dim, dim)
 
     def prepare(self, number: int, part: Part) -> _Pooled:
-        """The part's mean, weighted by its gate."""
+        """The part's mean, weighted by its gate, normalised."""
         weights = masked_softmax(self.gate[number](part.features).squeeze(2), part.mask)
-        return _Pooled(torch.einsum("bn,bnd->bd", weights, part.features), weights)
+        pooled = torch.einsum("bn,bnd->bd", weights, part.features)
+        return _Pooled(self.norm[number](pooled), weights)
 
     def fuse(self, prepared: Sequence[_Pooled]) -> tuple[Tensor, list[Tensor]]:
         """As `Fusion.fuse`; each part's weights sum to 1 / parts."""
