@@ -105,10 +105,11 @@ def test_dense_is_two_layers_on_the_gated_means() -> None:
     with torch.no_grad():
         for gate in made.gate:
             gate.weight.zero_()
-        for norm, mean in zip(made.norm, middle.split(8), strict=True):
+        for norm, mean in zip(made.out.norm, middle.split(8), strict=True):
             norm.running_mean.copy_(mean)
     means = torch.cat([part.features.mean(dim=1) for part in parts], dim=1)
-    wanted = nn.Sequential(made.inner, nn.GELU(), made.outer)((means - middle) / (1 + made.norm[0].eps) ** 0.5)
+    layers = nn.Sequential(made.out.inner, nn.GELU(), made.out.outer)
+    wanted = layers((means - middle) / (1 + made.out.norm[0].eps) ** 0.5)
     torch.testing.assert_close(made(parts)[0], wanted, rtol=0, atol=1e-6)
 
 

@@ -18,7 +18,7 @@ from worker.model.items import on_device
 from worker.training.augment import Augment
 from worker.training.board import Board
 from worker.training.data import ALL, Presence, Samples, batches
-from worker.training.encoders import keep_statistics
+from worker.training.encoders import steady
 from worker.training.evaluate import measure
 from worker.training.losses import Weights, joint_loss
 
@@ -117,7 +117,7 @@ def _epoch(
     step: Callable[[str, int], object],
 ) -> float:  # fmt: skip
     model.train()
-    keep_statistics(model)
+    steady(model)
     presence = Presence(dropout=plan.dropout)
     seed = plan.seed * 1000 + epoch
     spoiled = train.augmented(Augment(plan.augment), seed)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worker.model.fusion.parts import Fusion, Part, masked_softmax
+from worker.model.fusion.parts import Fusion, Part, Readout, masked_softmax
 
 _SLOPE = 0.2  # Of the leaky rectifier, as in the source.
 _LAYERS = 2  # Two hops: a cell hears of another cell through the token that both are joined to.
@@ -44,7 +44,7 @@ class GraphAttention(nn.Module):
 
 class GraphFusion(Fusion):
     """A node hears its neighbours in its own part (in the 7x7 map those that touch it, else the one before and after)
-    and every node of the other parts; after two rounds a gate reads the graph out."""
+    and every node of the other parts; after two rounds a gate weighs the nodes, and F is read out of their sums."""
 
     def __init__(self, sides: Sequence[int | None], dim: int, heads: int) -> None:
         """`sides` per part: the side of its square map, or None for a sequence; `dim` is D."""
@@ -53,6 +53,7 @@ class GraphFusion(Fusion):
         self.layers = nn.ModuleList(GraphAttention(dim, heads) for _ in range(_LAYERS))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(_LAYERS))
         self.gate = nn.Linear(dim, 1)
+        self.out = Readout(len(self.sides), dim)
 
     def prepare(self, number: int, part: Part) -> tuple[Part, Tensor]:
         """The part with the adjacency of its own places, [N, N]."""
@@ -75,6 +76,7 @@ class GraphFusion(Fusion):
         heard = (edges & mask[:, None, :]) | alone  # [B, V, V]
         for layer, norm in zip(self.layers, self.norms, strict=True):
             nodes = norm(nodes + F.elu(layer(nodes, heard)))
-        weights = masked_softmax(self.gate(nodes).squeeze(2), mask)  # [B, V]
-        fused = torch.einsum("bv,bvd->bd", weights, nodes)
-        return fused, list(torch.split(weights, [part.mask.shape[1] for part, _ in prepared], dim=1))
+        places = [part.mask.shape[1] for part, _ in prepared]
+        weights = torch.split(masked_softmax(self.gate(nodes).squeeze(2), mask), places, dim=1)  # [B, N] each
+        sums = [torch.einsum("bn,bnd->bd", *one) for one in zip(weights, torch.split(nodes, places, 1), strict=True)]
+        return self.out(sums), list(weights)
