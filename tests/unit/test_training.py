@@ -185,6 +185,9 @@ def test_evaluate_tells_every_pattern_and_every_way_to_spoil(
     for row in ("as they are", "noise", "blur", "dark", "rotated", "typos"):
         assert f"\n{row} " in printed
     assert (tmp_path / "plots" / "confusion.png").exists()
+    (tmp_path / "test.jsonl").write_text('{"image": "dev1.jpg", "text": "hello", "label": "new"}\n')
+    with pytest.raises(ConfigError, match=r"test.jsonl:1: label 'new' is not in the training data: congestion, free_"):
+        evaluate(evaluation(*given))
     (tmp_path / "test.jsonl").write_text('{"text": "hello", "sensor": {"a": 1}, "label": "congestion"}\n')
     with pytest.raises(ConfigError, match=r"takes image, text; --data has text, sensor"):
         evaluate(evaluation(*given))
