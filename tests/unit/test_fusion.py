@@ -13,7 +13,7 @@ from torch_geometric.nn import GATConv
 from worker.model.fusion.attention import AttentionFusion
 from worker.model.fusion.cross_attention import CrossAttentionFusion
 from worker.model.fusion.dense import DenseFusion
-from worker.model.fusion.graph import GraphAttention, GraphFusion
+from worker.model.fusion.graph import GraphAttention, GraphFusion, neighbours
 from worker.model.fusion.parts import Fusion, Part
 
 KINDS: dict[str, Callable[[int, int], Fusion]] = {
@@ -132,12 +132,11 @@ def test_message_passing_is_torch_geometrics() -> None:
 
 def test_the_graph_joins_neighbours_and_all_other_inputs() -> None:
     """A cell hears the cells that touch it, a token the one before and after it."""
-    made = GraphFusion([7, None], 8, 2).double()
     image, text = given()
-    cells = made.prepare(0, image)[1]
+    cells = neighbours(image, 7)
     assert cells[0].nonzero().flatten().tolist() == [0, 1, 7, 8]
     assert cells[24].nonzero().flatten().tolist() == [16, 17, 18, 23, 24, 25, 30, 31, 32]
-    assert made.prepare(1, text)[1][5].nonzero().flatten().tolist() == [4, 5, 6]
+    assert neighbours(text, None)[5].nonzero().flatten().tolist() == [4, 5, 6]
 
 
 def test_cross_attention_is_torchs() -> None:

@@ -36,7 +36,7 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, number: int, part: Part) -> Any:
-        """What depends on the part of this number alone."""
+        """What depends on the part of this number alone: tensors whose first dimension is B, in tuples."""
 
     @abstractmethod
     def fuse(self, prepared: Sequence[Any]) -> tuple[Tensor, list[Tensor]]:
