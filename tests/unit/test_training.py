@@ -15,10 +15,14 @@ from PIL import Image
 
 from worker.errors import ConfigError
 from worker.feeds.junction import LABELS, scene
+from worker.model.fusion_model import FusionModel
 from worker.model.load import load
 from worker.model.runtime import ModelRuntime
 from worker.training import command, fit
+from worker.training.build import build
+from worker.training.encoders import image_backbone, is_frozen, steady, text_encoder
 from worker.training.run import evaluate, train
+from worker.training.sources import read
 
 # A backbone that learns nothing in a step, but fast.
 BACKBONE = ("--backbone", "shufflenet_v2_x0_5", "--dim", "64")
@@ -171,6 +175,24 @@ def test_encoders_with_weights_of_their_own(tmp_path: Path, tuning: str, capsys:
     assert not [name for name in saved if "lora" in name]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "EfficientNet-Lite0, ImageNet (licence: Apache-2.0)" in card
+
+
+def test_what_begins_from_nothing_is_trained_and_its_norms_follow(tmp_path: Path) -> None:
+    """Frozen is a backbone that has weights, with its statistics; the small text encoder is not, nor another."""
+    data = read(str(folder(tmp_path, 4)), 0, 0)
+
+    def built(*given: str) -> FusionModel:
+        model = build(arguments("--out", "x", "--encoders", "frozen", "--dim", "64", *given), data).model.train()
+        steady(model)
+        return model
+
+    held, free = built("--backbone", "efficientnet_lite0"), built(*BACKBONE)
+    assert [is_frozen(part(one)) for one in (held, free) for part in (image_backbone, text_encoder)] == [
+        True, False, False, False,
+    ]  # fmt: skip
+    norms = [[one for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)] for model in (held, free)]
+    assert {one.training for one in norms[0]} == {False}
+    assert {(one.training, one.momentum) for one in norms[1]} == {(True, 0.1)}
 
 
 def test_evaluate_tells_every_pattern_and_every_way_to_spoil(
