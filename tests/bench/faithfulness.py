@@ -69,7 +69,7 @@ def row(name: str, found: list[Found]) -> str:
         f"{statistics.mean(one.area for one in told):.2f}",
         f"{statistics.mean(one.random_area for one in told):.2f}",
         f"{sum(one.area < one.random_area for one in told)} of {len(told)}",
-        f"{len(inexact)}, by {max(inexact):.2f}" if inexact else "0",
+        f"{len(inexact)}, by {max(inexact):.2f}" if inexact else "",
     )
     return f"| {' | '.join(cells)} |"
 
