@@ -23,11 +23,11 @@ BATCH = 32
 WARM = 100  # anchors before the clock starts: first batches are slow everywhere
 
 
-def model() -> ModelRuntime:
+def model(evidence: bool = False) -> ModelRuntime:
     """The model that ships, as the worker loads it."""
     modalities = {"texts": "text", "frames": "image"}
     return ModelRuntime(
-        path=None, device="auto", precision="auto", anchor="texts", modalities=modalities, embedding=False
+        path=None, device="auto", precision="auto", anchor="texts", modalities=modalities, evidence=evidence
     )
 
 

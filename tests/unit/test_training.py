@@ -15,10 +15,14 @@ from PIL import Image
 
 from worker.errors import ConfigError
 from worker.feeds.junction import LABELS, scene
+from worker.model.fusion_model import FusionModel
 from worker.model.load import load
 from worker.model.runtime import ModelRuntime
 from worker.training import command, fit
+from worker.training.build import build
+from worker.training.encoders import image_backbone, is_frozen, steady, text_encoder
 from worker.training.run import evaluate, train
+from worker.training.sources import read
 
 # A backbone that learns nothing in a step, but fast.
 BACKBONE = ("--backbone", "shufflenet_v2_x0_5", "--dim", "64")
@@ -81,6 +85,9 @@ def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
     card = (tmp_path / "one" / "README.md").read_text()
     assert "12 train, 12 dev, 12 test" in card
     assert "image only" in card
+    for row in ("as they are", "noise", "typos"):
+        assert f"\n{row} " in card
+    assert "numbers lost" not in card
     served = ModelRuntime(
         path=str(tmp_path / "one"), device="cpu", precision="auto", anchor="texts", modalities={"texts": "text"}
     )
@@ -170,6 +177,24 @@ def test_encoders_with_weights_of_their_own(tmp_path: Path, tuning: str, capsys:
     assert "EfficientNet-Lite0, ImageNet (licence: Apache-2.0)" in card
 
 
+def test_what_begins_from_nothing_is_trained_and_its_norms_follow(tmp_path: Path) -> None:
+    """Frozen is a backbone that has weights, with its statistics; the small text encoder is not, nor another."""
+    data = read(str(folder(tmp_path, 4)), 0, 0)
+
+    def built(*given: str) -> FusionModel:
+        model = build(arguments("--out", "x", "--encoders", "frozen", "--dim", "64", *given), data).model.train()
+        steady(model)
+        return model
+
+    held, free = built("--backbone", "efficientnet_lite0"), built(*BACKBONE)
+    assert [is_frozen(part(one)) for one in (held, free) for part in (image_backbone, text_encoder)] == [
+        True, False, False, False,
+    ]  # fmt: skip
+    norms = [[one for one in model.modules() if isinstance(one, torch.nn.BatchNorm2d)] for model in (held, free)]
+    assert {one.training for one in norms[0]} == {False}
+    assert {(one.training, one.momentum) for one in norms[1]} == {(True, 0.1)}
+
+
 def test_evaluate_tells_every_pattern_and_every_way_to_spoil(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +207,9 @@ def test_evaluate_tells_every_pattern_and_every_way_to_spoil(
     for row in ("as they are", "noise", "blur", "dark", "rotated", "typos"):
         assert f"\n{row} " in printed
     assert (tmp_path / "plots" / "confusion.png").exists()
+    (tmp_path / "test.jsonl").write_text('{"image": "dev1.jpg", "text": "hello", "label": "new"}\n')
+    with pytest.raises(ConfigError, match=r"test.jsonl:1: label 'new' is not in the training data: congestion, free_"):
+        evaluate(evaluation(*given))
     (tmp_path / "test.jsonl").write_text('{"text": "hello", "sensor": {"a": 1}, "label": "congestion"}\n')
     with pytest.raises(ConfigError, match=r"takes image, text; --data has text, sensor"):
         evaluate(evaluation(*given))

@@ -36,6 +36,12 @@ from worker.training.vocabulary import learn_vocabulary
         ('{"label": "a", "image": 7}', r"train.jsonl:13: image must name a file below"),
         ('{"label": "a", "text": 7}', r"train.jsonl:13: text must be a string"),
         ('{"label": "a", "sensor": {"speed": NaN}}', r"train.jsonl:13: sensor: speed is nan; a missing number is null"),
+        ('{"label": "a", "sensor": "{\\"speed\\": [1, NaN]}"}', r"train.jsonl:13: sensor: speed is nan"),
+        ('{"label": "a", "sensor": {"file": "readings.json"}}', r"train.jsonl:13: sensor: speed is inf; a missing"),
+        ('{"label": "a", "sensor": "train0.jpg"}', r"train.jsonl:13: sensor is no JSON object of numbers"),
+        ('{"label": "a", "image": "a\\u0000"}', r"train.jsonl:13: image 'a\\x00' is no name of a file"),
+        ('{"label": "", "text": "a"}', r"train.jsonl:13: has no label"),
+        ('{"label": ["a"], "text": "a"}', r"train.jsonl:13: label \['a'\] must be a string or a number"),
         ('{"label": "a", "inputs": {"x": []}}', r"train.jsonl:13: inputs and modalities must be objects by stream"),
         (
             '{"label": "a", "inputs": {"x": []}, "modalities": {"x": "smell"}}',
@@ -45,10 +51,19 @@ from worker.training.vocabulary import learn_vocabulary
 )
 def test_a_bad_row_is_named(tmp_path: Path, row: str, message: str) -> None:
     """File, line and reason."""
+    (tmp_path / "readings.json").write_text('{"by": "r2", "values": {"speed": Infinity}}')
     with (folder(tmp_path) / "train.jsonl").open("a") as file:
         file.write(row + "\n")
     with pytest.raises(ConfigError, match=message):
         list(folder_rows(tmp_path, "train"))
+
+
+def test_a_row_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8."""
+    with (folder(tmp_path, 4) / "dev.jsonl").open("ab") as file:
+        file.write(b'{"label": "free_flow", "text": "\xff"}\n')
+    with pytest.raises(ConfigError, match=r"dev.jsonl:5: is not JSON: 'utf-8' codec can't decode"):
+        read(str(tmp_path), 0, 0)
 
 
 def test_bad_data_is_named(tmp_path: Path) -> None:
@@ -61,6 +76,7 @@ def test_bad_data_is_named(tmp_path: Path) -> None:
     fails(r"no train.jsonl there; needed are train.jsonl, dev.jsonl, test.jsonl")
     folder(tmp_path, 4)
     fails(r"--batch 32: the training split has only 4 samples", *QUICK[:-2])
+    fails(r"--batch 1: training compares the items of a step; must be 2 or more", *QUICK[:-1], "1")
     fails(r"--inputs smell: the data has image, text", "--inputs", "smell")
     fails(r"must be small, minilm, or a from_pretrained directory", "--text", "gone")
     fails(r"the model cannot be built: backbone = 'x': torchvision has no such", "--backbone", "x")

@@ -37,8 +37,10 @@ def evidence_of(
     heaviest = [one.float().topk(min(MOST_PLACES, one.shape[1]), dim=1) for one in out.weights]
     places = [(top.values.tolist(), top.indices.tolist()) for top in heaviest]
     totals = torch.stack([one.float().sum(dim=1) for one in out.weights], dim=1).tolist()
+    # Asked of the configuration each time, the labels would be half of what telling costs.
+    labels = [config.id2label[number] for number in range(config.num_labels)]
     return [
-        _evidence(item, config, names, tokens, together[n], alone[n], without[n], totals[n],
+        _evidence(item, config.inputs, labels, names, tokens, together[n], alone[n], without[n], totals[n],
                   [(values[n], indices[n]) for values, indices in places])
         for n, item in enumerate(items)
     ]  # fmt: skip
@@ -51,7 +53,8 @@ def _scores(logits: Tensor, config: FusionConfig) -> list[Any]:
 
 def _evidence(
     item: Item,
-    config: FusionConfig,
+    modalities: Sequence[str],
+    labels: Sequence[str],
     names: Sequence[str],
     tokens: Callable[[Tensor], list[str]],
     together: Sequence[float],
@@ -60,10 +63,10 @@ def _evidence(
     totals: Sequence[float],
     places: Sequence[tuple[list[float], list[int]]],
 ) -> dict[str, Any]:
-    label = _label(together, config)
+    label = _label(together, labels)
     present = item.present
-    said = {names[n]: _said(alone[n], config) for n in present}
-    others = {names[n]: _said(without[n], config) for n in present} if len(present) > 1 else {}
+    said = {names[n]: _said(alone[n], labels) for n in present}
+    others = {names[n]: _said(without[n], labels) for n in present} if len(present) > 1 else {}
     best = sorted(together, reverse=True)
     return {
         "confidence": round(best[0], _PLACES),
@@ -73,25 +76,23 @@ def _evidence(
         "agree": all(one["label"] == label for one in said.values()),
         "flips": [name for name, one in others.items() if one["label"] != label],
         "weights": {names[n]: round(totals[n], _PLACES) for n in present},
-        "places": {names[n]: _told(n, item, config, tokens, places[n]) for n in present},
+        "places": {names[n]: _told(item.bodies[n], modalities[n], tokens, places[n]) for n in present},
     }
 
 
-def _label(scores: Sequence[float], config: FusionConfig) -> str:
-    found: str = config.id2label[max(range(len(scores)), key=scores.__getitem__)]
-    return found
+def _label(scores: Sequence[float], labels: Sequence[str]) -> str:
+    return labels[scores.index(max(scores))]
 
 
-def _said(scores: Sequence[float], config: FusionConfig) -> dict[str, Any]:
-    return {"label": _label(scores, config), "score": round(max(scores), _PLACES)}
+def _said(scores: Sequence[float], labels: Sequence[str]) -> dict[str, Any]:
+    return {"label": _label(scores, labels), "score": round(max(scores), _PLACES)}
 
 
 def _told(
-    number: int, item: Item, config: FusionConfig, tokens: Callable[[Tensor], list[str]],
+    bodies: Sequence[Tensor], modality: str, tokens: Callable[[Tensor], list[str]],
     heaviest: tuple[list[float], list[int]],
 ) -> list[dict[str, Any]]:  # fmt: skip
-    modality = config.inputs[number]
-    pieces = tokens(item.bodies[number][0]) if modality == "text" else []
+    pieces = tokens(bodies[0]) if modality == "text" else []
     told = []
     for weight, index in zip(*heaviest, strict=True):
         if weight <= 0:

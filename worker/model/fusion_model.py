@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -115,7 +116,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
     def _ablated(self, prepared: Sequence[object], items: int) -> tuple[Tensor, Tensor]:
         """The logits of each input alone, and of all but it, [B, inputs, K] each."""
         numbers = range(len(prepared))
-        absent = [self.fusion.prepare(n, self._absent(n, items, 1)) for n in numbers]
+        absent = [_repeated(self.fusion.prepare(n, self._absent(n, 1, 1)), items) for n in numbers]
         alone = [self._say([prepared[n] if n == m else absent[n] for n in numbers]) for m in numbers]
         if len(prepared) == 2:  # Without the one is the other alone.
             return torch.stack(alone, 1), torch.stack(alone[::-1], 1)
@@ -153,3 +154,8 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         total = torch.zeros(items, device=raised.device).index_add(0, item_of, raised)
         weight: Tensor = (raised / total[item_of]).to(features.dtype)
         return weight
+
+
+def _repeated(prepared: object, items: int) -> object:
+    """What was prepared of one item, for each of B; copied, since products of expanded tensors take twice as long."""
+    return tree_map(lambda one: one.expand(items, *one.shape[1:]).contiguous(), prepared)

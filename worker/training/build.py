@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from worker.errors import ConfigError, Poison
 from worker.model.config import FusionConfig
+from worker.model.encoders import EFFICIENTNET_LITE0
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of
 from worker.model.preprocess import Preprocessor, text_of
 from worker.model.signals import read_sensor
 from worker.training.encoders import (
+    image_backbone,
     load_image_weights,
     load_text_encoder,
     longest_text,
@@ -79,7 +82,7 @@ def build(arguments: Namespace, data: Data) -> Built:
     if "image" in model.encoders:
         load_image_weights(model, arguments.image_weights)
         origins += _image_origin(arguments)
-    tune(model, arguments.encoders, arguments.seed)
+    tune(_with_weights(model, arguments, encoder is not None), arguments.encoders, arguments.seed)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(config.max_tokens)
@@ -95,10 +98,17 @@ def _text(arguments: Namespace, data: Data) -> tuple[Any, Any, tuple[str, ...]]:
     return encoder, tokenizer, (f"text encoder {arguments.text} (licence: {licence})",)
 
 
+def _with_weights(model: FusionModel, arguments: Namespace, has_text: bool) -> list[nn.Module]:
+    """The encoders that begin with weights of their own."""
+    has_image = arguments.image_weights is not None or arguments.backbone == EFFICIENTNET_LITE0
+    parts = [image_backbone(model)] if has_image and "image" in model.encoders else []
+    return [*parts, text_encoder(model)] if has_text and "text" in model.encoders else parts
+
+
 def _image_origin(arguments: Namespace) -> tuple[str, ...]:
     if arguments.image_weights is not None:
         return (f"image weights {arguments.image_weights.name} (licence: their own)",)
-    return ("EfficientNet-Lite0, ImageNet (licence: Apache-2.0)",) if arguments.backbone == "efficientnet_lite0" else ()
+    return ("EfficientNet-Lite0, ImageNet (licence: Apache-2.0)",) if arguments.backbone == EFFICIENTNET_LITE0 else ()
 
 
 def texts_of(data: Data, samples: list[Sample]) -> list[str]:

@@ -32,19 +32,12 @@ class Trained:
     minutes: float
 
 
-def card(config: FusionConfig, trained: Trained, measured: Mapping[str, Measured]) -> str:
-    """The card, in Markdown with the head that model hubs read."""
-    whole, *alone = measured.values()
-    weakest = min(range(len(whole.names)), key=lambda n: _recall(whole, n))
+def card(
+    config: FusionConfig, trained: Trained, measured: Mapping[str, Measured], spoiled: Mapping[str, Measured]
+) -> str:
+    """The card, in Markdown with the head that model hubs read; `spoiled` may be empty."""
+    whole = measured["all"]
     counts = ", ".join(f"{count} {split}" for split, count in trained.counts.items())
-    limits = [
-        f"It tells {len(whole.names)} labels apart and nothing else; any input gets one of them.",
-        f"The label it misses most is `{whole.names[weakest]}`: {_recall(whole, weakest):.1%} of them are found.",
-        "It was measured on data that came from where its training data came from; elsewhere it will do worse.",
-    ]
-    if alone:
-        worst = min(measured, key=lambda name: measured[name].accuracy)
-        limits.append(f"Its weakest presence pattern is `{worst}`, with accuracy {measured[worst].accuracy:.3f}.")
     origins = list(trained.origins) or ["no weights but those trained here"]
     return "\n".join(
         [
@@ -58,10 +51,30 @@ def card(config: FusionConfig, trained: Trained, measured: Mapping[str, Measured
             f"- **Began from**: {'; '.join(origins)}.",
             f"- **Scores** are calibrated on the dev split: temperature {config.calibration:.3f}.",
             "", "## Measured on the test split", "", "```", *rows_of(measured), "", whole.report.rstrip(), "```", "",
+            *(["All inputs, spoiled on their way:", "", "```", *rows_of(spoiled), "```", ""] if spoiled else []),
             "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
-            "", "## Limits", "", *[f"- {one}" for one in limits], "",
+            "", "## Limits", "", *[f"- {one}" for one in _limits(measured, spoiled)], "",
         ]
     )  # fmt: skip
+
+
+def _limits(measured: Mapping[str, Measured], spoiled: Mapping[str, Measured]) -> list[str]:
+    whole = measured["all"]
+    weakest = min(range(len(whole.names)), key=lambda n: _recall(whole, n))
+    limits = [
+        f"It tells {len(whole.names)} labels apart and nothing else; any input gets one of them.",
+        f"The label it misses most is `{whole.names[weakest]}`: {_recall(whole, weakest):.1%} of them are found.",
+        "It was measured on data that came from where its training data came from; elsewhere it will do worse.",
+    ]
+    if len(measured) > 1:
+        worst = min(measured, key=lambda name: measured[name].accuracy)
+        limits.append(f"Its weakest presence pattern is `{worst}`, with accuracy {measured[worst].accuracy:.3f}.")
+    if spoiled:
+        worst = min(spoiled, key=lambda name: spoiled[name].accuracy)
+        limits.append(f"Of what spoils its inputs `{worst}` costs most: accuracy {spoiled[worst].accuracy:.3f}.")
+    else:
+        limits.append("It was trained on inputs as they are; `evaluate --robust` tells what spoiled ones cost.")
+    return limits
 
 
 def _recall(measured: Measured, number: int) -> float:

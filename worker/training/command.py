@@ -39,8 +39,9 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
     )
     group.add_argument("--max-tokens", type=_positive, default=32, help="T, to which texts are cut (default 32)")
     group.add_argument(
-        "--encoders", choices=("full", "frozen", "lora"), default="full", help="how much of them is trained"
-    )
+        "--encoders", choices=("full", "frozen", "lora"), default="full",
+        help="how much of those with weights of their own is trained (default full)",
+    )  # fmt: skip
 
 
 def _add_plan_arguments(group: _ArgumentGroup) -> None:
@@ -49,6 +50,11 @@ def _add_plan_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: mixed, weights stay fp32")
     group.add_argument("--patience", type=_positive, help="stop after so many epochs without a better dev accuracy")
     group.add_argument("--modality-dropout", type=_share, default=0.3, help="how often inputs are hidden (default 0.3)")
+    group.add_argument(
+        "--augment", type=_share, default=0.5,
+        help="how often a text, a reading or an image is spoiled: typos, gaps, noise, blur, dark, rotated, of random "
+        "strength; images of a frozen backbone are not (default 0.5)",
+    )  # fmt: skip
     group.add_argument("--cross-entropy", type=_weight, default=1.0, help="weight of this loss (default 1)")
     group.add_argument("--triplet", type=_weight, default=0.2, help="weight of this loss (default 0.2)")
     group.add_argument("--contrastive", type=_weight, default=0.0, help="weight of this loss (default 0)")
@@ -63,6 +69,10 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, default=shipped, help="model folder (default: the one that ships)")
     parser.add_argument("--split", choices=("train", "dev", "test"), default="test", help="default test")
     parser.add_argument("--robust", action="store_true", help="also on noise, blur, dark, rotated, typos")
+    parser.add_argument(
+        "--against", type=Path, nargs="+", metavar="DIR",
+        help="models trained with --inputs on some of the inputs: held against this one, shown only those",
+    )  # fmt: skip
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write confusion.png and reliability.png there")
 
 

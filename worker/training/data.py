@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,10 @@ from worker.model.config import FusionConfig
 from worker.model.encoders import ImageEncoder
 from worker.model.items import Item, collate
 from worker.model.preprocess import Body, Preprocessor
+from worker.training.augment import Augment
+from worker.training.robust import Change
 from worker.training.samples import Sample
 from worker.training.sources import check_known
-
-Change = Callable[[Body, str, np.random.Generator], Body]
 
 # Maps of a backbone that is not trained, kept in memory; with more images each is computed anew in every epoch.
 _MOST_KEPT_BYTES = 4 * 2**30
@@ -36,10 +37,8 @@ class Samples(Dataset[tuple[Item, int]]):
         labels: Sequence[str],
         config: FusionConfig,
         preprocessor: Preprocessor,
-        change: Change | None = None,
     ) -> None:
-        """`names` are the data's inputs in the order of `config.inputs`; `change(body, modality, rng)` spoils a body,
-        always alike for the same sample.
+        """`names` are the data's inputs in the order of `config.inputs`.
 
         Raises:
             ConfigError: a label is not one of `labels`.
@@ -47,8 +46,22 @@ class Samples(Dataset[tuple[Item, int]]):
         check_known(samples, labels)
         self._samples, self._names, self._config, self._preprocessor = samples, tuple(names), config, preprocessor
         self._numbers = {label: number for number, label in enumerate(labels)}
-        self._change = change
+        self._change: Change | None = None
+        self._augment = Augment(0.0)
+        self._seed = 0
         self._maps: dict[bytes, Tensor] = {}
+
+    def changed(self, change: Change) -> Samples:
+        """These samples as `change(body, modality, rng)` spoils each body, always alike for the same sample."""
+        made = copy.copy(self)
+        made._change = change
+        return made
+
+    def augmented(self, augment: Augment, seed: int) -> Samples:
+        """These samples as `augment` spoils them, alike for the same seed; images with kept maps stay as they are."""
+        made = copy.copy(self)
+        made._augment, made._seed = augment, seed
+        return made
 
     @torch.inference_mode()
     def keep_maps(self, encoder: ImageEncoder, step: Callable[[], object]) -> bool:
@@ -87,20 +100,24 @@ class Samples(Dataset[tuple[Item, int]]):
 
     def __getitem__(self, index: int) -> tuple[Item, int]:
         sample = self._samples[index]
-        rng = np.random.default_rng(index)
+        rng, chance = np.random.default_rng(index), np.random.default_rng([self._seed, index])
         made = []
         for name, modality in zip(self._names, self._config.inputs, strict=True):
             bodies = sample.bodies.get(name, ())
             if self._change is not None:
                 bodies = tuple(self._change(body, modality, rng) for body in bodies)
             try:
-                if modality == "image" and all(body.payload in self._maps for body in bodies):
-                    made.append(tuple(self._maps[body.payload] for body in bodies))
-                else:
-                    made.append(self._preprocessor.tensors(modality, bodies))
+                made.append(self._tensors(modality, bodies, chance))
             except Poison as error:
                 raise ConfigError(f"{sample.place}: {error}") from error
         return Item(tuple(made)), self._numbers[sample.label]
+
+    def _tensors(self, modality: str, bodies: Sequence[Body], chance: np.random.Generator) -> tuple[Tensor, ...]:
+        if modality == "image" and all(body.payload in self._maps for body in bodies):
+            return tuple(self._maps[body.payload] for body in bodies)
+        bodies = [self._augment.body(body, modality, chance) for body in bodies]
+        tensors = self._preprocessor.tensors(modality, bodies)
+        return tuple(self._augment.pixels(one, chance) for one in tensors) if modality == "image" else tensors
 
 
 @dataclass(frozen=True, slots=True)

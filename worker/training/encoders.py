@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ TUNINGS = ("full", "frozen", "lora")
 MINILM = "minilm"
 # As the source has it (Hu et al., LoRA, 2021): rank 8, scaled by 2.
 _RANK, _ALPHA = 8, 16
+# Of a batch norm's running statistics, a step. torchvision's MobileNets have 0.01, for runs of days: after 400 steps of
+# ours they were those of weights long gone, and a model that had learned the images told nothing of them when served.
+_MOMENTUM = 0.1
 
 
 def text_folder(name: str) -> Path:
@@ -96,36 +100,40 @@ def _lite0() -> dict[str, torch.Tensor]:
     return loaded
 
 
-def tune(model: FusionModel, tuning: str, seed: int) -> None:
-    """Leaves in the image backbone and the text encoder to be trained: all (`full`), nothing (`frozen`), or low-rank
-    additions to their linear layers and 1x1 convolutions (`lora`). What is ours, from the projections on, is trained
-    whole."""
+def tune(parts: Sequence[nn.Module], tuning: str, seed: int) -> None:
+    """Leaves in these encoders, which have weights of their own, to be trained: all (`full`), nothing (`frozen`), or
+    low-rank additions to their linear layers and 1x1 convolutions (`lora`). What begins from nothing is trained whole.
+    """
     if tuning == "full":
         return
     torch.manual_seed(seed)
-    for part in _pretrained_parts(model):
+    for part in parts:
         part.requires_grad_(False)
         if tuning == "lora" and (targets := [name for name, one in part.named_modules() if _adaptable(one)]):
             inject_adapter_in_model(LoraConfig(r=_RANK, lora_alpha=_ALPHA, target_modules=targets), part)
 
 
-def keep_statistics(model: FusionModel, tuning: str) -> None:
-    """After `model.train()`: batch norms of encoders that are not trained whole keep their statistics."""
-    if tuning != "full":
-        for part in _pretrained_parts(model):
-            for one in part.modules():
-                if isinstance(one, nn.modules.batchnorm._BatchNorm):
-                    one.eval()
+def is_frozen(part: nn.Module) -> bool:
+    """Whether nothing of it is trained."""
+    return not any(one.requires_grad for one in part.parameters())
+
+
+def steady(model: FusionModel) -> None:
+    """After `model.train()`: batch norms that are not trained keep their statistics, the others' follow the weights."""
+    for one in model.modules():
+        if isinstance(one, nn.modules.batchnorm._BatchNorm):
+            one.momentum = _MOMENTUM
+            if is_frozen(one):
+                one.eval()
 
 
 def merge(model: FusionModel) -> None:
     """Adds low-rank additions to the weights that they belong to: what is saved is a plain FusionModel."""
-    for part in _pretrained_parts(model):
-        for name, one in list(part.named_modules()):
-            if isinstance(one, BaseTunerLayer):
-                one.merge()
-                parent = part.get_submodule(name.rpartition(".")[0])
-                setattr(parent, name.rpartition(".")[2], one.get_base_layer())
+    for name, one in list(model.named_modules()):
+        if isinstance(one, BaseTunerLayer):
+            one.merge()
+            parent = model.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], one.get_base_layer())
 
 
 def image_encoder(model: FusionModel) -> ImageEncoder:
@@ -144,11 +152,6 @@ def text_encoder(model: FusionModel) -> nn.Module:
     """The transformers encoder of a model with texts."""
     encoder: nn.Module = model.get_submodule("encoders.text.encoder")
     return encoder
-
-
-def _pretrained_parts(model: FusionModel) -> list[nn.Module]:
-    found = [image_backbone(model)] if "image" in model.encoders else []
-    return [*found, text_encoder(model)] if "text" in model.encoders else found
 
 
 def _adaptable(module: nn.Module) -> bool:

@@ -121,7 +121,9 @@ def fitted_temperature(measured: Measured) -> float:
 
 
 def rows_of(measured: Mapping[str, Measured]) -> list[str]:
-    """A line per presence pattern."""
+    """A line for each, below a head; nothing of nothing."""
+    if not measured:
+        return []
     wide = max(len(name) for name in measured)
     head = f"{'':<{wide}}  accuracy  macro F1    ECE      n"
     rows = [

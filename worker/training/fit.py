@@ -15,9 +15,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 from worker.errors import ConfigError
 from worker.model.fusion_model import FusionModel
 from worker.model.items import on_device
+from worker.training.augment import Augment
 from worker.training.board import Board
 from worker.training.data import ALL, Presence, Samples, batches
-from worker.training.encoders import keep_statistics
+from worker.training.encoders import steady
 from worker.training.evaluate import measure
 from worker.training.losses import Weights, joint_loss
 
@@ -37,7 +38,9 @@ class Plan:
         tuning: of the encoders: full, frozen or lora.
         precision: fp32, or bf16: forward and loss in bf16 by autocast, weights in fp32.
         patience: epochs without a better dev accuracy after which training ends; None: never.
-        seed: of the order and of the modality dropout; the same seed gives the same weights on the same machine.
+        augment: the share of texts, readings and images that are spoiled, anew in each epoch.
+        seed: of the order, of the modality dropout and of what is spoiled; the same seed gives the same weights on the
+            same machine.
     """
 
     epochs: int = 4
@@ -48,6 +51,7 @@ class Plan:
     tuning: str = "full"
     precision: str = "fp32"
     patience: int | None = None
+    augment: float = 0.0
     seed: int = 0
 
 
@@ -72,9 +76,11 @@ def fit(
     3. The checkpoint is taken away at the end.
 
     Raises:
-        ConfigError: the training split is smaller than one batch, the loss is no longer finite, or the checkpoint is
-            of another plan.
+        ConfigError: a batch has one item, or the training split is smaller than one; the loss is no longer finite; the
+            checkpoint is of another plan.
     """
+    if plan.batch < 2:
+        raise ConfigError(f"--batch {plan.batch}: training compares the items of a step; must be 2 or more")
     if len(train) < plan.batch:
         raise ConfigError(f"--batch {plan.batch}: the training split has only {len(train)} samples")
     torch.manual_seed(plan.seed)
@@ -111,10 +117,12 @@ def _epoch(
     step: Callable[[str, int], object],
 ) -> float:  # fmt: skip
     model.train()
-    keep_statistics(model, plan.tuning)
+    steady(model)
     presence = Presence(dropout=plan.dropout)
+    seed = plan.seed * 1000 + epoch
+    spoiled = train.augmented(Augment(plan.augment), seed)
     total, count = 0.0, 0
-    for arguments, labels in batches(train, plan.batch, presence, seed=plan.seed * 1000 + epoch, shuffle=True):
+    for arguments, labels in batches(spoiled, plan.batch, presence, seed=seed, shuffle=True):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
             out = model(**on_device(arguments, model.device))
             loss = joint_loss(out, labels.to(model.device), plan.weights)

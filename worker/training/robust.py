@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from worker.model.preprocess import Body, text_of
-from worker.training.data import Change
+
+Change = Callable[[Body, str, np.random.Generator], Body]
 
 _NOISE = 25.0  # Standard deviation, of 255: a cheap camera at night.
 _BLUR = 2.5  # Pixels: a wet lens.
@@ -23,12 +24,12 @@ _LOST = 0.5  # Of a sensor's numbers.
 def changes() -> dict[str, Change]:
     """Each way, by its name; a body of a modality that it does not touch stays as it is."""
     return {
-        "noise": _of_image(lambda image, rng: _noisy(image, rng)),
-        "blur": _of_image(lambda image, rng: image.filter(ImageFilter.GaussianBlur(_BLUR))),
-        "dark": _of_image(lambda image, rng: image.point(lambda value: value * _DARK)),
+        "noise": _of_image(lambda image, rng: noisy(image, _NOISE, rng)),
+        "blur": _of_image(lambda image, rng: blurred(image, _BLUR)),
+        "dark": _of_image(lambda image, rng: darkened(image, _DARK)),
         "rotated": _of_image(lambda image, rng: image.rotate(rng.uniform(-_DEGREES, _DEGREES))),
-        "typos": _typos,
-        "numbers lost": _lost,
+        "typos": lambda body, modality, rng: with_typos(body, _TYPOS, rng) if modality == "text" else body,
+        "numbers lost": lambda body, modality, rng: with_gaps(body, _LOST, rng) if modality == "sensor" else body,
     }
 
 
@@ -44,23 +45,34 @@ def _of_image(spoil: Callable[[Image.Image, np.random.Generator], Image.Image]) 
         with Image.open(io.BytesIO(body.payload)) as image:
             spoiled = spoil(image.convert("RGB"), rng)
         out = io.BytesIO()
-        spoiled.save(out, "PNG")
+        spoiled.save(out, "PNG", compress_level=1)
         return body._replace(payload=out.getvalue(), content_type="image/png")
 
     return change
 
 
-def _noisy(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def noisy(image: Image.Image, deviation: float, rng: np.random.Generator) -> Image.Image:
+    """With noise of this standard deviation, of 255, on every number."""
     pixels = np.asarray(image, np.float32)
-    return Image.fromarray(np.clip(pixels + rng.normal(0, _NOISE, pixels.shape), 0, 255).astype(np.uint8))
+    noise = rng.standard_normal(pixels.shape, np.float32) * deviation
+    return Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
 
 
-def _typos(body: Body, modality: str, rng: np.random.Generator) -> Body:
-    if modality != "text":
-        return body
+def blurred(image: Image.Image, pixels: float) -> Image.Image:
+    """Under a Gaussian of this radius."""
+    return image.filter(ImageFilter.GaussianBlur(pixels))
+
+
+def darkened(image: Image.Image, light: float) -> Image.Image:
+    """With this part of its light."""
+    return image.point(lambda value: value * light)
+
+
+def with_typos(body: Body, share: float, rng: np.random.Generator) -> Body:
+    """A text of which this share of the letters is lost or has changed places with the next."""
     letters = list(text_of(*body))
     for place in range(len(letters) - 1):
-        if letters[place].isalpha() and rng.random() < _TYPOS:
+        if letters[place].isalpha() and rng.random() < share:
             if rng.random() < 0.5:
                 letters[place] = ""
             else:
@@ -68,12 +80,11 @@ def _typos(body: Body, modality: str, rng: np.random.Generator) -> Body:
     return body._replace(payload="".join(letters).encode(), content_type="text/plain")
 
 
-def _lost(body: Body, modality: str, rng: np.random.Generator) -> Body:
-    if modality != "sensor":
-        return body
+def with_gaps(body: Body, share: float, rng: np.random.Generator) -> Body:
+    """A reading of which this share of the channels is missing."""
     reading = json.loads(body.payload)
     values = reading.get("values", reading)
     for name in sorted(values):
-        if rng.random() < _LOST:
+        if rng.random() < share:
             values[name] = None
     return body._replace(payload=json.dumps(reading).encode())

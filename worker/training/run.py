@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
 from worker.training import plots
+from worker.training.against import against
 from worker.training.build import Built, build
 from worker.training.card import Trained, card
-from worker.training.data import ALL, Samples, patterns
-from worker.training.encoders import image_encoder, merge, trained_share
-from worker.training.evaluate import Measured, fitted_temperature, labels_of, measure, tell
+from worker.training.data import ALL, Presence, Samples, patterns
+from worker.training.encoders import image_encoder, is_frozen, merge, trained_share
+from worker.training.evaluate import Measured, fitted_temperature, labels_of, measure, rows_of, tell
 from worker.training.fit import Plan, fit
 from worker.training.losses import Weights, class_weights
 from worker.training.robust import applies, changes
@@ -41,7 +42,7 @@ def train(arguments: Namespace) -> int:
     built = build(arguments, data)
     share = trained_share(built.model)
     splits = {split: _samples(built, data, split) for split in data.splits}
-    if arguments.encoders == "frozen" and "image" in built.model.encoders:
+    if "image" in built.model.encoders and is_frozen(image_encoder(built.model).backbone):
         _keep_maps(built, splits, console)
     plan = _plan(arguments, splits["train"], built.model)
     steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
@@ -49,16 +50,18 @@ def train(arguments: Namespace) -> int:
         history = fit(built.model, splits["train"], splits["dev"], plan, arguments.out, step, resume=arguments.resume)
     merge(built.model)
     built.model.config.calibration = fitted_temperature(measure(built.model, splits["dev"], plan.batch, ALL, _silent))
-    measured = _measure_all(built.model, splits["test"], list(data.inputs), plan.batch, console)
+    names = list(data.inputs)
+    measured = _measure_all(built.model, splits["test"], names, plan.batch, console)
+    spoiled = _spoiled(built.model, splits["test"], measured["all"], plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
-    _write(arguments, built, data, measured, share, minutes)
+    _write(arguments, built, data, measured, spoiled, share, minutes)
     plots.draw_curves(history, arguments.out / "curves.png")
     best = max(point["dev accuracy"] for point in history)
     console.print(
         f"dev accuracy {best:.3f} after {len(history)} epochs, {minutes:.1f} min, {share:.0%} of the weights trained; "
         f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
-    console.print(tell(measured), highlight=False)
+    console.print(tell(measured), *rows_of(spoiled), sep="\n", highlight=False)
     return 0
 
 
@@ -82,12 +85,15 @@ def evaluate(arguments: Namespace) -> int:
         arguments.plots.mkdir(parents=True, exist_ok=True)
         _draw(measured["all"], arguments.plots)
     if arguments.robust:
-        spoiled = {"as they are": measured["all"]}
-        for name, change in changes().items():
-            if applies(name, set(data.inputs.values())):
-                changed = Samples(rows, names, labels, model.config, preprocessor, change)
-                spoiled[name] = measure(model, changed, arguments.batch, ALL, _silent)
-        console.print(tell(spoiled).split("\n\n")[0], highlight=False)
+        spoiled = _spoiled(model, samples, measured["all"], arguments.batch, console)
+        console.print(*rows_of(spoiled), "", sep="\n", highlight=False)
+    if arguments.against:
+
+        def own(shown: Sequence[int]) -> Measured:
+            return measure(model, samples, arguments.batch, Presence(tuple(shown)), _silent)
+
+        told = against(arguments.against, data, arguments.split, arguments.batch, arguments.device, own)
+        console.print(*told, sep="\n", highlight=False)
     return 0
 
 
@@ -123,13 +129,15 @@ def _plan(arguments: Namespace, samples: Samples, model: FusionModel) -> Plan:
     return Plan(
         epochs=arguments.epochs, batch=arguments.batch, learning_rate=arguments.learning_rate,
         dropout=arguments.modality_dropout, weights=weights, tuning=arguments.encoders,
-        precision=arguments.precision, patience=arguments.patience, seed=arguments.seed,
+        precision=arguments.precision, patience=arguments.patience, augment=arguments.augment,
+        seed=arguments.seed,
     )  # fmt: skip
 
 
 def _write(
-    arguments: Namespace, built: Built, data: Data, measured: dict[str, Measured], share: float, minutes: float
-) -> None:
+    arguments: Namespace, built: Built, data: Data, measured: dict[str, Measured], spoiled: dict[str, Measured],
+    share: float, minutes: float,
+) -> None:  # fmt: skip
     disable_progress_bar()
     built.model.save_pretrained(arguments.out)
     built.tokenizer.save_pretrained(arguments.out)
@@ -139,7 +147,7 @@ def _write(
         counts={split: len(samples) for split, samples in data.splits.items()}, about=data.about,
         license=arguments.license, seed=arguments.seed, origins=built.origins, share=share, minutes=minutes,
     )  # fmt: skip
-    (arguments.out / "README.md").write_text(card(built.model.config, trained, measured))
+    (arguments.out / "README.md").write_text(card(built.model.config, trained, measured, spoiled))
 
 
 def _without_folders(arguments: Namespace) -> list[str]:
@@ -160,6 +168,18 @@ def _measure_all(
         return {
             name: measure(model, samples, batch, presence, lambda name=name: step(name, 1))  # type: ignore[misc]
             for name, presence in found.items()
+        }
+
+
+def _spoiled(
+    model: FusionModel, samples: Samples, whole: Measured, batch: int, console: Console
+) -> dict[str, Measured]:
+    """In each way that touches the model's inputs; `whole` is what it does on them as they are."""
+    found = {name: change for name, change in changes().items() if applies(name, set(model.config.inputs))}
+    with _progress(console, "spoiled", len(found) * _count(samples, batch)) as step:
+        return {"as they are": whole} | {
+            name: measure(model, samples.changed(change), batch, ALL, lambda name=name: step(name, 1))  # type: ignore[misc]
+            for name, change in found.items()
         }
 
 

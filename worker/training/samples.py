@@ -52,7 +52,7 @@ def folder_rows(folder: Path, split: str) -> Iterator[Row]:
     """
     lines, table = folder / f"{split}.jsonl", folder / f"{split}.parquet"
     if lines.is_file():
-        for number, line in enumerate(lines.read_text("utf-8").splitlines(), 1):
+        for number, line in enumerate(lines.read_bytes().splitlines(), 1):
             if line.strip():
                 yield _row(folder, f"{lines}:{number}", _object(f"{lines}:{number}", line))
     elif table.is_file():
@@ -63,7 +63,7 @@ def folder_rows(folder: Path, split: str) -> Iterator[Row]:
         raise ConfigError(f"--data {folder}: no {split}.jsonl there; needed are {needed} (or .parquet)")
 
 
-def _object(place: str, line: str) -> dict[str, Any]:
+def _object(place: str, line: bytes) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -100,8 +100,10 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> list[str]:
 
 def _row(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
     label = row.get("label")
-    if label is None:
+    if label is None or label == "":
         raise ConfigError(f"{place}: has no label")
+    if not isinstance(label, str | int | float):
+        raise ConfigError(f"{place}: label {label!r} must be a string or a number")
     if "inputs" in row:
         bodies, modalities = _streams(folder, place, row)
     else:
@@ -127,6 +129,13 @@ def _streams(folder: Path, place: str, row: Mapping[str, Any]) -> tuple[dict[str
 
 
 def _body(folder: Path, place: str, name: str, modality: str, given: Any) -> Body:
+    body = _bytes(folder, place, name, modality, given)
+    if modality == "sensor":
+        _check_numbers(place, name, body.payload)
+    return body
+
+
+def _bytes(folder: Path, place: str, name: str, modality: str, given: Any) -> Body:
     content_type = _CONTENT_TYPES[modality]
     if isinstance(given, dict) and ("file" in given or "bytes" in given or "path" in given or "text" in given):
         content_type = given.get("content_type", content_type)
@@ -140,7 +149,7 @@ def _body(folder: Path, place: str, name: str, modality: str, given: Any) -> Bod
             raise ConfigError(f"{place}: {name} must be a string")
         return Body(given.encode(), "text/plain", name)
     if modality == "sensor" and isinstance(given, dict):
-        return Body(_reading(place, name, given), content_type, name)
+        return Body(json.dumps(given).encode(), content_type, name)
     if modality == "sensor" and isinstance(given, str) and given.lstrip().startswith("{"):
         return Body(given.encode(), content_type, name)
     if not isinstance(given, str):
@@ -148,15 +157,22 @@ def _body(folder: Path, place: str, name: str, modality: str, given: Any) -> Bod
     return Body(_read(folder, place, name, given), _SUFFIXES.get(Path(given).suffix.lower(), content_type), name)
 
 
-def _reading(place: str, name: str, given: Mapping[str, Any]) -> bytes:
-    for channel, value in given.items():
+def _check_numbers(place: str, name: str, payload: bytes) -> None:
+    """A number that is none would be found only when it is used, epochs later."""
+    try:
+        reading = json.loads(payload)
+        items = dict(reading.get("values", reading)).items()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{place}: {name} is no JSON object of numbers: {error}") from error
+    for channel, value in items:
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
                 raise ConfigError(f"{place}: {name}: {channel} is {number}; a missing number is null")
-    return json.dumps(given).encode()
 
 
 def _read(folder: Path, place: str, name: str, given: str) -> bytes:
+    if "\0" in given:
+        raise ConfigError(f"{place}: {name} {given!r} is no name of a file")
     path = (folder / given).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise ConfigError(f"{place}: {name} {given!r} lies outside {folder}")

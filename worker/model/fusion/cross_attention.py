@@ -1,4 +1,4 @@
-"""Parts -> F by cross-attention: every part asks all others, then the answers go side by side through a dense layer."""
+"""Parts -> F by cross-attention: every part asks all others, then the answers go side by side through dense layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from worker.model.fusion.parts import Fusion, Part, masked_mean, masked_softmax, split_heads
+from worker.model.fusion.parts import Fusion, Part, Readout, masked_mean, masked_softmax, split_heads
 
 
 class _Projected(NamedTuple):
@@ -19,7 +19,7 @@ class _Projected(NamedTuple):
 
 
 class CrossAttentionFusion(Fusion):
-    """For each part m: Y_m = norm(X_m + softmax(Q_m K_others^T / sqrt(d)) V_others); F = W [mean Y_1; mean Y_2; ...].
+    """For each part m: Y_m = norm(X_m + softmax(Q_m K_others^T / sqrt(d)) V_others); F is read out of their means.
 
     A single part asks itself. Source: scaled dot-product attention (Vaswani et al., NeurIPS 2017), equation 1; the
     two-way form is co-attention (Lu et al., ViLBERT, NeurIPS 2019).
@@ -33,7 +33,7 @@ class CrossAttentionFusion(Fusion):
         self.key = nn.ModuleList(nn.Linear(dim, dim) for _ in range(parts))
         self.value = nn.ModuleList(nn.Linear(dim, dim) for _ in range(parts))
         self.norm = nn.ModuleList(nn.LayerNorm(dim) for _ in range(parts))
-        self.out = nn.Linear(parts * dim, dim)
+        self.out = Readout(parts, dim)
 
     def prepare(self, number: int, part: Part) -> _Projected:
         """Queries, keys and values of one part."""
@@ -54,8 +54,7 @@ class CrossAttentionFusion(Fusion):
                 others, torch.split(heard, [prepared[n].key.shape[2] for n in others], dim=1), strict=True
             ):
                 weights[n] = weights[n] + share
-        fused: Tensor = self.out(torch.cat(pooled, dim=1))
-        return fused, weights
+        return self.out(pooled), weights
 
     def ask(self, asking: _Projected, others: Sequence[_Projected]) -> tuple[Tensor, Tensor]:
         """What the places of the others answer, [B, N, D], and the attention, [B, H, N, places of the others]."""

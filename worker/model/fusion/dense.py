@@ -1,4 +1,4 @@
-"""Parts -> F by dense connection: F = W2 gelu(W1 [mean I; mean T; ...])."""
+"""Parts -> F by dense connection: F = W2 gelu(W1 [norm mean I; norm mean T; ...])."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worker.model.fusion.parts import Fusion, Part, masked_softmax
+from worker.model.fusion.parts import Fusion, Part, Readout, masked_softmax
 
 
 class _Pooled(NamedTuple):
@@ -24,8 +23,7 @@ class DenseFusion(Fusion):
         """`dim` is D."""
         super().__init__()
         self.gate = nn.ModuleList(nn.Linear(dim, 1) for _ in range(parts))
-        self.inner = nn.Linear(parts * dim, 2 * dim)
-        self.outer = nn.Linear(2 * dim, dim)
+        self.out = Readout(parts, dim)
 
     def prepare(self, number: int, part: Part) -> _Pooled:
         """The part's mean, weighted by its gate."""
@@ -34,6 +32,4 @@ class DenseFusion(Fusion):
 
     def fuse(self, prepared: Sequence[_Pooled]) -> tuple[Tensor, list[Tensor]]:
         """As `Fusion.fuse`; each part's weights sum to 1 / parts."""
-        joined = torch.cat([one.vector for one in prepared], dim=1)  # [B, parts * D]
-        fused: Tensor = self.outer(F.gelu(self.inner(joined)))
-        return fused, [one.weights / len(prepared) for one in prepared]
+        return self.out([one.vector for one in prepared]), [one.weights / len(prepared) for one in prepared]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worker.model.fusion.parts import Fusion, Part, masked_softmax
+from worker.model.fusion.parts import Fusion, Part, Readout, masked_softmax
 
 _SLOPE = 0.2  # Of the leaky rectifier, as in the source.
 _LAYERS = 2  # Two hops: a cell hears of another cell through the token that both are joined to.
@@ -44,7 +44,7 @@ class GraphAttention(nn.Module):
 
 class GraphFusion(Fusion):
     """A node hears its neighbours in its own part (in the 7x7 map those that touch it, else the one before and after)
-    and every node of the other parts; after two rounds a gate reads the graph out."""
+    and every node of the other parts; after two rounds a gate weighs the nodes, and F is read out of their sums."""
 
     def __init__(self, sides: Sequence[int | None], dim: int, heads: int) -> None:
         """`sides` per part: the side of its square map, or None for a sequence; `dim` is D."""
@@ -53,28 +53,35 @@ class GraphFusion(Fusion):
         self.layers = nn.ModuleList(GraphAttention(dim, heads) for _ in range(_LAYERS))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(_LAYERS))
         self.gate = nn.Linear(dim, 1)
+        self.out = Readout(len(self.sides), dim)
 
-    def prepare(self, number: int, part: Part) -> tuple[Part, Tensor]:
-        """The part with the adjacency of its own places, [N, N]."""
-        places = torch.arange(part.mask.shape[1], device=part.mask.device)
-        side = self.sides[number]
-        rows = places if side is None else places // side
-        near = (rows[:, None] - rows[None, :]).abs() <= 1
-        if side is not None:
-            columns = places % side
-            near &= (columns[:, None] - columns[None, :]).abs() <= 1
-        return part, near
+    def prepare(self, number: int, part: Part) -> Part:
+        """The part itself."""
+        return part
 
-    def fuse(self, prepared: Sequence[tuple[Part, Tensor]]) -> tuple[Tensor, list[Tensor]]:
+    def fuse(self, prepared: Sequence[Part]) -> tuple[Tensor, list[Tensor]]:
         """As `Fusion.fuse`; the weights are the read-out's."""
-        nodes = torch.cat([part.features for part, _ in prepared], dim=1)  # [B, V, D]
-        mask = torch.cat([part.mask for part, _ in prepared], dim=1)  # [B, V]
-        edges = ~torch.block_diag(*(~near for _, near in prepared))  # type: ignore[no-untyped-call]  # [V, V]
+        nodes = torch.cat([part.features for part in prepared], dim=1)  # [B, V, D]
+        mask = torch.cat([part.mask for part in prepared], dim=1)  # [B, V]
+        far = [~neighbours(part, side) for part, side in zip(prepared, self.sides, strict=True)]
+        edges = ~torch.block_diag(*far)  # type: ignore[no-untyped-call]  # [V, V]
         # A masked node is heard by none; it hears itself, so that its own row is not empty, and is not read out.
         alone = torch.eye(len(edges), dtype=torch.bool, device=edges.device)
         heard = (edges & mask[:, None, :]) | alone  # [B, V, V]
         for layer, norm in zip(self.layers, self.norms, strict=True):
             nodes = norm(nodes + F.elu(layer(nodes, heard)))
-        weights = masked_softmax(self.gate(nodes).squeeze(2), mask)  # [B, V]
-        fused = torch.einsum("bv,bvd->bd", weights, nodes)
-        return fused, list(torch.split(weights, [part.mask.shape[1] for part, _ in prepared], dim=1))
+        places = [part.mask.shape[1] for part in prepared]
+        weights = torch.split(masked_softmax(self.gate(nodes).squeeze(2), mask), places, dim=1)  # [B, N] each
+        sums = [torch.einsum("bn,bnd->bd", *one) for one in zip(weights, torch.split(nodes, places, 1), strict=True)]
+        return self.out(sums), list(weights)
+
+
+def neighbours(part: Part, side: int | None) -> Tensor:
+    """The adjacency of a part's own places, [N, N]."""
+    places = torch.arange(part.mask.shape[1], device=part.mask.device)
+    rows = places if side is None else places // side
+    near = (rows[:, None] - rows[None, :]).abs() <= 1
+    if side is not None:
+        columns = places % side
+        near &= (columns[:, None] - columns[None, :]).abs() <= 1
+    return near

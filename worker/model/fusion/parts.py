@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -35,11 +36,33 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, number: int, part: Part) -> Any:
-        """What depends on the part of this number alone."""
+        """What depends on the part of this number alone: tensors whose first dimension is B, in tuples."""
 
     @abstractmethod
     def fuse(self, prepared: Sequence[Any]) -> tuple[Tensor, list[Tensor]]:
         """What depends on all parts; as `forward`."""
+
+
+class Readout(nn.Module):
+    """A vector per part -> F = W2 gelu(W1 [norm x_1; norm x_2; ...]).
+
+    Vectors that are means over places are mostly what all items have in common, and two layers hear of a product of
+    parts only through what differs. Without the batch norm the digits, where nothing but the product tells, stayed at
+    chance for 12 epochs, with a layer norm for 4 of 5; with it 5 are enough.
+    """
+
+    def __init__(self, parts: int, dim: int) -> None:
+        """`dim` is D."""
+        super().__init__()
+        self.norm = nn.ModuleList(nn.BatchNorm1d(dim) for _ in range(parts))
+        self.inner = nn.Linear(parts * dim, 2 * dim)
+        self.outer = nn.Linear(2 * dim, dim)
+
+    def forward(self, vectors: Sequence[Tensor]) -> Tensor:
+        """[B, D] per part -> [B, D]."""
+        joined = torch.cat([norm(one) for norm, one in zip(self.norm, vectors, strict=True)], dim=1)  # [B, parts * D]
+        fused: Tensor = self.outer(F.gelu(self.inner(joined)))
+        return fused
 
 
 def masked_softmax(energy: Tensor, valid: Tensor) -> Tensor:

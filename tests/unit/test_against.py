@@ -1,0 +1,33 @@
+"""A model with an input missing is held against the model that was trained on the other alone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_training import QUICK, arguments, evaluation, folder
+from worker.errors import ConfigError
+from worker.training.run import evaluate, train
+
+
+def test_the_row_is_what_each_model_says_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The figures are those of the presence pattern and of the other model's own report; what does not fit is named."""
+    data = ("--data", str(folder(tmp_path)), *QUICK, "--augment", "0")
+    whole, alone = tmp_path / "whole", tmp_path / "alone"
+    train(arguments(*data, "--out", str(whole)))
+    pattern = re.search(r"^text only +([\d.]+)", capsys.readouterr().out, re.MULTILINE)
+    train(arguments(*data, "--out", str(alone), "--inputs", "text", "--label-smoothing", "0.1"))
+    own = re.search(r"^all +([\d.]+)", capsys.readouterr().out, re.MULTILINE)
+    assert pattern
+    assert own
+    given = ("--data", str(tmp_path))
+    evaluate(evaluation(*given, "--model", str(whole), "--against", str(alone)))
+    row = capsys.readouterr().out.splitlines()[-1]
+    points = 100 * (float(pattern[1]) - float(own[1]))
+    assert row.split()[:4] == ["text", "only", pattern[1], own[1]]
+    assert float(row.split()[4]) == pytest.approx(points, abs=0.11)
+    (tmp_path / "test.jsonl").write_text('{"text": "hello", "label": "congestion"}\n')
+    with pytest.raises(ConfigError, match=r"--against .*whole: takes image, text; --data has text"):
+        evaluate(evaluation(*given, "--model", str(alone), "--against", str(whole)))

@@ -1,0 +1,48 @@
+"""A model with inputs missing, beside the models that were trained on what is left alone -> a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from worker.errors import ConfigError
+from worker.model.fusion_model import FusionModel
+from worker.model.load import device_of, load
+from worker.model.preprocess import Preprocessor
+from worker.training.data import ALL, Samples
+from worker.training.evaluate import Measured, labels_of, measure
+from worker.training.sources import Data
+
+
+def against(
+    folders: Sequence[Path], data: Data, split: str, batch: int, device: str, own: Callable[[Sequence[int]], Measured]
+) -> list[str]:
+    """A line per model in `folders`: its accuracy beside what `own` measures of the model at hand, shown its inputs.
+
+    Raises:
+        ConfigError: one is no model, or takes what the data does not have.
+    """
+    rows = [("", "this model", "trained alone", "points")]
+    for folder in folders:
+        model, tokenizer = load(folder)
+        model.to(device_of(device))
+        names = _names(model, data, folder)
+        samples = Samples(
+            data.only(names).splits[split], names, labels_of(model.config), model.config,
+            Preprocessor(model.config, tokenizer),
+        )  # fmt: skip
+        best = measure(model, samples, batch, ALL, lambda: None).accuracy
+        found = own([number for number, name in enumerate(data.inputs) if name in names]).accuracy
+        rows.append((f"{', '.join(names)} only", f"{found:.3f}", f"{best:.3f}", f"{100 * (found - best):+.1f}"))
+    wide = max(len(row[0]) for row in rows)
+    return [f"{name:<{wide}}  {found:>10}  {best:>13}  {points:>6}" for name, found, best, points in rows]
+
+
+def _names(model: FusionModel, data: Data, folder: Path) -> list[str]:
+    """The data's inputs that a model takes."""
+    names = [name for name, modality in data.inputs.items() if modality in model.config.inputs]
+    if sorted(data.inputs[name] for name in names) != sorted(model.config.inputs):
+        raise ConfigError(
+            f"--against {folder}: takes {', '.join(model.config.inputs)}; --data has {', '.join(data.inputs)}"
+        )
+    return names
