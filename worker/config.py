@@ -141,7 +141,9 @@ class Output(Section):
 class Model(Section):
     """The model and how it is batched."""
 
-    path: str | None = Field(None, description="A from_pretrained or exported directory; default: the junction model that ships.")
+    path: str | None = Field(
+        None, description="A from_pretrained or exported directory; default: the junction model that ships."
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda|cuda:\d+)$",

@@ -61,9 +61,10 @@ def config_of(folder: Path) -> FusionConfig:
         ConfigError: it is not there or not one of a FusionModel.
     """
     try:
-        return FusionConfig.from_pretrained(folder, local_files_only=True)
+        config: FusionConfig = FusionConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"model.path = {str(folder)!r}: config.json cannot be read: {error}") from error
+    return config
 
 
 def tokenizer_of(folder: Path) -> Tokenizer:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from worker.errors import ConfigError, Poison
-from worker.model.config import FusionConfig
 from worker.model.evidence import evidence_of
 from worker.model.items import Item, collate, on_device
 from worker.model.preprocess import Body, Preprocessor
