@@ -55,7 +55,7 @@ def narrow(backbone: nn.Module, kept: Sequence[Tensor]) -> None:
     if len(kept) != len(blocks):
         raise ValueError(f"backbone_widths: {len(kept)} numbers for the {len(blocks)} blocks of the backbone")
     for block, channels in zip(blocks, kept, strict=True):
-        if not len(channels) or int(channels.max()) >= block.width:
+        if not 0 < len(channels) <= block.width:
             raise ValueError(f"backbone_widths: {len(channels)}: the block has {block.width} channels")
         _narrow(block, channels)
 
