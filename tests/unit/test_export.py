@@ -238,13 +238,15 @@ def test_what_was_exported_is_told_in_its_card(exported: Path) -> None:
 def test_the_table_has_medians_and_spread() -> None:
     """A line a model."""
     rows = [
-        Row("original", 10_000_000, Times([20.0, 30.0, 40.0], [100, 100, 100], [1, 1, 1]), {"all": 0.974}),
-        Row("int8", 3_500_000, Times([9.0, 8.0, 7.0], [200, 210, 190], [2, 2.1, 1.9]), {"all": 0.9712}),
+        Row("original", 10_000_000, Times([20.0, 30.0, 40.0], [100, 100, 100], [1, 1, 1], [1, 1, 1]), {"all": 0.974}),
+        Row(
+            "int8", 3_500_000, Times([9.0, 8.0, 7.0], [200, 210, 190], [2, 2.1, 1.9], [2.2, 2.1, 2.3]), {"all": 0.9712}
+        ),
     ]
     assert [" ".join(line.split()) for line in table(rows)] == [
-        "size MB latency ms items/s x items/s (range) all",
-        "original 10.00 30.0 100 1.00 (1.00 to 1.00) 0.974",
-        "int8 3.50 8.0 200 2.00 (1.90 to 2.10) 0.971",
+        "size MB latency ms items/s x items/s (range) x processor (range) all",
+        "original 10.00 30.0 100 1.00 (1.00 to 1.00) 1.00 (1.00 to 1.00) 0.974",
+        "int8 3.50 8.0 200 2.00 (1.90 to 2.10) 2.20 (2.10 to 2.30) 0.971",
     ]
 
 
