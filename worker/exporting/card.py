@@ -25,7 +25,7 @@ def card(arguments: Namespace, kind: str, made: Served, source: Source, lines: S
             f"- **Made by**: `{command}`, on {source.data.about}.",
             "", f"## Measured on the test split ({len(source.tested)} samples)", "",
             f"Accuracy per presence pattern; speed on the machine that made it, {arguments.rounds} rounds in turn, as "
-            "medians; ratios to the original in the same round and their range, by the clock and by processor time.", "",
+            "medians; ratios to the original in the same round with their range, by clock and by processor time.", "",
             "```", *lines, "```", "", "## The card of the model it was made from", *before, "",
         ]
     )  # fmt: skip
