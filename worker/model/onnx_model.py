@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from worker.model.fusion_model import FusionOutput
 ONNX = "model.onnx"
 PRECISION = "precision"  # In the file's own metadata: fp32 or int8.
 ITEMS = "items"
+# Items that go through the graph together: what lies between its layers then fits the processor's caches. Measured on
+# the model that ships in int8, processor time an item: 4 items 1.84 ms, 8 items 1.68, 16 items 1.77, 32 items 2.03.
+_AT_ONCE = 8
 
 
 def input_names(config: FusionConfig) -> list[str]:
@@ -75,13 +79,26 @@ class OnnxModel:
     def __call__(
         self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False
     ) -> FusionOutput:
-        """As FusionModel.forward, without what only training asks for."""
+        """As FusionModel.forward, without what only training asks for; `item_of` must rise, as `collate` has it."""
         names = output_names(self.config)
         wanted = names if evidence else names[:2]
-        feed = feed_of(self.config, bodies, item_of, items)
-        logits, fused, *rest = (torch.from_numpy(one) for one in self._session.run(wanted, feed, self._options))
+        portions = -(-items // _AT_ONCE)
+        ends = [items * number // portions for number in range(portions + 1)]
+        answers = []
+        for first, end in itertools.pairwise(ends):
+            cut = [_cut(*one, first, end) for one in zip(bodies, item_of, strict=True)]
+            feed = feed_of(self.config, [body for body, _ in cut], [owner for _, owner in cut], end - first)
+            answers.append(self._session.run(wanted, feed, self._options))
+        logits, fused, *rest = (torch.from_numpy(np.concatenate(one)) for one in zip(*answers, strict=True))
         out = FusionOutput(logits=logits, fused=fused)
         if evidence:
             out.alone, out.without, *weights = rest
             out.weights = tuple(weights)
         return out
+
+
+def _cut(bodies: Tensor, item_of: Tensor, first: int, end: int) -> tuple[Tensor, Tensor]:
+    """What belongs to these items; a lone body stands there twice, for the reason that `collate` tells."""
+    begin, stop = np.searchsorted(item_of.numpy(), [first, end])
+    chosen = slice(begin, stop) if stop - begin != 1 else [begin, begin]
+    return bodies[chosen], item_of[chosen] - first
