@@ -183,6 +183,12 @@ def _evaluate(chosen: argparse.Namespace) -> int:
     return evaluate(chosen)
 
 
+def _export(chosen: argparse.Namespace) -> int:
+    from worker.exporting.command import export
+
+    return export(chosen)
+
+
 def _explain(chosen: argparse.Namespace) -> int:
     settings = _loaded(chosen).settings
     from worker.explain.command import explain
@@ -199,6 +205,7 @@ def _record(chosen: argparse.Namespace) -> int:
 
 def _parser() -> _Parser:
     from worker.explain.command import add_explain_arguments
+    from worker.exporting.command import add_export_arguments
     from worker.recording.command import add_record_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments
 
@@ -218,6 +225,7 @@ def _parser() -> _Parser:
         ("record", _record, True, add_record_arguments, "write a folder to train on from the live topics"),
         ("train", _train, False, add_train_arguments, "train a model"),
         ("evaluate", _evaluate, False, add_evaluate_arguments, "measure a model on held-out data"),
+        ("export", _export, False, add_export_arguments, "make a model smaller and faster, unless that costs accuracy"),
     ]
     for name, run, configured, add, what in table:
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")

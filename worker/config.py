@@ -141,7 +141,9 @@ class Output(Section):
 class Model(Section):
     """The model and how it is batched."""
 
-    path: str | None = Field(None, description="A from_pretrained directory; default: the junction model that ships.")
+    path: str | None = Field(
+        None, description="A from_pretrained or exported directory; default: the junction model that ships."
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda|cuda:\d+)$",
@@ -149,7 +151,7 @@ class Model(Section):
         json_schema_extra={"form": "auto, cpu, cuda or cuda:N"},
     )
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        "auto", description="Number format of the weights; auto: what suits the device."
+        "auto", description="Number format of the weights; auto: what the directory holds and suits the device."
     )
     max_batch: int = Field(32, ge=1, description="Most items in a batch.")
     max_delay: Duration = Field(

@@ -19,6 +19,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         version: told as `model.version`; None: a digest of the weights.
         inputs: the modality of each input, in order; a modality named twice has two inputs, such as two cameras.
         backbone: a torchvision model, or `efficientnet_lite0`, whose last map is 7x7 for `image_size` x `image_size`.
+        backbone_widths: channels inside each of its blocks, where it was pruned; None: as torchvision has it.
         image_size: pixels per side that every image is resized to.
         image_mean, image_std: per channel, of pixels in 0..1.
         text: a transformers configuration with its `model_type`; the text encoder is made from it.
@@ -42,6 +43,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     version: str | None
     inputs: list[str]
     backbone: str
+    backbone_widths: list[int] | None
     image_size: int
     image_mean: list[float]
     image_std: list[float]
@@ -67,6 +69,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         version: str | None = None,
         inputs: Sequence[str] = ("image", "text"),
         backbone: str = "mobilenet_v3_small",
+        backbone_widths: Sequence[int] | None = None,
         image_size: int = 224,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from worker.model.config import FusionConfig
+from worker.model.narrow import narrow, widths
 from worker.model.preprocess import NO_TOKEN
 from worker.model.signals import frames_of
 
@@ -25,11 +26,14 @@ _LOUDNESS = 4.0  # Nepers: about the spread of log-mel power of speech, so that 
 class ImageEncoder(nn.Module):
     """A torchvision backbone up to its last map, 7x7, and a projection to D."""
 
-    def __init__(self, backbone: str, image_size: int, mean: Sequence[float], std: Sequence[float], dim: int) -> None:
-        """Raises ValueError when torchvision has no such backbone or its map is not 7x7."""
+    def __init__(self, config: FusionConfig) -> None:
+        """Raises ValueError when torchvision has no such backbone, its map is not 7x7 or its widths do not fit."""
         super().__init__()
-        self.mean, self.std = tuple(mean), tuple(std)
+        backbone, image_size, dim = config.backbone, config.image_size, config.dim
+        self.mean, self.std = tuple(config.image_mean), tuple(config.image_std)
         self.backbone = _feature_map(backbone)
+        if config.backbone_widths is not None:
+            narrow(self.backbone, widths(config.backbone_widths))
         channels = _channels(self.backbone, backbone, image_size)
         self.projection = nn.Linear(channels, dim)
         self.norm = nn.LayerNorm(dim)
@@ -124,7 +128,7 @@ class AudioEncoder(nn.Module):
 def encoder_of(modality: str, config: FusionConfig) -> nn.Module:
     """The encoder of a modality: bodies [M, ...] -> features [M, N, D] and their mask [M, N]."""
     if modality == "image":
-        return ImageEncoder(config.backbone, config.image_size, config.image_mean, config.image_std, config.dim)
+        return ImageEncoder(config)
     if modality == "text":
         return TextEncoder(config.text, config.dim)
     if modality == "sensor":

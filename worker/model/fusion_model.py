@@ -136,7 +136,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         """The input as one Part, and where it is present, [B]."""
         modality = self.config.inputs[number]
         absent = self._absent(number, items, places_of(modality, self.config))
-        if not len(bodies):
+        if not bodies.shape[0]:
             return absent, absent.mask.new_zeros(items)
         features, mask = self.encoders[modality](bodies)  # [M, N, D], [M, N]
         weight = self._weight(modality, features, item_of, items)  # [M]
@@ -144,7 +144,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         seen = features.new_zeros(absent.mask.shape).index_add(0, item_of, mask.to(features.dtype)) > 0
         present = torch.zeros_like(seen[:, 0]).index_fill(0, item_of, True)
         features = torch.where(present[:, None, None], pooled + self.role[number], absent.features)
-        return Part(features, torch.where(present[:, None], seen, absent.mask)), present
+        return Part(features, seen | (absent.mask & ~present[:, None])), present
 
     def _weight(self, modality: str, features: Tensor, item_of: Tensor, items: int) -> Tensor:
         """How much each body of an item counts, [M]; the bodies of an item sum to 1."""

@@ -14,7 +14,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from worker.errors import ConfigError
+from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
+
+WEIGHTS = "model.safetensors"
+# What `fusion-worker export` writes instead of weights.
+_EXPORTED = {
+    "model.onnx": "which can be served, not trained, measured or drawn",
+    "model.pt2": "which is for other programs",
+}
 
 
 def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
@@ -23,7 +31,10 @@ def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
     Raises:
         ConfigError: it is not such a directory, or its parts do not fit each other.
     """
-    missing = [n for n in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / n).is_file()]
+    missing = [n for n in ("config.json", WEIGHTS, "tokenizer.json") if not (folder / n).is_file()]
+    if WEIGHTS in missing and (other := next((n for n in _EXPORTED if (folder / n).is_file()), None)):
+        raise ConfigError(f"model.path = {str(folder)!r}: holds {other}, {_EXPORTED[other]}; "
+                          "here the model is needed that it was made from")  # fmt: skip
     if missing:
         raise ConfigError(f"model.path = {str(folder)!r}: no {', '.join(missing)} there; it must be a from_pretrained "
                           "directory, such as `fusion-worker train --out DIR` writes")  # fmt: skip
@@ -40,22 +51,40 @@ def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
         raise ConfigError(
             f"model.path = {str(folder)!r}: weights that do not fit its config.json: {sorted(map(str, absent))[:3]}"
         )
-    tokenizer = _tokenizer(folder / "tokenizer.json")
-    tokenizer.enable_truncation(model.config.max_tokens)
-    tokenizer.no_padding()
-    return model, tokenizer
+    return model, tokenizer_of(folder)
 
 
-def _tokenizer(file: Path) -> Tokenizer:
+def config_of(folder: Path) -> FusionConfig:
+    """The configuration alone.
+
+    Raises:
+        ConfigError: it is not there or not one of a FusionModel.
+    """
     try:
-        return Tokenizer.from_file(str(file))
+        config: FusionConfig = FusionConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"model.path = {str(folder)!r}: config.json cannot be read: {error}") from error
+    return config
+
+
+def tokenizer_of(folder: Path) -> Tokenizer:
+    """The tokenizer; it cuts texts to the model's `max_tokens` and pads none.
+
+    Raises:
+        ConfigError: it is not there or cannot be read.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises no narrower class
-        raise ConfigError(f"model.path = {str(file.parent)!r}: {file.name} cannot be read: {error}") from error
+        raise ConfigError(f"model.path = {str(folder)!r}: tokenizer.json cannot be read: {error}") from error
+    tokenizer.enable_truncation(config_of(folder).max_tokens)
+    tokenizer.no_padding()
+    return tokenizer
 
 
-def digest(folder: Path) -> str:
+def digest(folder: Path, weights: str = WEIGHTS) -> str:
     """The first 12 hexadecimal digits of the SHA-256 of the weights."""
-    with (folder / "model.safetensors").open("rb") as file:
+    with (folder / weights).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
@@ -76,18 +105,20 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def number_format(precision: str, device: torch.device) -> torch.dtype:
-    """The number format of the weights; `auto` is bf16 on a GPU that computes in it, else fp32.
+def number_format(precision: str, device: torch.device, held: torch.dtype = torch.float32) -> torch.dtype:
+    """The number format to compute in; `auto` is bf16 on a GPU that computes in it and for weights `held` in it.
 
     Raises:
         ConfigError: int8, which needs weights that were made for it.
     """
     if precision == "int8":
         raise ConfigError(
-            "model.precision = 'int8': this model directory holds no int8 weights; must be auto, fp32 or bf16"
+            "model.precision = 'int8': this model directory holds no int8 weights, `fusion-worker export --to int8` "
+            "makes some; must be auto, fp32 or bf16"
         )
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16" if on_gpu or held == torch.bfloat16 else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +11,13 @@ import torch
 from torch import Tensor
 
 from worker.errors import ConfigError, Poison
-from worker.model.config import FusionConfig
 from worker.model.evidence import evidence_of
 from worker.model.items import Item, collate, on_device
-from worker.model.load import device_of, digest, for_serving, load, number_format
 from worker.model.preprocess import Body, Preprocessor
+from worker.model.served import Served, lanes_of, serve
 from worker.records import Aligned, Event, Verdict
 
 SHIPPED = Path(__file__).parent / "junction"
-
-# On a CPU two batches side by side on a thread each take two thirds of the time that both threads need for one after
-# the other: small kernels scale badly and wait for each other. Many lanes make a lone batch slow.
-_MOST_LANES = 4
 
 # Scores are told to four places: more would be noise of the number format, and no one decides on it.
 _PLACES = 4
@@ -46,38 +40,34 @@ class ModelRuntime:
         modalities: Mapping[str, str],
         embedding: bool = False,
         evidence: bool = False,
+        served: Served | None = None,
     ) -> None:
         """Loads the model.
 
         Args:
-            path: a from_pretrained directory; None: the junction model that ships with the package.
+            path: a from_pretrained directory or an exported one; None: the junction model that ships with the package.
             modalities: of every stream, by its name.
             anchor: the stream whose own body, if it cannot be decoded, costs the anchor.
             embedding, evidence: whether verdicts carry them.
+            served: a model that is loaded already, instead of `path`, `device` and `precision`.
 
         Raises:
             ConfigError: the directory, device or precision does not fit.
         """
-        folder = Path(path) if path is not None else SHIPPED
-        self._device = device_of(device)
-        self._dtype = number_format(precision, self._device)
-        model, tokenizer = load(folder)
-        self._config: FusionConfig = model.config
-        self._model = for_serving(model, self._device, self._dtype)
-        cores = len(os.sched_getaffinity(0))
-        self.lanes = min(cores, _MOST_LANES) if self._device.type == "cpu" else 1
-        self._threads = max(1, cores // self.lanes)
+        served = served or serve(Path(path) if path is not None else SHIPPED, device, precision)
+        self._config, self._device, self._model = served.config, served.device, served.ask
+        self.lanes, self._threads = lanes_of(self._device)
         self._lane = threading.local()
         self._anchor, self._embedding, self._evidence = anchor, embedding, evidence
-        self._preprocessor = Preprocessor(self._config, tokenizer)
+        self._preprocessor = Preprocessor(self._config, served.tokenizer)
         self._streams = streams_of_inputs(self._config.inputs, modalities)
         self.names = tuple("+".join(streams) for streams in self._streams)
         self.labels = tuple(self._config.id2label[n] for n in range(self._config.num_labels))
         self._info = {
             "name": self._config.name,
-            "version": self._config.version or digest(folder),
+            "version": served.version,
             "device": str(self._device),
-            "precision": {torch.float32: "fp32", torch.bfloat16: "bf16"}[self._dtype],
+            "precision": served.precision,
         }
 
     @property

@@ -1,0 +1,1 @@
+"""A trained model -> smaller and faster ones that do as well."""

@@ -1,0 +1,148 @@
+"""A trained model -> a directory of each kind, and what answers from it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from worker.errors import ConfigError
+from worker.exporting.program import program_of, quiet
+from worker.exporting.prune import pruned
+from worker.model.fusion_model import FusionModel, FusionOutput
+from worker.model.items import Item, collate
+from worker.model.load import for_serving, load
+from worker.model.onnx_model import ONNX
+from worker.model.served import Served, serve
+from worker.training.data import ALL, Samples
+from worker.training.evaluate import fitted_temperature, measure
+from worker.training.fit import Plan, fit
+from worker.training.sources import Data
+
+PROGRAM = "model.pt2"
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+# Enough for the largest and smallest number that an activation takes; of the model that ships 64 found the same.
+_CALIBRATED_ON = 256
+_EXAMPLE = 8
+# A tenth of the rate that trained the whole: what is left already means something.
+_RATE = 2e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is exported, and the data that it is calibrated, trained on and tested with.
+
+    Attributes:
+        samples: per split.
+        tested: the test split, decoded, with the number of each label.
+    """
+
+    folder: Path
+    model: FusionModel
+    tokenizer: Tokenizer
+    version: str
+    data: Data
+    samples: Mapping[str, Samples]
+    tested: Sequence[tuple[Item, int]]
+
+
+def make(kind: str, source: Source, folder: Path, arguments: Namespace) -> Served:
+    """The model of this kind, in a directory that is made, opened.
+
+    Raises:
+        ConfigError: the model or the data do not fit the kind.
+    """
+    folder.mkdir()
+    for name in _TOKENIZER:
+        if (source.folder / name).is_file():
+            shutil.copy(source.folder / name, folder)
+    if kind == "bf16":
+        return _weights(kind, load(source.folder)[0].bfloat16(), source, folder)
+    if kind == "pruned":
+        return _weights(kind, _trained(source, folder, arguments), source, folder)
+    ready = for_serving(load(source.folder)[0].float(), torch.device("cpu"), torch.float32)
+    calibration = _calibration(source)
+    if kind == "torch-export":
+        return _program(ready, calibration[:_EXAMPLE], source, folder)
+    try:
+        from worker.exporting import graph
+    except ImportError as error:
+        raise ConfigError(f"--to {kind}: needs ONNX and ONNX Runtime; install fusion-worker[onnx]") from error
+    graph.write_onnx(ready, calibration[:_EXAMPLE], folder / ONNX)
+    if kind == "int8":
+        graph.write_int8(folder / ONNX, ready, calibration, folder / ONNX)
+    return _configured(kind, ready, source, folder, ONNX)
+
+
+def _weights(kind: str, model: FusionModel, source: Source, folder: Path) -> Served:
+    model.save_pretrained(folder)
+    return _configured(kind, model, source, folder, "model.safetensors")
+
+
+def _configured(kind: str, model: FusionModel, source: Source, folder: Path, weights: str) -> Served:
+    """Its configuration, with a version that tells the original's, the kind and these very weights."""
+    with (folder / weights).open("rb") as file:
+        model.config.version = f"{source.version}+{kind}.{hashlib.file_digest(file, 'sha256').hexdigest()[:6]}"
+    model.config.save_pretrained(folder)
+    if weights == PROGRAM:
+        return Served(model, model.config, source.tokenizer, torch.device("cpu"), "fp32", model.config.version)
+    return serve(folder, "cpu", "auto")
+
+
+def _calibration(source: Source) -> list[Item]:
+    """Of the dev split, every fourth with one of its inputs alone, as a stream that is away would leave it."""
+    dev = source.samples["dev"]
+    items = [dev[n][0] for n in range(min(len(dev), _CALIBRATED_ON))]
+    inputs = len(source.data.inputs)
+    made = [item.only([n // 4 % inputs]) if n % 4 == 3 else item for n, item in enumerate(items)]
+    short = [name for m, name in enumerate(source.data.inputs) if sum(bool(i.bodies[m]) for i in made[:_EXAMPLE]) < 2]
+    if short:
+        raise ConfigError(f"--data: two of the first {_EXAMPLE} samples of the dev split must have {short[0]}")
+    return made
+
+
+def _trained(source: Source, folder: Path, arguments: Namespace) -> FusionModel:
+    model = pruned(source.model.float(), arguments.prune)
+    plan = Plan(epochs=arguments.epochs, learning_rate=_RATE, seed=arguments.seed)
+    fit(model, source.samples["train"], source.samples["dev"], plan, folder, lambda *_: None)
+    shutil.rmtree(folder / "logs", ignore_errors=True)
+    model.config.calibration = fitted_temperature(measure(model, source.samples["dev"], plan.batch, ALL, lambda: None))
+    return model
+
+
+def _program(model: FusionModel, example: Sequence[Item], source: Source, folder: Path) -> Served:
+    program = program_of(model, example, evidence=False)
+    with quiet():
+        torch.export.save(program, folder / PROGRAM)
+    opened = _configured("torch-export", model, source, folder, PROGRAM)
+    return replace(opened, ask=_Program(program.module(), model))
+
+
+class _Program:
+    """A torch.export program, asked as the model itself.
+
+    It takes two bodies of an input or more: of an input that no item has it is given two that belong to one item more,
+    whose answer is not looked at.
+    """
+
+    def __init__(self, asked: Any, model: FusionModel) -> None:
+        self._asked, self._config = asked, model.config
+
+    def __call__(
+        self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False
+    ) -> FusionOutput:
+        empty = collate([], self._config)["bodies"]
+        given = [
+            one if len(one) else none.new_zeros(2, *none.shape[1:]) for one, none in zip(bodies, empty, strict=True)
+        ]
+        owners = [one if len(one) else torch.full((2,), items) for one in item_of]
+        logits, fused = self._asked(given, owners, torch.zeros(items + 1, dtype=torch.bool))
+        return FusionOutput(logits=logits[:items], fused=fused[:items])

@@ -1,0 +1,148 @@
+"""The command `export`: make each kind beside the destination, measure it, and let it in if it does as well."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tempfile
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from worker.errors import ConfigError, Fatal
+from worker.exporting.card import card
+from worker.exporting.make import Source, make
+from worker.exporting.race import Row, race, table
+from worker.model.items import Item
+from worker.model.load import load
+from worker.model.preprocess import Preprocessor
+from worker.model.runtime import ModelRuntime
+from worker.model.served import Served, serve
+from worker.training.data import Presence, Samples, hide, patterns
+from worker.training.evaluate import labels_of
+from worker.training.sources import Data, read
+
+_AT_ONCE = 32
+
+
+def export(arguments: Namespace) -> int:
+    """Writes the model in each kind that was asked for.
+
+    1. Each kind is made in a folder beside `--out` and opened as a worker would open it.
+    2. One whose accuracy falls too far ends the command: nothing is written.
+    3. All are timed in turn, the table goes into their cards, and they are put into place.
+
+    Raises:
+        ConfigError: `--out` is taken, or the model, the data or a kind do not fit each other.
+        Fatal: an accuracy falls by more than `--max-drop`.
+    """
+    console, out = Console(width=200), arguments.out
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: is there already; name a folder that is new or empty")
+    source = _source(arguments, console)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+        models = {"original": serve(arguments.model, "cpu", "fp32")}
+        folders = {"original": arguments.model}
+        shown = patterns(list(source.data.inputs))
+        accuracy = {"original": _accuracy(models["original"], source, shown)}
+        for kind in arguments.to:
+            folders[kind] = Path(beside) / kind
+            with console.status(f"making {kind}"):
+                models[kind] = make(kind, source, folders[kind], arguments)
+            with console.status(f"testing {kind}"):
+                accuracy[kind] = _accuracy(models[kind], source, shown)
+            _refuse_a_fall(kind, accuracy["original"]["all"], accuracy[kind]["all"], arguments.max_drop)
+        rows = _timed(models, folders, accuracy, source, arguments.rounds, console)
+        lines = table(rows)
+        for kind in arguments.to:
+            (folders[kind] / "README.md").write_text(
+                card(arguments, kind, models[kind], source, lines, _command(arguments))
+            )
+        _put_into_place(arguments, folders)
+    console.print("\n".join(lines), highlight=False)
+    console.print(f"{len(source.tested)} test samples, {arguments.rounds} rounds; written to {out}", highlight=False)
+    return 0
+
+
+def _source(arguments: Namespace, console: Console) -> Source:
+    model, tokenizer = load(arguments.model)
+    splits = ("train", "dev", "test") if "pruned" in arguments.to else ("dev", "test")
+    with console.status("reading the data"):
+        data: Data = read(arguments.data, arguments.samples, arguments.seed, splits)
+    if sorted(data.inputs.values()) != sorted(model.config.inputs):
+        raise ConfigError(
+            f"--model {arguments.model}: takes {', '.join(model.config.inputs)}; --data has {', '.join(data.inputs)}"
+        )
+    labels, preprocessor = labels_of(model.config), Preprocessor(model.config, tokenizer)
+    made = {
+        split: Samples(rows, list(data.inputs), labels, model.config, preprocessor)
+        for split, rows in data.splits.items()
+    }
+    with console.status("decoding the test split"):
+        tested = [made["test"][n] for n in range(len(made["test"]))]
+    version = serve(arguments.model, "cpu", "fp32").version
+    return Source(arguments.model, model, tokenizer, version, data, made, tested)
+
+
+def _accuracy(model: Served, source: Source, shown: Mapping[str, Presence]) -> dict[str, float]:
+    """Of what a worker would publish, per presence pattern."""
+    asked, labels = runtime_of(model), labels_of(model.config)
+    found = {}
+    for name, presence in shown.items():
+        items = [hide(item, presence, np.random.default_rng(0)) for item, _ in source.tested]
+        said = [v.label for n in range(0, len(items), _AT_ONCE) for v in asked.infer(items[n : n + _AT_ONCE])]
+        right = [label == labels[number] for label, (_, number) in zip(said, source.tested, strict=True)]
+        found[name] = sum(right) / len(right)
+    return found
+
+
+def runtime_of(model: Served) -> ModelRuntime:
+    """The model as a worker asks it, with a stream per input."""
+    streams = {f"{number}": modality for number, modality in enumerate(model.config.inputs)}
+    return ModelRuntime(path=None, device="cpu", precision="auto", anchor="0", modalities=streams, served=model)
+
+
+def _refuse_a_fall(kind: str, before: float, after: float, most: float) -> None:
+    # Beyond the last digit of a float: a fall of exactly the limit is let in.
+    if before - after > most + 1e-9:
+        raise Fatal(
+            f"--to {kind}: accuracy falls from {before:.4f} to {after:.4f}, by {before - after:.4f}, more than "
+            f"--max-drop {most:g}; nothing was written"
+        )
+
+
+def _timed(
+    models: Mapping[str, Served], folders: Mapping[str, Path], accuracy: Mapping[str, Mapping[str, float]],
+    source: Source, rounds: int, console: Console,
+) -> list[Row]:  # fmt: skip
+    items: list[Item] = [item for item, _ in source.tested]
+    with console.status("timing all in turn"):
+        times = race({name: runtime_of(model) for name, model in models.items()}, items, rounds, lambda: None)
+    return [Row(name, _weights_bytes(folders[name]), times[name], accuracy[name]) for name in models]
+
+
+def _weights_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in {".safetensors", ".onnx", ".pt2"})
+
+
+def _command(arguments: Namespace) -> str:
+    """What was given, with no folder of this machine in it."""
+    given = [Path(one).name if one.startswith("/") else one for one in arguments.given]
+    return shlex.join(["fusion-worker", "export", *given])
+
+
+def _put_into_place(arguments: Namespace, folders: Mapping[str, Path]) -> None:
+    out: Path = arguments.out
+    several = len(arguments.to) > 1
+    if several or not out.exists():
+        out.mkdir(exist_ok=True)
+    for kind in arguments.to:
+        if several:
+            shutil.move(folders[kind], out / kind)
+        else:
+            out.rmdir()
+            shutil.move(folders[kind], out)

@@ -1,0 +1,80 @@
+"""A model directory of any kind -> what answers for it on this machine, in the number format that it holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from worker.errors import ConfigError
+from worker.model.config import FusionConfig
+from worker.model.fusion_model import FusionOutput
+from worker.model.load import WEIGHTS, config_of, device_of, digest, for_serving, load, number_format, tokenizer_of
+from worker.model.onnx_model import ONNX, OnnxModel
+
+# On a CPU two batches side by side on a thread each take two thirds of the time that both threads need for one after
+# the other: small kernels scale badly and wait for each other. Many lanes make a lone batch slow.
+_MOST_LANES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that answers.
+
+    Attributes:
+        ask: as FusionModel.forward.
+        precision: fp32, bf16 or int8.
+        version: told in every result.
+    """
+
+    ask: Callable[..., FusionOutput]
+    config: FusionConfig
+    tokenizer: Tokenizer
+    device: torch.device
+    precision: str
+    version: str
+
+
+def lanes_of(device: torch.device) -> tuple[int, int]:
+    """How many batches are worked on at once, and torch's threads for each."""
+    cores = len(os.sched_getaffinity(0))
+    lanes = min(cores, _MOST_LANES) if device.type == "cpu" else 1
+    return lanes, max(1, cores // lanes)
+
+
+def serve(folder: Path, device: str, precision: str) -> Served:
+    """The model of a directory, ready to be asked.
+
+    Raises:
+        ConfigError: the directory, device or precision does not fit.
+    """
+    if (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file():
+        return _onnx(folder, device, precision)
+    place = device_of(device)
+    model, tokenizer = load(folder)
+    config: FusionConfig = model.config
+    dtype = number_format(precision, place, model.dtype)
+    name = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+    # Batch norms are folded in fp32: in bf16 each folding would round once more.
+    ready = for_serving(model.float(), place, dtype)
+    return Served(ready, config, tokenizer, place, name, config.version or digest(folder))
+
+
+def _onnx(folder: Path, device: str, precision: str) -> Served:
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"model.device = {device!r}: {ONNX} is served on the CPU; must be auto or cpu")
+    config, tokenizer = config_of(folder), tokenizer_of(folder)
+    lanes, _ = lanes_of(torch.device("cpu"))
+    # All calls share the session's threads; a lane's own thread works too.
+    model = OnnxModel(folder, config, len(os.sched_getaffinity(0)) - lanes + 1)
+    if precision not in ("auto", model.precision):
+        raise ConfigError(
+            f"model.precision = {precision!r}: this model directory holds {model.precision} weights; "
+            f"must be auto or {model.precision}"
+        )
+    version = config.version or digest(folder, ONNX)
+    return Served(model, config, tokenizer, torch.device("cpu"), model.precision, version)
