@@ -95,7 +95,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         sink = _sink(settings, connection, store, source, errors.put)
         closing.callback(sink.close)
         committer = Committer(
-            lambda: sink, lambda: source.membership, lambda partition, epoch: contexts.describe(partition, epoch),
+            lambda: sink, lambda: source.membership, lambda partition, *told: contexts.describe(partition, *told),
             lambda outcomes: fates.committed(outcomes), errors.put, observer,
         )  # fmt: skip
         closing.callback(committer.close)

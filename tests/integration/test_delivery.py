@@ -118,3 +118,19 @@ def test_at_least_once_loses_nothing_on_a_clean_stop(stack: Any, tmp_path: Path)
         settled(place, 160)
         assert verdicts(place.results) == nearest_frame(events)
         assert len(place.results) == 160
+
+
+def test_a_group_that_begins_at_the_end_misses_nothing_while_nobody_runs(stack: Any, tmp_path: Path) -> None:
+    """Its start is committed when it is ready: what comes after a kill, before any outcome, is read by the next."""
+    events = story(19, minutes_ago(1), 4, 5)
+    with town(stack, tmp_path, kafka={"auto_offset_reset": "latest"}) as place:
+        place.feed(story(20, minutes_ago(2), 2, 3))
+        (worker,) = place.start()
+        place.read_until(
+            lambda: all(said.strip() == "ready" for said in place.ask("readyz").values()) and place.ports()
+        )
+        place.kill(worker)
+        place.feed(events)
+        place.start()
+        settled(place, 20)
+        assert verdicts(place.results) == nearest_frame(events)

@@ -65,6 +65,43 @@ def test_any_interleaving_of_reading_finishing_and_crashing_does_each_once(seed:
     assert sorted(done) == offsets
 
 
+@given(st.integers(0, 2**32))
+def test_each_bad_context_record_has_one_dead_letter(seed: int) -> None:
+    """Whatever is held back, read again from before (Redis was emptied) or left behind by an owner that died."""
+    rng = random.Random(seed)
+    bad = {offset: rng.random() < 0.4 for offset in range(30)}
+    floor, settled, told = 0, 0, list[int]()
+    ledger, unread, held, queued = Ledger(1, 0), list(bad), set[int](), set[int]()
+    for _ in range(300):
+        chance = rng.random()
+        if unread and chance < 0.6:
+            if ledger.read(offset := unread.pop(0)):
+                if not bad[offset]:
+                    ledger.good(offset)
+                    held.add(offset)
+                elif ledger.bad(offset):
+                    queued.add(offset)
+        elif chance < 0.75:
+            now = set(sorted(queued)[: rng.randint(0, len(queued))])  # dead letters leave in the order of reading
+            if (position := ledger.preview(now)) is not None:
+                floor, settled = position[0], ledger.settled(now)
+                ledger.finish(now)
+                told += now
+                queued -= now
+        elif chance < 0.9:
+            ledger.finish(now := {offset for offset in held if rng.random() < 0.5})
+            held -= now
+        elif chance < 0.95:
+            again = Ledger(1, start := rng.randint(0, floor))
+            again.follow(ledger)
+            ledger, unread, held = again, list(range(start, 30)), set()
+        else:
+            ledger = Ledger(2, start := rng.randint(0, floor), settled=max(floor, settled))
+            unread, held, queued = list(range(start, 30)), set(), set()
+    assert len(told) == len(set(told))
+    assert {offset for offset in range(floor) if bad[offset]} <= set(told)
+
+
 @given(histories())
 def test_preview_changes_nothing(history: tuple[list[int], list[int]]) -> None:
     """An aborted transaction leaves the ledger as it was."""

@@ -67,7 +67,7 @@ def make() -> Any:
 
     def build(sink: FakeSink, failed: Callable[[BaseException], None] = lambda error: None) -> Committer:
         committer = Committer(
-            lambda: sink, lambda: "generation 7", lambda p, note: "c1", lambda o: None, failed, Silent()
+            lambda: sink, lambda: "generation 7", lambda p, note, settled: "c1", lambda o: None, failed, Silent()
         )
         made.append(committer)
         committer.open(TEXTS, Ledger(1, 0), context=False)

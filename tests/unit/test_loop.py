@@ -174,3 +174,40 @@ def test_a_record_of_the_future_does_not_hide_what_redis_lost(
     source.send(reading(1_000_000))
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
     assert worker.sink.results[0]["missing"] == {}
+
+
+def held_back(make: Callable[..., InMemory]) -> InMemory:
+    """A worker with a held event and, after it, a bad record whose dead letter is out."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, rule=replace(RULE, max_wait_us=3_600_000_000))
+    source.send(text(0))
+    source.send(reading(40_000_000))
+    source.send(reading(0, value=b"bad"))
+    assert worker.turn_until(lambda: len(worker.sink.dead) == 1)
+    worker.turn_until(lambda: False, 0.1)
+    assert source.commits[Partition(FRAMES, 0)][0] == 0
+    return worker
+
+
+def test_a_new_owner_does_not_repeat_the_dead_letter_of_a_context_record(make: Callable[..., InMemory]) -> None:
+    """The committed offset stands at an event that is held back; what is bad beyond it has had its dead letter."""
+    killed = held_back(make)
+    heir = FakeSource({TEXTS: 1, FRAMES: 1})
+    heir.logs, heir.commits = killed.source.logs, killed.source.commits
+    heir.send(reading(0, value=b"bad, and new"))
+    worker = make(heir)
+    worker.server = worker.store._server = killed.server
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert worker.turn_until(lambda: heir.commits[Partition(FRAMES, 0)][0] == 3)
+    assert [letter.value for letter in worker.sink.dead] == [b"bad, and new"]
+
+
+def test_an_emptied_redis_does_not_repeat_the_dead_letters_of_context_records(make: Callable[..., InMemory]) -> None:
+    """Context is read again from one horizon before; its bad records have had their outcome (CONTRACT 4.7)."""
+    worker = held_back(make)
+    worker.server.empty()
+    worker.turn_until(lambda: False, 0.2)
+    worker.source.send(reading(0, value=b"bad, and new"))
+    worker.source.send(reading(0))
+    assert worker.turn_until(lambda: worker.source.commits[Partition(FRAMES, 0)][0] == 4)
+    assert [letter.value for letter in worker.sink.dead] == [b"bad", b"bad, and new"]

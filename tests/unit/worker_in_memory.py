@@ -79,7 +79,7 @@ class InMemory:
         quiet: Any = Quiet()
         silent, member = Silent(), source
         self.committer = Committer(
-            lambda: self.sink, lambda: member.membership, lambda p, note: self.contexts.describe(p, note),
+            lambda: self.sink, lambda: member.membership, lambda p, *told: self.contexts.describe(p, *told),
             lambda outcomes: self.fates.committed(outcomes), errors.put, silent,
         )  # fmt: skip
         kept: Any = source
@@ -89,10 +89,7 @@ class InMemory:
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
         guards = {topic: DeadLetterGuard(in_a_row, ratio) for topic in streams}
         self.fates = Outcomes(self.committer, writer, guards, streams, TEXTS, silent, FixedClock())
-        self.batcher = Batcher(
-            model or EchoModel(), lambda aligned, event: True, self.fates.fused, errors.put, silent,
-            max_batch=8, max_delay_seconds=0, threads=1,
-        )  # fmt: skip
+        self.batcher = _batcher(model or EchoModel(), self.fates, errors)
         checks = validator()
         self.anchors = Anchors(
             self.store, self.contexts, self.fates, self.batcher, rules, checks, lambda record: False, silent, quiet
@@ -116,6 +113,13 @@ class InMemory:
         """Ends the threads."""
         self.batcher.close()
         self.committer.close()
+
+
+def _batcher(model: EchoModel, fates: Outcomes, errors: queue.SimpleQueue[BaseException]) -> Batcher:
+    return Batcher(
+        model, lambda aligned, event: True, fates.fused, errors.put, Silent(),
+        max_batch=8, max_delay_seconds=0, threads=1,
+    )  # fmt: skip
 
 
 def text(at_us: int, *, key: str = "k", partition: int = 0, value: bytes = b"hello") -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ class EndsWatch:
         self._connection = dict(connection)
         self._wanted: tuple[TopicPartition, ...] = ()
         self._latest: dict[Partition, tuple[int, float]] = {}
+        self._error: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ends", daemon=True)
         self._thread.start()
@@ -38,7 +40,13 @@ class EndsWatch:
         self._wanted = tuple(TopicPartition(p.topic, p.number) for p in partitions)
 
     def latest(self) -> dict[Partition, tuple[int, float]]:
-        """Partition -> (end offset for a read_committed reader, monotonic seconds when it was asked for)."""
+        """Partition -> (end offset for a read_committed reader, monotonic seconds when it was asked for).
+
+        Raises:
+            Exception: what ended the thread; without new ends no `max_wait` would ever begin.
+        """
+        if self._error is not None:
+            raise self._error
         return dict(self._latest)
 
     def close(self) -> None:
@@ -47,6 +55,12 @@ class EndsWatch:
         self._thread.join(timeout=ANSWER_TIMEOUT_MS / 1000)
 
     def _run(self) -> None:
+        try:
+            self._ask()
+        except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
+            self._error = error
+
+    def _ask(self) -> None:
         consumer: Any = None
         while not self._stop.wait(EVERY_SECONDS):
             if not self._wanted:
@@ -66,4 +80,5 @@ class EndsWatch:
 
 def _close(consumer: Any) -> None:
     if consumer is not None:
-        consumer.close(autocommit=False, timeout_ms=ANSWER_TIMEOUT_MS)
+        with contextlib.suppress(KafkaError, KeyError):
+            consumer.close(autocommit=False, timeout_ms=ANSWER_TIMEOUT_MS)

@@ -15,8 +15,9 @@ from worker.stages.ledger import Ledger
 
 # How often the partitions' ends are asked for and the flow is exchanged; it adds to `max_wait` at most twice.
 EXCHANGE_EVERY_SECONDS = 0.1
-# A context position's metadata: version, Redis epoch, record time (ms) up to which Redis holds the events.
-_VERSION = "c1"
+# A context position's metadata: version, Redis epoch, record time (ms) up to which Redis holds the events, and the
+# offset below which bad records have had their dead letter; the committed offset is its least, and its default.
+_VERSION, _WITHOUT_SETTLED = "c2", "c1"
 
 
 class Contexts:
@@ -53,7 +54,8 @@ class Contexts:
             return
         self._know_epoch()
         start = self._start(partition, *committed)
-        committer.open(partition, Ledger(lease, start, note=self._epoch), context=True)
+        settled = max(committed[0], _settled(committed[1]))
+        committer.open(partition, Ledger(lease, start, note=self._epoch, settled=settled), context=True)
         self._source.seek(partition, start)
 
     def first_note(self, partition: Partition) -> str:
@@ -61,7 +63,7 @@ class Contexts:
         if partition.topic == self._anchor_topic:
             return ""
         self._know_epoch()
-        return self.describe(partition, self._epoch)
+        return self.describe(partition, self._epoch, 0)
 
     def _know_epoch(self) -> None:
         if not self._epoch:
@@ -82,8 +84,9 @@ class Contexts:
             )  # fmt: skip
             offset = first
         version, _, rest = metadata.partition(":")
-        epoch, _, indexed_ms = rest.partition(":")
-        if version == _VERSION and indexed_ms:
+        epoch, _, rest = rest.partition(":")
+        indexed_ms = rest.partition(":")[0]
+        if version in (_VERSION, _WITHOUT_SETTLED) and indexed_ms:
             self._indexed_ms[partition] = int(indexed_ms)
             if epoch == self._epoch:
                 return offset
@@ -217,9 +220,9 @@ class Contexts:
         count = self._source.partitions_of(topic)
         return [self.flow.partitions.get(Partition(topic, number)) for number in range(max(count, 1))]
 
-    def describe(self, partition: Partition, epoch: str) -> str:
+    def describe(self, partition: Partition, epoch: str, settled: int) -> str:
         """The metadata of a context position; `epoch` is the one in which the partition was opened."""
-        return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}"
+        return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}:{settled}"
 
     def holds_back(self, partition: Partition, waiting_us: Mapping[Partition, int]) -> bool:
         """True for an anchor partition that all waiting anchors' context waits for, while none of its own waits: it
@@ -240,3 +243,8 @@ class Contexts:
 
 def _partition(record: Record) -> Partition:
     return Partition(record.topic, record.partition)
+
+
+def _settled(metadata: str) -> int:
+    version, *rest = metadata.split(":")
+    return int(rest[2]) if version == _VERSION else 0

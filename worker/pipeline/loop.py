@@ -183,12 +183,13 @@ class Pipeline:
             try:
                 event = self._validator.read(record)
             except Poison as poison:
-                self._outcomes.invalid(record, poison)
+                if self._committer.bad(record):
+                    self._outcomes.invalid(record, poison)
                 continue
+            self._committer.timed(record, event.time_us)
             self._outcomes.accepted(event)
             if record.topic == self._anchor_topic:
                 self._contexts.anchor_read(event)
-                self._committer.timed(record, event.time_us)
                 self._anchors.add(event)
             else:
                 self._contexts.add(event)

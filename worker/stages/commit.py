@@ -53,13 +53,13 @@ class Committer:
         self,
         sink: Callable[[], Sink],
         membership: Callable[[], Any],
-        describe: Callable[[Partition, str], str],
+        describe: Callable[[Partition, str, int], str],
         committed: Callable[[Sequence[Outcome]], None],
         failed: Callable[[BaseException], None],
         observer: Observer,
     ) -> None:
         """`sink` gives the producer of now; `describe` the metadata of a context position, from its
-        ledger's note."""
+        ledger's note and up to where it is settled."""
         self._sink, self._membership, self._describe = sink, membership, describe
         self._committed, self._failed, self._observer = committed, failed, observer
         self._ledgers: dict[Partition, Ledger] = {}
@@ -78,8 +78,10 @@ class Committer:
         self._thread.start()
 
     def open(self, partition: Partition, ledger: Ledger, *, context: bool) -> None:
-        """Begins a lease."""
+        """Begins a lease, or reads a context again under the same one."""
         with self._lock:
+            if (earlier := self._ledgers.get(partition)) is not None and earlier.lease == ledger.lease:
+                ledger.follow(earlier)
             self._ledgers[partition] = ledger
             (self._contexts.add if context else self._contexts.discard)(partition)
 
@@ -98,10 +100,21 @@ class Committer:
             return ledger is not None and ledger.read(record.offset)
 
     def timed(self, record: Record, time_us: int) -> None:
-        """Notes the event time of an anchor that was read."""
+        """Notes that a record that was read is good, and of an anchor its event time."""
         with self._lock:
             if (ledger := self._ledger(record)) is not None:
-                ledger.timed(record.offset, time_us)
+                ledger.good(record.offset)
+                if _partition(record) not in self._contexts:
+                    ledger.timed(record.offset, time_us)
+
+    def bad(self, record: Record) -> bool:
+        """True when a record that was read and is bad has had no dead letter yet, and none is on its way."""
+        with self._lock:
+            ledger = self._ledger(record)
+            needs_one = ledger is None or ledger.bad(record.offset)
+            if not needs_one:
+                self._moved.add(_partition(record))
+            return needs_one
 
     def unfinished_us(self) -> dict[Partition, int]:
         """Per anchor partition the earliest event time whose outcome is not committed."""
@@ -250,9 +263,10 @@ class Committer:
         offsets: dict[Partition, tuple[int, str]] = {}
         for partition, done in finished.items():
             if (position := self._ledgers[partition].preview(done)) is not None:
-                context = partition in self._contexts
-                note = self._ledgers[partition].note
-                offsets[partition] = (position[0], self._describe(partition, note) if context else position[1])
+                ledger, metadata = self._ledgers[partition], position[1]
+                if partition in self._contexts:
+                    metadata = self._describe(partition, ledger.note, ledger.settled(done))
+                offsets[partition] = (position[0], metadata)
         return offsets
 
     def _shrink_largest(self) -> None:

@@ -26,13 +26,16 @@ class Ledger:
     unfinished record. Not thread-safe: the committer guards it.
     """
 
-    def __init__(self, lease: int, committed: int | None, metadata: str = "", note: str = "") -> None:
+    def __init__(self, lease: int, committed: int | None, metadata: str = "", note: str = "", settled: int = 0) -> None:
         """Starts from what the group has committed; `committed` is None for a group's first start.
 
-        `note` is kept for whoever describes the position: of a context the Redis epoch that it holds for.
+        `note` is kept for whoever describes the position: of a context the Redis epoch that it holds for. `settled`,
+        also of a context, which may be read again from before: below it what is bad has had its dead letter.
         """
         self.lease, self.start, self.note = lease, committed, note
         self._next = committed
+        self._settled, self._seen = settled, 0  # `_seen`: behind the last that was read
+        self._unsettled: set[int] = set()  # from there on: not known to be good, or without its dead letter yet
         self._unfinished: dict[int, None] = {}
         self._times: list[tuple[int, int]] = []  # a heap of (event time, offset)
         self._finished = set(decode_finished(committed or 0, metadata))
@@ -42,11 +45,36 @@ class Ledger:
         """Registers a record that was read; False when it is finished already and must be skipped."""
         if self._next is not None and offset < self._next:
             return False
-        self._next = offset + 1
+        self._next = self._seen = offset + 1
         if offset in self._finished:
             return False
         self._unfinished[offset] = None
+        if offset >= self._settled:
+            self._unsettled.add(offset)
         return True
+
+    def good(self, offset: int) -> None:
+        """Notes that a record that was read needs no dead letter."""
+        self._unsettled.discard(offset)
+
+    def bad(self, offset: int) -> bool:
+        """True when the record needs a dead letter; else it has had one, or that is on its way."""
+        if offset >= self._settled:
+            return True
+        if offset not in self._unsettled:
+            self.finish((offset,))
+        return False
+
+    def settled(self, also_finished: Collection[int] = ()) -> int:
+        """The lowest offset that may still need a dead letter if these were finished as well; dead letters are finished
+        in the order in which they were read."""
+        left = (offset for offset in self._unsettled if offset not in also_finished)
+        return min(left, default=max(self._settled, self._seen))
+
+    def follow(self, earlier: Ledger) -> None:
+        """Goes on for a ledger of the same lease that is read again: what it has found bad is not bad anew."""
+        self._settled = max(self._settled, earlier._settled, earlier._seen)
+        self._unsettled |= earlier._unsettled
 
     def timed(self, offset: int, time_us: int) -> None:
         """Notes the event time of a record that was read."""
@@ -62,6 +90,7 @@ class Ledger:
         """Marks records as finished, once their outcome is committed."""
         self._is_wide = None
         for offset in offsets:
+            self._unsettled.discard(offset)
             if self._unfinished.pop(offset, offset) is None:
                 self._finished.add(offset)
         floor = self._floor(())
