@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -174,6 +175,27 @@ def test_a_record_of_the_future_does_not_hide_what_redis_lost(
     source.send(reading(1_000_000))
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
     assert worker.sink.results[0]["missing"] == {}
+
+
+def test_an_emptied_redis_gets_held_events_back_whatever_their_records_timestamps(
+    make: Callable[..., InMemory],
+) -> None:
+    """One that a producer sent late, with an old timestamp, lies before what is found by time."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, rule=replace(RULE, max_wait_us=3_600_000_000))
+    at = datetime.fromtimestamp((TIME_US + 40_000_000) / 1e6, UTC).isoformat().replace("+00:00", "Z")
+    told = {"ce_specversion": "1.0", "ce_id": "late", "ce_source": "/s", "ce_type": "t", "ce_time": at}
+    headers = (*((name, value.encode()) for name, value in told.items()), ("content-type", b"application/json"))
+    source.send(text(0))
+    source.send(replace(reading(-3_600_000_000), headers=headers))
+    source.send(reading(-10_000_000))
+    worker.turn_until(lambda: False, 0.3)
+    worker.server.empty()
+    worker.turn_until(lambda: False, 0.3)
+    source.send(text(40_000_000))
+    source.send(reading(0))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 2)
+    assert [result["inputs"]["sensors"]["offset"] for result in worker.sink.results] == [2, 0]
 
 
 def held_back(make: Callable[..., InMemory]) -> InMemory:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from worker.broker.ends import EndsWatch
 from worker.broker.reader import record_of
+from worker.broker.rebalance import RebalanceListener
 from worker.errors import Fatal, Retryable
 from worker.records import Partition, Record
 
@@ -52,13 +54,14 @@ class KafkaSource:
         on_revoked: Callable[[frozenset[Partition]], None],
     ) -> None:
         """`connection` and `options`: kafka-python options to reach the brokers, and for the group member."""
-        self._listener = _Listener(on_revoked, lambda assigned: self._seek_to_start(*assigned))
+        self._listener = RebalanceListener(on_revoked, lambda assigned: self._seek_to_start(*assigned))
         self._leases: dict[Partition, int] = {}
         self._next_lease = 0
         self._membership: Any = None
         self._topic_ids: dict[str, Any] = {}
         self._ends = EndsWatch(connection)
         self._commits: dict[TopicPartition, OffsetAndMetadata] = {}
+        self._committing = threading.Lock()
         self._consumer = KafkaConsumer(
             enable_auto_commit=False,
             isolation_level="read_committed",
@@ -67,7 +70,7 @@ class KafkaSource:
             allow_auto_create_topics=False,
             metadata_max_age_ms=30_000,
             **connection,
-            # Offsets that are gone are an error, not a reason to begin elsewhere in silence (see `_Listener`).
+            # Offsets that are gone are an error, not a reason to begin elsewhere in silence (see `RebalanceListener`).
             **{**options, "auto_offset_reset": "none"},
         )
         first_start = options["auto_offset_reset"]
@@ -216,20 +219,27 @@ class KafkaSource:
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """No more records of these until resumed; the membership goes on."""
-        self._consumer.pause(*map(_topic_partition, partitions))
+        self._consumer.pause(*self._assigned(partitions))
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         """Records again of these."""
-        self._consumer.resume(*map(_topic_partition, partitions))
+        self._consumer.resume(*self._assigned(partitions))
+
+    def _assigned(self, partitions: Iterable[Partition]) -> set[TopicPartition]:
+        """A poll that fails after a rebalance has taken partitions away tells of it only the next time."""
+        held = self._consumer.assignment()
+        return {tp for tp in map(_topic_partition, partitions) if tp in held}
 
     def commit_later(self, offsets: Mapping[Partition, tuple[int, str]]) -> None:
         """Commits outside any transaction (at_least_once); from any thread, sent by `send_commits`."""
-        for partition, (offset, metadata) in offsets.items():
-            self._commits[_topic_partition(partition)] = OffsetAndMetadata(offset, metadata, -1)
+        with self._committing:
+            for partition, (offset, metadata) in offsets.items():
+                self._commits[_topic_partition(partition)] = OffsetAndMetadata(offset, metadata, -1)
 
     def send_commits(self) -> None:
         """Sends what `commit_later` left, for partitions still held."""
-        commits, self._commits = self._commits, {}
+        with self._committing:
+            commits, self._commits = self._commits, {}
         held = {tp: meta for tp, meta in commits.items() if Partition(tp.topic, tp.partition) in self._leases}
         if held:
             self._call(self._consumer.commit, held, timeout_ms=CALL_TIMEOUT_MS)
@@ -244,39 +254,6 @@ class KafkaSource:
             return function(*args, **kwargs)
         except KafkaError as error:
             raise _translate(error) from error
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Hears of rebalances. A new partition begins where a group without commits begins, until its lease says more: the
-    client need not ask for its commits, and never falls back to that start by itself later on."""
-
-    def __init__(
-        self,
-        on_revoked: Callable[[frozenset[Partition]], None],
-        start: Callable[[Iterable[TopicPartition]], None],
-    ) -> None:
-        self._on_revoked, self._start = on_revoked, start
-        self._revoked: set[Partition] = set()
-        self._assigned: set[Partition] = set()
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        gone = frozenset(Partition(tp.topic, tp.partition) for tp in revoked)
-        self._revoked |= gone
-        self._assigned -= gone
-        self._on_revoked(gone)
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        self.on_partitions_revoked(lost)
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._start(assigned)
-        self._assigned |= {Partition(tp.topic, tp.partition) for tp in assigned}
-
-    def drain(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
-        found = frozenset(self._revoked), frozenset(self._assigned)
-        self._revoked.clear()
-        self._assigned.clear()
-        return found
 
 
 def _translate(error: KafkaError) -> Exception:

@@ -189,20 +189,23 @@ class Contexts:
     def lost(self) -> dict[Partition, Ledger]:
         """Redis was emptied: from where each context partition is read again (CONTRACT 4.7).
 
-        1. Ask Kafka for all starts; until they are known nothing has changed, and the step may be repeated.
+        1. Ask Kafka for all starts; until they are known nothing has changed, and the step may be repeated. Held events
+           come again too, whatever their records' timestamps; a lease that has not begun yet begins so by itself.
         2. Enter the new epoch: what was indexed since the loss lies under the old one's names, where nobody looks.
         """
         epoch, starts = self._store.epoch(), {}
         for partition in self._source.leases:
-            if partition.topic != self._anchor_topic:
+            if partition.topic != self._anchor_topic and partition in self._board:
                 position = max(self._source.position(partition) or 0, self._targets.get(partition, 0))
-                starts[partition] = self._before(partition, position)
+                start, held = self._before(partition, position), self._hold.first_offset(partition)
+                starts[partition] = start if held is None else min(start, held)
         self._enter(epoch)
         self.flow = Flow(0)
         self._observer.count("redis_rebuilds_total")
         self._health.block("rebuilding", "Redis was emptied; context is being read again from Kafka")
         for partition in self._source.leases:
-            self._board.open(partition)
+            if partition in self._board:
+                self._board.open(partition)
         self._hold.drop(starts)
         leases = self._source.leases
         return {partition: Ledger(leases[partition], start, note=epoch) for partition, start in starts.items()}

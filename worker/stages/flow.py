@@ -144,6 +144,10 @@ class HoldBack:
         for partition in partitions:
             self._events.pop(partition, None)
 
+    def first_offset(self, partition: Partition) -> int | None:
+        """The lowest offset of a held event."""
+        return min((event.record.offset for event in self._events.get(partition, ())), default=None)
+
     @property
     def partitions(self) -> set[Partition]:
         """The partitions with held events."""
