@@ -84,6 +84,18 @@ def test_a_full_server_refuses_events_and_still_matches(redis_url: str) -> None:
     assert store.index([event(2000)]) == 0
 
 
+def test_a_full_server_gives_up_what_no_anchor_can_want_any_more(redis_url: str) -> None:
+    """It takes no event, which is when old ones would go: they go all the same, and make room for it."""
+    store = redis_store(redis_url, RULES, namespace=fresh_namespace())
+    store.epoch()
+    keep_us = RULES["frames"].horizon_us + RULES["frames"].before_us + RULES["frames"].after_us
+    store.index([event(1000), event(1000 + keep_us)])
+    with changed(redis_url, maxmemory="1mb"), pytest.raises(Retryable, match="maxmemory"):
+        store.index([event(1001 + keep_us)])
+    assert store.fetch([("frames", "k", Candidate(1000, "e"))]) == [None]
+    assert store.fetch([("frames", "k", Candidate(1000 + keep_us, "e"))]) != [None]
+
+
 def test_a_worker_killed_before_it_told_the_waiters(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its event was not committed, so somebody reads it again, and the anchor is woken then."""
     namespace = fresh_namespace()

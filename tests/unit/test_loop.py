@@ -198,6 +198,25 @@ def test_an_emptied_redis_gets_held_events_back_whatever_their_records_timestamp
     assert [result["inputs"]["sensors"]["offset"] for result in worker.sink.results] == [2, 0]
 
 
+def test_anchors_that_are_decided_leave_while_redis_is_full(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes no more events until old ones may go, which they may once the anchors that want them have left."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    source.send(reading(0))
+    assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 1)
+
+    def full(events: object) -> int:
+        raise Retryable("command not allowed when used memory > 'maxmemory'")
+
+    monkeypatch.setattr(worker.store, "index", full)
+    source.send(reading(1_000_000))
+    worker.turn_until(lambda: False, 0.1)
+    source.send(text(0))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+
+
 def held_back(make: Callable[..., InMemory]) -> InMemory:
     """A worker with a held event and, after it, a bad record whose dead letter is out."""
     source = FakeSource({TEXTS: 1, FRAMES: 1})

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from worker.broker.source import KafkaSource
+from worker.errors import Retryable
 from worker.ports import ContextStore, Health, Log, Observer
 from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow, Record
 from worker.stages.commit import Committer
@@ -120,13 +121,17 @@ class Contexts:
         """A valid anchor was read: its partition has come this far."""
         self._board.reached(_partition(event.record), event.time_us)
 
-    def index(self, committer: Committer) -> None:
-        """Puts into Redis what may go there now, then lets its offsets be committed."""
+    def index(self, committer: Committer) -> Retryable | None:
+        """Puts into Redis what may go there now, then lets its offsets be committed. What keeps it from that is given
+        back and not raised: while Redis is full, anchors must go on, so that old events may go."""
         events = self._hold.allowed(self._horizons, slowest_anchor_us(self.flow, self._anchors()))
         if not events:
-            return
+            return None
         started = time.perf_counter()
-        self._store.index(events)
+        try:
+            self._store.index(events)
+        except Retryable as error:
+            return error
         for event in events:
             partition = _partition(event.record)
             self._board.reached(partition, event.time_us)
@@ -136,6 +141,7 @@ class Contexts:
         self._hold.remove(events)
         committer.indexed([event.record for event in events])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
+        return None
 
     def exchange(self, unfinished_us: Mapping[Partition, int]) -> bool:
         """Looks at the partitions' ends and tells the others, a few times a second; True when it did."""

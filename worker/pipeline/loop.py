@@ -195,12 +195,15 @@ class Pipeline:
                 self._contexts.add(event)
 
     def _meet(self) -> None:
-        self._contexts.index(self._committer)
+        """What is decided goes on also while Redis is too full for more: only then can old events go."""
+        refused = self._contexts.index(self._committer)
         if self._contexts.exchange(self._committer.unfinished_us()) and not self._contexts.same_epoch():
             self._rebuild()
         if self._contexts.whole():
             self._anchors.align()
             self._anchors.dispatch(self._bounds.max_inside - self._batcher.inside)
+        if refused is not None:
+            raise refused
 
     def _rebuild(self) -> None:
         self._log.warning("redis was emptied", action="context is read again from Kafka")

@@ -68,6 +68,11 @@ local function index(keys, args)
   return out
 end
 
+-- ARGV: time, keep_us. What indexing an event of that time would take away; for a server too full to take it.
+local function relieve(keys, args)
+  trim(keys, redis.call('ZRANGEBYSCORE', keys[1], '-inf', '(' .. us(tonumber(args[1]) - tonumber(args[2]))), 'horizon')
+end
+
 -- Of the events of one instant the smallest id comes first, in byte order of the members.
 local function first_at(keys, time)
   return redis.call('ZRANGEBYSCORE', keys[1], us(time), us(time), 'LIMIT', 0, 1)[1]
@@ -212,6 +217,7 @@ local function register(name, callback)
 end
 
 redis.register_function('fusion_index_VERSION', index)
+register('fusion_relieve_VERSION', relieve)
 register('fusion_match_VERSION', match)
 register('fusion_claim_VERSION', claim)
 register('fusion_hold_VERSION', hold)

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from redis.cluster import RedisCluster
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker.errors import Retryable
 from worker.ports import Observer
@@ -87,8 +87,7 @@ class RedisContextStore:
     def _once(self, fill: Callable[[Any], None]) -> list[Any]:
         with translated(), self._client.pipeline(transaction=False) as pipe:
             fill(pipe)
-            answers: list[Any] = pipe.execute(raise_on_error=False)
-            return answers
+            return list(pipe.execute(raise_on_error=False))
 
     def _answers(self, fill: Callable[[Any], None]) -> list[Any]:
         """As `_execute`, where one error is an error of the call."""
@@ -108,13 +107,12 @@ class RedisContextStore:
 
         def fill(pipe: Any) -> None:
             for event in events:
-                rule = self._rules[event.stream]
-                keep_us = rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
                 most_events, most_bytes = self._bounds[event.stream]
                 pipe.fcall(
                     self._named("fusion_index"), 5, *self._keys(event.stream, event.key),
                     encode_member(event.time_us, event.id), event.time_us, encode_record(event.record),
-                    rule.lateness_us, keep_us, most_events, most_bytes, self._ttl_ms[event.stream],
+                    self._rules[event.stream].lateness_us, self._keep_us(event.stream), most_events, most_bytes,
+                    self._ttl_ms[event.stream],
                 )  # fmt: skip
 
         late = 0
@@ -136,8 +134,24 @@ class RedisContextStore:
         if woken:
             self._answers(lambda pipe: self._tell(pipe, woken))
             self._answers(lambda pipe: self._strike_out(pipe, told))
+        self._relieve([e for e, a in zip(events, answers, strict=True) if isinstance(a, OutOfMemoryError)])
         raise_first(answers)
         return late
+
+    def _keep_us(self, stream: str) -> int:
+        rule = self._rules[stream]
+        return rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
+
+    def _relieve(self, refused: Sequence[Event]) -> None:
+        """A full server takes no event, which is when old ones would go."""
+        newest = {(e.stream, e.key): e.time_us for e in sorted(refused, key=lambda e: e.time_us)}
+
+        def fill(pipe: Any) -> None:
+            for (stream, key), time_us in newest.items():
+                pipe.fcall(self._named("fusion_relieve"), 5, *self._keys(stream, key), time_us, self._keep_us(stream))
+
+        if refused:
+            self._answers(fill)
 
     def _tell(self, pipe: Any, woken: Mapping[str, list[bytes]]) -> None:
         for worker, tokens in woken.items():
