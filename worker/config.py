@@ -187,9 +187,11 @@ class Http(Section):
 class Limits(Section):
     """What is refused, and when to stop."""
 
-    dead_letters_in_a_row: int = Field(100, ge=0, description="Stop (exit 4) after so many in a row; 0: no limit.")
+    dead_letters_in_a_row: int = Field(
+        100, ge=0, description="Stop (exit 4) after so many in a row of one topic; 0: no limit."
+    )
     dead_letter_ratio: float = Field(
-        0.5, ge=0, le=1, description="Stop (exit 4) past this part of the last 1,000; 0: no limit."
+        0.5, ge=0, le=1, description="Stop (exit 4) past this part of a topic's last 1,000; 0: no limit."
     )
     max_frame_bytes: ByteSize = Field(ByteSize(8 * 2**20), gt=0, description="Largest image.")
     max_frame_pixels: int = Field(40_000_000, gt=0, description="Most pixels an image header may declare.")
