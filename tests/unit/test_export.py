@@ -94,12 +94,15 @@ def served(folder: Path, precision: str = "auto", *, evidence: bool = False) -> 
 
 def test_an_int8_model_is_served_and_says_nearly_the_same(source: Path, exported: Path) -> None:
     """Its scores and embeddings lie near the original's; name, version and precision tell what it is."""
-    some = items(12)
+    some = items(48)
+    wanted = served(source).infer(some)
     for precision in ("auto", "int8"):
         small = served(exported / "int8", precision)
-        for told, wanted in zip(small.infer(some), served(source).infer(some), strict=True):
-            assert list(told.scores.values()) == pytest.approx(list(wanted.scores.values()), abs=0.08)
-            assert np.corrcoef(told.embedding, wanted.embedding)[0, 1] > 0.98
+        told = small.infer(some)
+        off = [np.subtract(list(t.scores.values()), list(w.scores.values())) for t, w in zip(told, wanted, strict=True)]
+        assert np.abs(off).mean() < 0.02  # The scores themselves vary by 0.1; 0.007 to 0.008 was seen.
+        embeddings = [[verdict.embedding for verdict in verdicts] for verdicts in (told, wanted)]
+        assert np.mean([np.corrcoef(t, w)[0, 1] for t, w in zip(*embeddings, strict=True)]) > 0.98
     assert small.info["precision"] == "int8"
     assert small.info["version"].startswith(f"{served(source).info['version']}+int8.")
     weights = lambda folder, name: (folder / name).stat().st_size  # noqa: E731
