@@ -263,9 +263,10 @@ class Town:
         )
 
     def log(self) -> str:
-        """The end of the workers' log."""
+        """The end of the workers' log, without what the Kafka client says."""
         path = self.folder / f"{self.name}.log"
-        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+        lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
+        return "".join(line for line in lines if not line.startswith('{"logger": "kafka.'))[-3000:]
 
     def close(self) -> None:
         """Ends everything."""

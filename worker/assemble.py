@@ -10,16 +10,16 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from worker.broker.admin import ensure_reachable, missing_topics
-from worker.broker.options import connection_options
+from worker.broker.options import connection_options, member_options
 from worker.broker.sink import PlainSink, TransactionalSink
 from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
 from worker.config import Settings, Stream
 from worker.durations import micros
-from worker.errors import ConfigError, FusionError, Unreachable
+from worker.errors import ConfigError, Retryable, Unreachable
 from worker.model.runtime import ModelRuntime
 from worker.ops.clock import SystemClock
 from worker.ops.health import Health
@@ -41,6 +41,7 @@ from worker.store.context_store import RedisContextStore
 # Batches prepared ahead of each of the model's lanes: enough that it never waits for a JPEG, few enough to bound their
 # memory.
 BATCHES_AHEAD = 2
+Reached = TypeVar("Reached")
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -90,7 +91,11 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-        source = KafkaSource(connection, _consumer_options(settings), _topics(settings), lambda p: committer.forget(p))
+        options, topics = member_options(settings.kafka.model_dump()), _topics(settings)
+        source = _reached(
+            settings, "kafka.bootstrap_servers",
+            lambda: KafkaSource(connection, options, topics, lambda p: committer.forget(p)),
+        )  # fmt: skip
         closing.callback(source.close)
         sink = _sink(settings, connection, store, source, errors.put)
         closing.callback(sink.close)
@@ -100,8 +105,8 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         )  # fmt: skip
         closing.callback(committer.close)
         anchor_topic = settings.streams[settings.anchor].topic
-        topics = {stream.topic: name for name, stream in settings.contexts.items()}
-        contexts = Contexts(store, source, rules, topics, anchor_topic, observer, health, log)
+        named = {stream.topic: name for name, stream in settings.contexts.items()}
+        contexts = Contexts(store, source, rules, named, anchor_topic, observer, health, log)
         limits = settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio
         streams = {stream.topic: name for name, stream in settings.streams.items()}
         guards = {topic: DeadLetterGuard(*limits) for topic in streams}
@@ -209,22 +214,23 @@ def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) 
     Raises:
         Unreachable: Redis did not answer within `kafka.startup_timeout`, or refused the password.
     """
+    return _reached(
+        settings, "redis.url",
+        lambda: RedisContextStore.connect(
+            settings.redis.model_dump(), settings.kafka.group_id, _worker_id(), rules, _key_bounds(settings), observer
+        ),
+    )  # fmt: skip
+
+
+def _reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Reached:
+    """What `connect` gives, as soon as its server answers; `key` names the address in the configuration."""
     deadline = time.monotonic() + settings.kafka.startup_timeout.total_seconds()
     while True:
         try:
-            return RedisContextStore.connect(
-                settings.redis.model_dump(),
-                settings.kafka.group_id,
-                _worker_id(),
-                rules,
-                _key_bounds(settings),
-                observer,
-            )
-        except Unreachable:
-            raise
-        except FusionError as error:
+            return connect()
+        except Retryable as error:
             if time.monotonic() > deadline:
-                raise Unreachable(f"redis.url: {error}; is the server up and the address right?") from error
+                raise Unreachable(f"{key}: {error}; is the server up and the address right?") from error
             time.sleep(0.2)
 
 
@@ -248,21 +254,6 @@ def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
 
 def _topics(settings: Settings) -> list[str]:
     return [stream.topic for stream in settings.streams.values()]
-
-
-def _consumer_options(settings: Settings) -> dict[str, Any]:
-    kafka = settings.kafka
-    session_ms = int(kafka.session_timeout.total_seconds() * 1000)
-    return {
-        "group_id": kafka.group_id,
-        "auto_offset_reset": kafka.auto_offset_reset,
-        "session_timeout_ms": session_ms,
-        # A member hears of a rebalance with its next heartbeat, and a cooperative one takes two rounds.
-        "heartbeat_interval_ms": max(100, session_ms // 12),
-        "max_poll_interval_ms": int(kafka.max_poll_interval.total_seconds() * 1000),
-        "fetch_max_bytes": int(kafka.fetch_max_bytes),
-        "max_poll_records": kafka.max_poll_records,
-    }
 
 
 def _sink(

@@ -16,7 +16,10 @@ from tests.chaos.ground import Ground
 from tests.chaos.storm import backlog, settings
 from tests.story import Fed, minutes_ago, nearest_frame, story
 from tests.town import Town, town, verdicts
+from worker.broker.source import KafkaSource
+from worker.errors import Retryable
 
+OPTIONS = {"group_id": "g", "auto_offset_reset": "earliest", "bootstrap_timeout_ms": 500}
 FATAL = "its records were deleted before they were read (retention), or the topic was recreated"
 
 
@@ -163,3 +166,19 @@ def test_commits_that_a_transaction_holds_are_waited_for_and_told(ground: Ground
         assert made.log().count("a partition waits") == 1
         assert made.stop() == [0]
         foreign.close()
+
+
+def test_a_worker_that_starts_while_kafka_goes_away_waits_for_it(ground: Ground, tmp_path: Path) -> None:
+    """Between its first question and its membership nothing but `startup_timeout` may end it."""
+    events = story(6, minutes_ago(20), keys=3, anchors_per_key=10)
+    with town(ground, tmp_path, {"texts": 1}, **settings(ground)) as made:
+        made.feed(events)
+        ground.kafka.stop()
+        try:
+            with pytest.raises(Retryable):
+                KafkaSource({"bootstrap_servers": [ground.bootstrap_servers]}, OPTIONS, [f"{made.name}.texts"], print)
+            made.start(2)
+        finally:
+            ground.kafka.start()
+        made.read_until(lambda: verdicts(made.results) == nearest_frame(events))
+        assert made.stop() == [0, 0]

@@ -1,8 +1,9 @@
-"""The `[kafka]` section -> the keyword arguments by which kafka-python connects."""
+"""The `[kafka]` section -> the keyword arguments by which kafka-python connects, and is a member of the group."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 # The client's own 30 s lets it sleep on for half a minute after a broker is back; a try a second costs nobody anything.
@@ -28,3 +29,22 @@ def connection_options(kafka: Mapping[str, Any]) -> dict[str, Any]:
     servers = [address.strip() for address in kafka["bootstrap_servers"].split(",") if address.strip()]
     chosen = {name: kafka[name] for name in CONNECTION_KEYS if kafka.get(name) is not None}
     return {"bootstrap_servers": servers, "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS, **chosen}
+
+
+def member_options(kafka: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the group's member alone."""
+    session_ms = _milliseconds(kafka["session_timeout"])
+    return {
+        "group_id": kafka["group_id"],
+        "auto_offset_reset": kafka["auto_offset_reset"],
+        "session_timeout_ms": session_ms,
+        # A member hears of a rebalance with its next heartbeat, and a cooperative one takes two rounds.
+        "heartbeat_interval_ms": max(100, session_ms // 12),
+        "max_poll_interval_ms": _milliseconds(kafka["max_poll_interval"]),
+        "fetch_max_bytes": int(kafka["fetch_max_bytes"]),
+        "max_poll_records": kafka["max_poll_records"],
+    }
+
+
+def _milliseconds(span: timedelta) -> int:
+    return int(span.total_seconds() * 1000)

@@ -53,16 +53,20 @@ class KafkaSource:
         topics: Sequence[str],
         on_revoked: Callable[[frozenset[Partition]], None],
     ) -> None:
-        """`connection` and `options`: kafka-python options to reach the brokers, and for the group member."""
+        """`connection` and `options`: kafka-python options to reach the brokers, and for the group member.
+
+        Raises:
+            Retryable: no broker answers.
+        """
         self._listener = RebalanceListener(on_revoked, lambda assigned: self._seek_to_start(*assigned))
         self._leases: dict[Partition, int] = {}
         self._next_lease = 0
         self._membership: Any = None
         self._topic_ids: dict[str, Any] = {}
-        self._ends = EndsWatch(connection)
         self._commits: dict[TopicPartition, OffsetAndMetadata] = {}
         self._committing = threading.Lock()
-        self._consumer = KafkaConsumer(
+        self._consumer = self._call(
+            KafkaConsumer,
             enable_auto_commit=False,
             isolation_level="read_committed",
             partition_assignment_strategy=(CooperativeStickyAssignor,),
@@ -78,7 +82,12 @@ class KafkaSource:
             self._consumer, "seek_to_beginning" if first_start == "earliest" else "seek_to_end"
         )
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
-        self._know(topics)
+        self._ends = EndsWatch(connection)
+        try:
+            self._know(topics)
+        except Retryable:
+            self.close()
+            raise
 
     def _know(self, topics: Sequence[str]) -> None:
         """A member that leads the group before it knows the topics assigns nothing to anybody, and it stays so."""
