@@ -26,6 +26,13 @@ with open_stack(Path(sys.argv[1]), print):
     time.sleep(600)
 """
 
+# As Maven does: a relative output folder is taken from the folder of the pom, the argument after -f.
+_MAVEN = """#!/bin/sh
+cd "$(dirname "$4")"
+for word; do case "$word" in -DoutputDirectory=*) out="${word#*=}";; esac; done
+mkdir -p "$out" && touch "$out/kafka_2.13-0.jar"
+"""
+
 
 def test_addresses_that_are_given_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing is started; one of the two alone is a mistake."""
@@ -51,6 +58,21 @@ def test_what_is_missing_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(ConfigError, match="java and mvn is missing: install Java 17") as caught:
         fetch_jars(tmp_path, print)
     assert "\n" not in str(caught.value)
+
+
+def test_jars_lie_where_they_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A relative cache is that of the working folder, not of the pom; a second call fetches nothing."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, script in (("java", "#!/bin/sh\n"), ("mvn", _MAVEN)):
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    for _ in range(2):
+        assert (fetch_jars(Path("cache"), said.append) / "kafka_2.13-0.jar").exists()
+    assert len(said) == 1
 
 
 def test_nothing_outlives_a_parent_that_is_killed(stack: Any) -> None:

@@ -51,8 +51,9 @@ def fetch_jars(cache: Path, say: Callable[[str], None]) -> Path:
             "start Docker, or give FUSION_TEST_KAFKA and FUSION_TEST_REDIS"
         )
     pom = resources.files("worker.demo").joinpath("kafka-pom.xml").read_text(encoding="utf-8")
-    target = cache / "kafka" / uuid.uuid5(uuid.NAMESPACE_OID, pom).hex[:12]
-    if (target / "complete").exists():
+    # Absolute: Maven takes a relative folder from the pom's, not from where the command was called.
+    target = cache.resolve() / "kafka" / uuid.uuid5(uuid.NAMESPACE_OID, pom).hex[:12]
+    if (target / "complete").exists() and any(target.glob("kafka_*.jar")):
         return target
     say("fetching Apache Kafka with Maven (54 MB, once)")
     target.mkdir(parents=True, exist_ok=True)
