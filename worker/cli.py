@@ -209,7 +209,7 @@ def _parser() -> _Parser:
     from worker.recording.command import add_record_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments
 
-    parser = _Parser(PROGRAM, description="Camera frames and texts in, one verdict per anchor out.", epilog=_EXIT_CODES)
+    parser = _Parser(PROGRAM, description="Events of many streams in, one verdict per anchor out.", epilog=_EXIT_CODES)
     parser.set_defaults(run=None, configured=False, command=None)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
     add_settings(parser, "set_before", {"config": None, "set_before": [], "debug": False})
