@@ -38,6 +38,13 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._start(assigned)
         self._assigned |= {Partition(tp.topic, tp.partition) for tp in assigned}
 
+    def put_out(self, leased: Iterable[Partition], held: Iterable[Partition]) -> None:
+        """Ends all leases of which nothing was heard; those still held begin anew."""
+        gone = frozenset(leased) - self._revoked
+        self._on_revoked(gone)
+        self._revoked |= gone
+        self._assigned |= gone & frozenset(held)
+
     def drain(self) -> tuple[frozenset[Partition], frozenset[Partition]]:
         """What was revoked and assigned since the last call."""
         found = frozenset(self._revoked), frozenset(self._assigned)

@@ -109,9 +109,7 @@ class KafkaSource:
         except KafkaError as error:
             raise _translate(error) from error
         self._same_topics()
-        metadata = self._consumer.group_metadata()
-        if metadata.generation_id >= 0:
-            self._membership = metadata
+        self._know_membership()
         revoked, assigned = self._listener.drain()
         for partition in revoked:
             self._leases.pop(partition, None)
@@ -126,6 +124,19 @@ class KafkaSource:
             if _of(raw) in self._leases
         ]
         return Polled(records, new, revoked)
+
+    def _know_membership(self) -> None:
+        """Under another member id every lease is over, before anything can be published in its name.
+
+        kafka-python 3.0.12 does not tell of it when the group has put this member out during a rebalance and gives it
+        the same partitions again: others had them in between, and have committed.
+        """
+        metadata = self._consumer.group_metadata()
+        if metadata.generation_id < 0:
+            return
+        if self._membership is not None and self._membership.member_id != metadata.member_id:
+            self._listener.put_out(self._leases, map(_of, self._consumer.assignment()))
+        self._membership = metadata
 
     def _same_topics(self) -> None:
         """A topic that was deleted and made again has another id; that its offsets begin again the numbers may hide."""
@@ -277,6 +288,7 @@ def _translate(error: KafkaError) -> Exception:
 
 
 def _of(raw: Any) -> Partition:
+    """Of a record or a TopicPartition."""
     return Partition(raw.topic, raw.partition)
 
 

@@ -1,0 +1,63 @@
+"""A member that the group has put out and taken in again begins its leases anew."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kafka import TopicPartition
+
+from worker.broker import source as room
+from worker.records import Partition
+
+A, B = TopicPartition("texts", 0), TopicPartition("texts", 1)
+
+
+class StubConsumer:
+    """A client that gives the same partitions again under another member id, without a word."""
+
+    def __init__(self, **_: Any) -> None:
+        self.member, self.held, self.listener = "m1", {A, B}, None
+        self._fetcher = SimpleNamespace(_next_partition_records=None)
+        self._cluster = SimpleNamespace(topic_id=lambda topic: None)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: ()
+
+    def subscribe(self, topics: list[str], listener: Any) -> None:
+        self.listener = listener
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0, 1}
+
+    def assignment(self) -> set[TopicPartition]:
+        return self.held
+
+    def group_metadata(self) -> Any:
+        return SimpleNamespace(generation_id=7, member_id=self.member)
+
+    def poll(self, timeout_ms: int) -> dict[Any, Any]:
+        return {}
+
+
+def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others had the partitions in between; what was read under the old leases must not be published."""
+    monkeypatch.setattr(room, "KafkaConsumer", StubConsumer)
+    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None))
+    heard: list[tuple[frozenset[Partition], str]] = []
+    made = room.KafkaSource(
+        {}, {"auto_offset_reset": "earliest"}, ["texts"],
+        lambda gone: heard.append((gone, made.membership.member_id)),
+    )  # fmt: skip
+    client: Any = made._consumer
+    client.listener.on_partitions_assigned([A, B])
+    first = made.poll(0).assigned
+    client.member, client.held = "m2", {A}
+    again = made.poll(0)
+    assert heard == [({Partition("texts", 0), Partition("texts", 1)}, "m1")]
+    assert again.revoked == first.keys()
+    assert again.assigned.keys() == {Partition("texts", 0)}
+    assert again.assigned[Partition("texts", 0)] != first[Partition("texts", 0)]
+    assert made.membership.member_id == "m2"
+    assert made.poll(0).revoked == frozenset()
