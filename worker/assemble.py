@@ -230,7 +230,7 @@ def _reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Re
             return connect()
         except Retryable as error:
             if time.monotonic() > deadline:
-                raise Unreachable(f"{key}: {error}; is the server up and the address right?") from error
+                raise Unreachable(f"{key}: {str(error).rstrip('.')}; is the server up and the address right?") from error
             time.sleep(0.2)
 
 

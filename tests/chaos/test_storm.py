@@ -21,6 +21,7 @@ FAULTS = {
     "Kafka hanging": ["freeze_kafka"] * 2,
     "Kafka restarted": ["restart_kafka"] * 2,
     "Kafka away for 20 s": ["stop_kafka"],
+    "put out and taken in again": ["kill", "freeze", "freeze_kafka", "freeze_kafka", "terminate", "freeze", "kill"],
     "all at once": ["kill", "flush", "terminate", "restart_redis", "freeze", "kill", "freeze_redis", "flush"],
 }
 
