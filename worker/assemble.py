@@ -230,7 +230,8 @@ def _reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Re
             return connect()
         except Retryable as error:
             if time.monotonic() > deadline:
-                raise Unreachable(f"{key}: {str(error).rstrip('.')}; is the server up and the address right?") from error
+                said = str(error).rstrip(".")
+                raise Unreachable(f"{key}: {said}; is the server up and the address right?") from error
             time.sleep(0.2)
 
 
