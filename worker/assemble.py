@@ -30,7 +30,7 @@ from worker.pipeline.anchors import Anchors
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.loop import Bounds, Pipeline
 from worker.pipeline.outcomes import Outcomes
-from worker.records import Aligned, Candidate, Event, MatchRule, Record
+from worker.records import Aligned, Candidate, Event, MatchRule, Partition, Record
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
@@ -91,11 +91,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-        options, topics = member_options(settings.kafka.model_dump()), _topics(settings)
-        source = _reached(
-            settings, "kafka.bootstrap_servers",
-            lambda: KafkaSource(connection, options, topics, lambda p: committer.forget(p)),
-        )  # fmt: skip
+        source = _source(settings, connection, lambda partitions: committer.forget(partitions))
         closing.callback(source.close)
         sink = _sink(settings, connection, store, source, errors.put)
         closing.callback(sink.close)
@@ -255,6 +251,15 @@ def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
 
 def _topics(settings: Settings) -> list[str]:
     return [stream.topic for stream in settings.streams.values()]
+
+
+def _source(
+    settings: Settings, connection: Mapping[str, Any], on_revoked: Callable[[frozenset[Partition]], None]
+) -> KafkaSource:
+    options, topics = member_options(settings.kafka.model_dump()), _topics(settings)
+    return _reached(
+        settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked)
+    )  # fmt: skip
 
 
 def _sink(
