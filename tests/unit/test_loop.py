@@ -217,6 +217,27 @@ def test_anchors_that_are_decided_leave_while_redis_is_full(
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
 
 
+def test_a_rebuild_goes_on_under_a_new_owner(make: Callable[..., InMemory]) -> None:
+    """Until it is read to where it was when Redis was lost, what was matched before may not be there (CONTRACT 4.7)."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    for at_us in range(3):
+        source.send(reading(at_us))
+    assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 3)
+    worker.server.empty()
+    epoch = worker.store.epoch()
+    source.commits[Partition(FRAMES, 0)] = 1, f"c2:{epoch}:{TIME_US // 1000}:3:4"
+    heir = FakeSource({TEXTS: 1, FRAMES: 1})
+    heir.logs, heir.commits = source.logs, source.commits
+    second = make(heir)
+    second.server = second.store._server = worker.server
+    second.turn_until(lambda: False, 0.2)
+    assert not second.contexts.whole()
+    assert second.contexts.describe(Partition(FRAMES, 0), epoch, 3).endswith(":3:4")
+    heir.send(reading(3))
+    assert second.turn_until(second.contexts.whole)
+
+
 def held_back(make: Callable[..., InMemory]) -> InMemory:
     """A worker with a held event and, after it, a bad record whose dead letter is out."""
     source = FakeSource({TEXTS: 1, FRAMES: 1})

@@ -84,12 +84,13 @@ class Contexts:
                 records=first - offset, action="keep the topic for longer than a worker may be down",
             )  # fmt: skip
             offset = first
-        version, _, rest = metadata.partition(":")
-        epoch, _, rest = rest.partition(":")
-        indexed_ms = rest.partition(":")[0]
-        if version in (_VERSION, _WITHOUT_SETTLED) and indexed_ms:
-            self._indexed_ms[partition] = int(indexed_ms)
-            if epoch == self._epoch:
+        version, *told = metadata.split(":")
+        if version in (_VERSION, _WITHOUT_SETTLED) and told[1:2] > [""]:
+            self._indexed_ms[partition] = int(told[1])
+            if told[0] == self._epoch:
+                # Its last owner was filling Redis again: until it is read so far, what was matched before is not there.
+                if (target := int((told[3:4] or ["0"])[0])) > offset:
+                    self._targets[partition] = target
                 return offset
         return self._before(partition, offset)
 
@@ -231,7 +232,8 @@ class Contexts:
 
     def describe(self, partition: Partition, epoch: str, settled: int) -> str:
         """The metadata of a context position; `epoch` is the one in which the partition was opened."""
-        return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}:{settled}"
+        target = self._targets.get(partition, 0)
+        return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}:{settled}:{target}"
 
     def holds_back(self, partition: Partition, waiting_us: Mapping[Partition, int]) -> bool:
         """True for an anchor partition that all waiting anchors' context waits for, while none of its own waits: it
