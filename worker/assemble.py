@@ -169,7 +169,7 @@ def validator_of(settings: Settings, clock: SystemClock) -> Validator:
         max_sensor_bytes=settings.limits.max_sensor_bytes,
         max_audio_bytes=settings.limits.max_audio_bytes,
         max_audio_seconds=settings.limits.max_audio_seconds,
-        max_ahead_us=micros(settings.limits.max_ahead),
+        max_ahead_us=micros(settings.max_ahead),
         clock=clock,
     )
 

@@ -199,7 +199,11 @@ class Limits(Section):
     max_sensor_bytes: ByteSize = Field(ByteSize(64 * 2**10), gt=0, description="Largest sensor reading.")
     max_audio_bytes: ByteSize = Field(ByteSize(8 * 2**20), gt=0, description="Largest sound.")
     max_audio_seconds: float = Field(60.0, gt=0, le=3600, description="Longest sound that its header may declare.")
-    max_ahead: Duration = Field(timedelta(hours=1), description="Event times further in the future are dead letters.")
+    max_ahead: Duration = Field(
+        timedelta(seconds=30),
+        description="Event times further in the future are dead letters; at most, and by default no more than, the "
+        "smallest horizon.",
+    )
     shed: Literal["none", "stale"] = Field(
         "none", description="stale: an anchor older than max_age has a result without the model, labelled shed."
     )
@@ -256,6 +260,20 @@ class Settings(Section):
                 f"topic {sorted(twice)[0]!r} is named twice; each stream and output needs a topic of its own"
             )
         return self
+
+    @model_validator(mode="after")
+    def _no_clock_outruns_a_horizon(self) -> Settings:
+        if "max_ahead" in self.limits.model_fields_set and self.limits.max_ahead > self.max_ahead:
+            raise ValueError(
+                f"limits.max_ahead ({format_duration(self.limits.max_ahead)}) must be at most the smallest horizon "
+                f"({format_duration(self.max_ahead)}): a clock further ahead would push right events out"
+            )
+        return self
+
+    @property
+    def max_ahead(self) -> timedelta:
+        """How far ahead of the wall an event may be: `limits.max_ahead`, or the smallest horizon where that is less."""
+        return min([self.limits.max_ahead, *(stream.horizon for stream in self.contexts.values())])
 
     @property
     def anchor(self) -> str:

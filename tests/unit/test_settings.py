@@ -110,6 +110,16 @@ def test_a_file_that_names_streams_names_all(tmp_path: Path) -> None:
     assert list(load(written(tmp_path, text), [], {}).settings.streams) == ["a"]
 
 
+def test_no_event_may_be_further_ahead_than_a_horizon(tmp_path: Path) -> None:
+    """A clock further ahead would push right events out; by default it is less, asked for it is refused."""
+    assert load(None, [], {}).settings.max_ahead.total_seconds() == 30
+    assert load(None, ["streams.frames.horizon=5s"], {}).settings.max_ahead.total_seconds() == 5
+    assert load(None, ["streams.frames.horizon=5m"], {}).settings.max_ahead.total_seconds() == 30
+    said = r"limits.max_ahead \(31s\) must be at most the smallest horizon \(30s\)"
+    with pytest.raises(ConfigError, match=said):
+        load(None, ["limits.max_ahead=31s"], {})
+
+
 def test_the_reference_and_the_example_are_current(tmp_path: Path) -> None:
     """docs/configuration.md and deploy/config.example.toml are what `python -m worker.describe` writes, and load."""
     assert (ROOT / "docs/configuration.md").read_text() == reference()
