@@ -43,7 +43,7 @@ class StubConsumer:
 
 def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others had the partitions in between; what was read under the old leases must not be published."""
-    monkeypatch.setattr(room, "KafkaConsumer", StubConsumer)
+    monkeypatch.setattr(room, "strict_consumer", StubConsumer)
     monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None))
     heard: list[tuple[frozenset[Partition], str]] = []
     made = room.KafkaSource(

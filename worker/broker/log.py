@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from worker.broker.admin import partitions_of
 from worker.broker.reader import FETCH_WAIT_MS, away, record_of
+from worker.broker.unpack import strict_consumer
 from worker.errors import Unreachable
 from worker.records import Partition, Record
 
@@ -32,7 +33,7 @@ class LogReader:
         """
         self._connection = connection
         try:
-            self._consumer = KafkaConsumer(
+            self._consumer = strict_consumer(
                 **connection,
                 group_id=None,
                 enable_auto_commit=False,
@@ -90,6 +91,7 @@ class LogReader:
 
         Raises:
             Unreachable: Kafka brought nothing for SILENCE_SECONDS, or refused.
+            Fatal: a batch cannot be unpacked.
         """
         place = self._go(partition, begin)
         deadline, at = time.monotonic() + SILENCE_SECONDS, begin

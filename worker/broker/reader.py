@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from worker.broker.admin import partitions_of
+from worker.broker.unpack import strict_consumer
 from worker.errors import Unreachable
 from worker.records import Partition, Record
 
@@ -30,7 +31,7 @@ class CommittedReader:
         self._places = [TopicPartition(topic, n) for topic, count in partitions_of(connection, topics).items()
                         for n in range(count)]  # fmt: skip
         try:
-            self._consumer = KafkaConsumer(
+            self._consumer = strict_consumer(
                 **connection,
                 group_id=None,
                 enable_auto_commit=False,
@@ -48,6 +49,7 @@ class CommittedReader:
 
         Raises:
             Unreachable: Kafka refused.
+            Fatal: a batch cannot be unpacked.
         """
         try:
             polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))

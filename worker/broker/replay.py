@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from schemas import names
 from worker.broker.admin import partitions_of
 from worker.broker.sink import TransactionalSink
+from worker.broker.unpack import strict_consumer
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.records import Outgoing, Partition
 
@@ -156,7 +157,7 @@ def _batches(consumer: Any, ends: Mapping[Any, int], timeout_seconds: float) -> 
 
 @contextlib.contextmanager
 def _reader(connection: Mapping[str, Any], plan: Plan, stage: str) -> Iterator[Any]:
-    consumer = KafkaConsumer(
+    consumer = strict_consumer(
         **connection,
         group_id=f"{plan.group_id}-{stage.lower()}",
         enable_auto_commit=False,

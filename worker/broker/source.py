@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
@@ -16,6 +16,7 @@ from kafka.structs import OffsetAndMetadata
 from worker.broker.ends import EndsWatch
 from worker.broker.reader import record_of
 from worker.broker.rebalance import RebalanceListener
+from worker.broker.unpack import strict_consumer
 from worker.errors import Fatal, Retryable
 from worker.records import Partition, Record
 
@@ -66,7 +67,7 @@ class KafkaSource:
         self._commits: dict[TopicPartition, OffsetAndMetadata] = {}
         self._committing = threading.Lock()
         self._consumer = self._call(
-            KafkaConsumer,
+            strict_consumer,
             enable_auto_commit=False,
             isolation_level="read_committed",
             partition_assignment_strategy=(CooperativeStickyAssignor,),
@@ -101,7 +102,8 @@ class KafkaSource:
 
         Raises:
             Retryable: the broker did not answer.
-            Fatal: offsets are gone (retention passed the committed offset) or access is denied.
+            Fatal: offsets are gone (retention passed the committed offset), access is denied, or a batch cannot be
+                unpacked.
         """
         self._unblock()
         try:

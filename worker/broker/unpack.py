@@ -1,0 +1,71 @@
+"""Fetched bytes -> records, or one clear end of the process: the reading consumers of this room are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import CorruptRecordError, KafkaError
+
+from worker.errors import Fatal
+
+_REMEDY = (
+    "nothing of it was committed; `fusion-worker check` tells which codecs are missing; past data that is itself "
+    "corrupt the group is moved with Kafka's kafka-consumer-groups tool"
+)
+
+
+def strict_consumer(**options: Any) -> Any:
+    """A KafkaConsumer whose polls raise Fatal at a batch that cannot be unpacked, this time and every time.
+
+    kafka-python 3.0.12 tells of such a batch once, or not at all if its partition is paused at that moment, and then
+    turns for ever inside one poll: it waits for more of an iterator that has ended with the error.
+    """
+    consumer = KafkaConsumer(**options)
+    fetcher = consumer._fetcher
+    fetcher.PartitionRecords = _Records
+    fetcher._parse_fetched_data = _refusing(fetcher._parse_fetched_data)
+    return consumer
+
+
+def _unreadable(place: Any, offset: int, error: Exception) -> Fatal:
+    cause = " ".join(f"{type(error).__name__}: {error}".split())
+    return Fatal(f"{place.topic}/{place.partition}/{offset}: the batch cannot be unpacked ({cause}); {_REMEDY}")
+
+
+def _refusing(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """What the client would ask for again without end: the broker calls its own log corrupt, or a batch has no end."""
+
+    def parsed(fetch: Any) -> Any:
+        try:
+            if fetch.partition_data.error_code == CorruptRecordError.errno:
+                raise CorruptRecordError("the broker says so")
+            return parse(fetch)
+        except KafkaError as error:
+            if type(error) in (CorruptRecordError, KafkaError):
+                raise _unreadable(fetch.topic_partition, fetch.fetched_offset, error) from error
+            raise
+
+    return parsed
+
+
+class _Records(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """What one fetch brought of one partition; once broken, it stays so."""
+
+    _broken: Fatal | None = None
+
+    def _unpack_records(self, *args: Any) -> Iterator[Any]:
+        try:
+            yield from super()._unpack_records(*args)
+        except Exception as error:  # Decompressors raise what they like, and each means the same.
+            self._broken = _unreadable(self.topic_partition, self.next_fetch_offset, error)
+            raise self._broken from error
+
+    def take(self, n: int | None = None) -> list[Any]:
+        """The next records. Raises Fatal where they cannot be unpacked."""
+        if self._broken is not None:
+            raise self._broken
+        taken: list[Any] = super().take(n)
+        return taken
