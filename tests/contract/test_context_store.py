@@ -224,7 +224,7 @@ def test_a_claim_goes_with_its_event(make: Make) -> None:
     assert store.claim("frames", "k", Candidate(1000, "e"), "texts/0/1")
     store.index([event(2000)])
     assert not store.claim("frames", "k", Candidate(1000, "e"), "texts/0/2")
-    store.index([event(1_000_000)])
+    store.index([event(1_000_000), event(1_000_001)])
     assert store.claim("frames", "k", Candidate(1000, "e"), "texts/0/2")
 
 

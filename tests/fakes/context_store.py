@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tests.oracle import match as matched
+from worker.errors import Retryable
+from worker.ports import Observer
 from worker.records import Candidate, Event, Flow, Match, MatchRule, Partition, PartitionFlow, Query, Record
+from worker.store.lifetime import Lifetime
 
 
 @dataclass
@@ -20,8 +23,11 @@ class _Entity:
     highest_us: int | None = None
     trimmed_us: int = -1
     bound: str | None = None
+    last_us: int | None = None
     anchor_partition: int | None = None
     second_partition: int | None = None
+    ends_us: int = 0
+    lost: bool = False
 
 
 class FakeServer:
@@ -40,6 +46,31 @@ class FakeServer:
         self.known_slots: set[int] = set()
         self.epoch = secrets.token_hex(8)
 
+    def entity(self, place: tuple[str, str, str], ttl_ms: int | None = None) -> _Entity:
+        """What lies under a key; touched when it is given a time to live.
+
+        Raises:
+            Retryable: a part of it was lost.
+        """
+        if self.entities[place].ends_us < self.now_us:
+            self.entities[place] = _Entity(ends_us=self.now_us)
+        entity = self.entities[place]
+        if entity.lost:
+            raise Retryable("PARTS of a key do not fit together")
+        if ttl_ms is not None:
+            entity.ends_us = self.now_us + ttl_ms * 1000
+        return entity
+
+    def pass_time(self, milliseconds: int) -> None:
+        """The server's clock goes on."""
+        self.now_us += milliseconds * 1000
+
+    def lose(self, part: str) -> None:
+        """One part of every key is gone, of those that had it."""
+        for entity in self.entities.values():
+            held = {"z": entity.records, "p": entity.records, "q": entity.waiters, "c": entity.claims}
+            entity.lost |= bool(held.get(part, held))
+
     def expire_slots(self) -> None:
         """All leases run out."""
         self.slots.clear()
@@ -54,23 +85,30 @@ class FakeContextStore:
         worker_id: str,
         rules: Mapping[str, MatchRule],
         bounds: Mapping[str, tuple[int, int]],
+        observer: Observer | None = None,
     ) -> None:
         self._server, self._worker, self._rules, self._bounds = server, worker_id, rules, bounds
+        self._observer, self._lifetime = observer, Lifetime.of(rules.values())
         self._slot: int | None = None
         self._epoch = ""
+
+    def _entity(self, stream: str, key: str) -> _Entity:
+        return self._server.entity((self._epoch, stream, key), self._lifetime.data_ms)
 
     def index(self, events: Sequence[Event]) -> int:
         """See ContextStore.index."""
         return sum(self._index_one(event) for event in events)
 
     def _index_one(self, event: Event) -> bool:
-        rule, entity = self._rules[event.stream], self._server.entities[self._epoch, event.stream, event.key]
+        rule, entity = self._rules[event.stream], self._entity(event.stream, event.key)
         place, late = (event.time_us, event.id), False
         if place not in entity.records:
             late = _is_late(rule, entity, place)
             entity.records[place] = replace(event.record, lease=0)
+        agreed_us = min(event.time_us, event.time_us if entity.last_us is None else entity.last_us)
+        entity.last_us = event.time_us
         entity.highest_us = max(event.time_us, entity.highest_us or event.time_us)
-        self._trim(rule, entity)
+        self._trim(rule, entity, agreed_us)
         reached = entity.highest_us - rule.lateness_us
         for (worker, token), score in list(entity.waiters.items()):
             if score <= reached:
@@ -78,11 +116,11 @@ class FakeContextStore:
                 self._server.woken[worker].append(token)
         return late
 
-    def _trim(self, rule: MatchRule, entity: _Entity) -> None:
+    def _trim(self, rule: MatchRule, entity: _Entity, agreed_us: int) -> None:
         most_events, most_bytes = self._bounds[rule.stream]
         keep_us = rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
         for place in sorted(entity.records):
-            if place[0] < (entity.highest_us or 0) - keep_us:
+            if place[0] < agreed_us - keep_us:
                 bound = "horizon"
             elif len(entity.records) > most_events:
                 bound = "max_events_per_key"
@@ -100,7 +138,7 @@ class FakeContextStore:
         return [self._match_one(query) for query in queries]
 
     def _match_one(self, query: Query) -> Match:
-        rule, entity = self._rules[query.stream], self._server.entities[self._epoch, query.stream, query.key]
+        rule, entity = self._rules[query.stream], self._entity(query.stream, query.key)
         found = tuple(matched(rule, query.time_us, entity.records))
         reached = -1 if entity.highest_us is None else entity.highest_us - rule.lateness_us
         needed = query.time_us if rule.mode == "latest" else query.time_us + rule.after_us + 1
@@ -118,12 +156,12 @@ class FakeContextStore:
     def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
         """See ContextStore.fetch."""
         return [
-            self._server.entities[self._epoch, stream, key].records.get((c.time_us, c.id)) for stream, key, c in wanted
+            self._server.entity((self._epoch, stream, key)).records.get((c.time_us, c.id)) for stream, key, c in wanted
         ]
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
         """See ContextStore.claim."""
-        return self._server.entities[self._epoch, stream, key].claims.setdefault(candidate, token) == token
+        return self._entity(stream, key).claims.setdefault(candidate, token) == token
 
     def woken(self) -> list[str]:
         """See ContextStore.woken."""

@@ -1,0 +1,65 @@
+
+-- On time is what comes after W; without lateness also an event of the highest instant, in the order of the ids.
+local function is_late(keys, member, time, highest, lateness)
+  if lateness > 0 or time ~= highest then return time <= highest - lateness end
+  return redis.call('ZREVRANGEBYSCORE', keys[1], us(time), us(time), 'LIMIT', 0, 1)[1] ~= member
+end
+
+-- ARGV: member, time, record, lateness, keep_us, max_events, max_bytes, ttl_ms -> {late, W, woken waiters...}
+-- Old is what lies `keep_us` before this event and before the one that came just before it: one clock that is ahead,
+-- or behind, for one event takes nothing away.
+-- The notes stay until their waiters were told: a worker killed in between has not committed this event, and whoever
+-- reads it again gets them again.
+local function index(keys, args)
+  local e = open(keys)
+  if not e then return broken() end
+  local member, time, late = args[1], tonumber(args[2]), 0
+  if redis.call('HSETNX', keys[2], member, args[3]) == 1 then
+    redis.call('ZADD', keys[1], us(time), member)
+    if is_late(keys, member, time, e.h, tonumber(args[4])) then late = 1 end
+    e.n, e.b = e.n + 1, e.b + string.len(args[3])
+  end
+  local agreed = e.l < 0 and time or math.min(time, e.l)
+  e.l, e.h = time, math.max(time, e.h)
+  trim(keys, e, before_time(keys, agreed - tonumber(args[5])), 'horizon')
+  local over = e.n - tonumber(args[6])
+  if over > 0 then trim(keys, e, redis.call('ZRANGE', keys[1], 0, over - 1), 'max_events_per_key') end
+  while e.b > tonumber(args[7]) and e.n > 1 do
+    trim(keys, e, redis.call('ZRANGE', keys[1], 0, 0), 'max_bytes_per_key')
+  end
+  close(keys, e, args[8])
+  local w = us(e.h - tonumber(args[4]))
+  local out = { late, w }
+  for _, waiter in ipairs(redis.call('ZRANGEBYSCORE', keys[4], '-inf', w)) do table.insert(out, waiter) end
+  return out
+end
+
+-- ARGV: time, keep_us. What indexing an event of that time would take away; for a server too full to take it.
+local function relieve(keys, args)
+  local e = open(keys)
+  if not e then return broken() end
+  trim(keys, e, before_time(keys, tonumber(args[1]) - tonumber(args[2])), 'horizon')
+  close(keys, e)
+end
+
+-- ARGV: W. The waiters up to it have been told.
+local function told(keys, args)
+  local e = open(keys)
+  if not e then return broken() end
+  e.w = e.w - redis.call('ZREMRANGEBYSCORE', keys[4], '-inf', args[1])
+  close(keys, e)
+end
+
+-- ARGV: member, anchor, ttl_ms -> 1 for the first anchor that claims this event, and for it alone
+local function claim(keys, args)
+  local e = open(keys)
+  if not e then return broken() end
+  e.k = e.k + redis.call('HSETNX', keys[5], args[1], args[2])
+  close(keys, e, args[3])
+  return redis.call('HGET', keys[5], args[1]) == args[2] and 1 or 0
+end
+
+redis.register_function('fusion_index_VERSION', index)
+register('fusion_relieve_VERSION', relieve)
+register('fusion_told_VERSION', told)
+register('fusion_claim_VERSION', claim)

@@ -1,0 +1,57 @@
+#!lua name=fusion_VERSION
+--[[ One library, of all files of this folder. Keys of one (stream, entity); all share the entity's hash tag {t}, so a
+call touches one slot. The parts of an entity live and expire together.
+  KEYS[1]  <prefix>:<epoch>:{t}:<stream>:z   ZSET   member -> event time (us); member = 16 digits of time, ':', event id
+  KEYS[2]  <prefix>:<epoch>:{t}:<stream>:p   HASH   member -> record as it came (see codec.py)
+  KEYS[3]  <prefix>:<epoch>:{t}:<stream>:m   HASH   h: highest event time; l: time of the event indexed last; b: bytes kept;
+                                            t: highest time trimmed away; r: which bound did it; a: anchor partition;
+                                            s: a second one; n, w, k: how many lie in z and p, in q, in c
+  KEYS[4]  <prefix>:<epoch>:{t}:<stream>:q   ZSET   "<worker>|<anchor>" -> the W at which asking again may complete it
+  KEYS[5]  <prefix>:<epoch>:{t}:<stream>:c   HASH   member -> the anchor that claims its dead letter
+Elsewhere: <prefix>:epoch, <prefix>:flow:<epoch> (HASH), <prefix>:wake:<worker> (LIST), <prefix>:slot:<n>, <prefix>:slots (SET).
+Times are integers below 2^53, exact in Lua's doubles. The rule is CONTRACT section 5; W = h - lateness. ]]
+
+local function us(number) return string.format('%.0f', number) end
+local function time_of(member) return tonumber(string.sub(member, 1, 16)) end
+
+-- In a full server only new events are refused: matching and leases go on, since they are what empties it.
+local function register(name, callback)
+  redis.register_function { function_name = name, callback = callback, flags = { 'allow-oom' } }
+end
+
+local function broken() return redis.error_reply('PARTS of a key do not fit together: some were evicted or deleted') end
+
+-- What lies under the keys; nil when a part was lost, so that nothing is answered from the rest.
+local function open(keys)
+  local m = redis.call('HMGET', keys[3], 'h', 'l', 'b', 't', 'r', 'n', 'w', 'k')
+  local e = {
+    h = tonumber(m[1]) or -1, l = tonumber(m[2]) or -1, b = tonumber(m[3]) or 0, t = tonumber(m[4]) or -1, r = m[5] or '',
+    n = tonumber(m[6]) or 0, w = tonumber(m[7]) or 0, k = tonumber(m[8]) or 0,
+  }
+  local fits = redis.call('ZCARD', keys[1]) == e.n and redis.call('HLEN', keys[2]) == e.n
+    and redis.call('ZCARD', keys[4]) == e.w and redis.call('HLEN', keys[5]) == e.k
+  return fits and e or nil
+end
+
+local function close(keys, e, ttl_ms)
+  redis.call('HSET', keys[3], 'n', e.n, 'b', e.b, 'w', e.w, 'k', e.k)
+  if e.h >= 0 then redis.call('HSET', keys[3], 'h', us(e.h), 'l', us(e.l)) end
+  if e.t >= 0 then redis.call('HSET', keys[3], 't', us(e.t), 'r', e.r) end
+  if ttl_ms then
+    for i = 1, 5 do redis.call('PEXPIRE', keys[i], ttl_ms) end
+  end
+end
+
+-- Removes members, the oldest first, with their claims, and remembers up to where and why.
+local function trim(keys, e, members, bound)
+  for _, member in ipairs(members) do
+    e.b = e.b - redis.call('HSTRLEN', keys[2], member)
+    redis.call('HDEL', keys[2], member)
+    redis.call('ZREM', keys[1], member)
+    e.k = e.k - redis.call('HDEL', keys[5], member)
+  end
+  e.n = e.n - #members
+  if #members > 0 and time_of(members[#members]) > e.t then e.t, e.r = time_of(members[#members]), bound end
+end
+
+local function before_time(keys, time) return redis.call('ZRANGEBYSCORE', keys[1], '-inf', '(' .. us(time)) end

@@ -1,0 +1,34 @@
+
+-- ARGV: holder, ttl_ms, take -> 1 while KEYS[1], a slot, is the holder's; `take` 1 refuses what it holds already
+local function hold(keys, args)
+  local owner = redis.call('GET', keys[1])
+  if owner and (owner ~= args[1] or args[3] == '1') then return 0 end
+  redis.call('SET', keys[1], args[1], 'PX', args[2])
+  return 1
+end
+
+-- ARGV: slot, ttl_ms. KEYS[1] lists the slots that somebody holds or held, and did not give back.
+local function enlist(keys, args)
+  redis.call('SADD', keys[1], args[1])
+  return redis.call('PEXPIRE', keys[1], args[2])
+end
+
+-- ARGV: holder. Gives back a slot, unless it is another's.
+local function release(keys, args)
+  if redis.call('GET', keys[1]) ~= args[1] then return 0 end
+  return redis.call('DEL', keys[1])
+end
+
+-- ARGV: ttl_ms, field, value, ... -> {seconds, micros, field, value, ...}: everybody's flow and the clock of its server
+local function exchange(keys, args)
+  for i = 2, #args, 2 do redis.call('HSET', keys[1], args[i], args[i + 1]) end
+  if #args > 1 then redis.call('PEXPIRE', keys[1], args[1]) end
+  local out = redis.call('TIME')
+  for _, each in ipairs(redis.call('HGETALL', keys[1])) do table.insert(out, each) end
+  return out
+end
+
+register('fusion_hold_VERSION', hold)
+register('fusion_enlist_VERSION', enlist)
+register('fusion_release_VERSION', release)
+register('fusion_exchange_VERSION', exchange)
