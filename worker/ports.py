@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from worker.errors import Poison
 from worker.records import Aligned, Candidate, Event, Flow, Match, Partition, PartitionFlow, Query, Record, Verdict
 
 
@@ -34,8 +35,9 @@ class ContextStore(Protocol):
         """Answers each query. One that is not complete leaves a note: its token comes out of `woken()` of this
         worker once the stream has moved far enough that asking again may complete it. A `last` one leaves none."""
 
-    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
-        """Reads back the records of (stream, key, candidate); None where it is no longer kept."""
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Poison | None]:
+        """Reads back the records of (stream, key, candidate); None where it is no longer kept, a Poison of stage
+        DECODE where what is kept cannot be read."""
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
         """True for the first token that claims this event, and for it alone, however often it asks while the event

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from worker.errors import Poison
+
 
 class Stage(StrEnum):
     """Where a record was rejected (CONTRACT section 3)."""
@@ -62,7 +64,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A validated event. `payload` is the body alone; `record` is what the dead-letter topic would get."""
+    """A validated event. `payload` is the body alone; `record` is what the dead-letter topic would get.
+
+    Attributes:
+        fault: why an event that was matched cannot be read again from what is kept; its payload is empty then.
+    """
 
     stream: str
     key: str
@@ -73,6 +79,7 @@ class Event:
     payload: bytes
     record: Record
     traceparent: str | None = None
+    fault: Poison | None = None
 
 
 @dataclass(frozen=True, slots=True)

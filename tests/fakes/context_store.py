@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tests.oracle import match as matched
-from worker.errors import Retryable
+from worker.errors import Poison, Retryable
 from worker.ports import Observer
 from worker.records import Candidate, Event, Flow, Match, MatchRule, Partition, PartitionFlow, Query, Record
 from worker.store.lifetime import Lifetime
@@ -17,7 +17,7 @@ from worker.store.lifetime import Lifetime
 
 @dataclass
 class _Entity:
-    records: dict[tuple[int, str], Record] = field(default_factory=dict)
+    records: dict[tuple[int, str], Record | Poison] = field(default_factory=dict)
     claims: dict[Candidate, str] = field(default_factory=dict)
     waiters: dict[tuple[str, str], int] = field(default_factory=dict)
     highest_us: int | None = None
@@ -153,7 +153,7 @@ class FakeContextStore:
         bound = entity.bound if entity.trimmed_us >= query.time_us - rule.before_us else None
         return Match(complete, found, entity.highest_us, bound, _elsewhere(entity, query.token))
 
-    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Poison | None]:
         """See ContextStore.fetch."""
         return [
             self._server.entity((self._epoch, stream, key)).records.get((c.time_us, c.id)) for stream, key, c in wanted

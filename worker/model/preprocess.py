@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -17,9 +16,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
-from worker.errors import Poison
+from worker.errors import Poison, blamed
 from worker.model.config import FusionConfig
 from worker.model.signals import read_audio, read_sensor
+from worker.strict_json import read_json
 
 _JPEG = b"\xff\xd8"
 Made = TypeVar("Made")
@@ -55,7 +55,7 @@ class Preprocessor:
             return _each(bodies, lambda one: decode_image(one.payload, config.image_size, one.stream))
         if modality == "text":
             lines = _each(bodies, lambda one: text_of(one.payload, one.content_type, one.stream))
-            return (self._ids("\n".join(lines)),)
+            return (self._ids("\n".join(lines), bodies[0].stream),)
         if modality == "audio":
             sound = (config.audio_rate, config.audio_seconds, config.mels)
             return _each(bodies, lambda one: read_audio(one.payload, *sound, one.stream))
@@ -65,8 +65,11 @@ class Preprocessor:
         padded[config.max_steps - len(kept) :] = kept
         return (padded,)
 
-    def _ids(self, text: str) -> Tensor:
-        ids = self._tokenizer.encode(text).ids
+    def _ids(self, text: str, stream: str) -> Tensor:
+        try:
+            ids = self._tokenizer.encode(text).ids
+        except BaseException as error:
+            raise blamed(error, "DECODE", "undecodable", stream) from error
         padded = torch.full((self._config.max_tokens,), NO_TOKEN)
         padded[: len(ids)] = torch.tensor(ids)
         return padded
@@ -81,9 +84,10 @@ def _each(bodies: Sequence[Body], decode: Callable[[Body], Made]) -> tuple[Made,
     for place, one in enumerate(bodies):
         try:
             made.append(decode(one))
-        except Poison as poison:
+        except BaseException as error:  # noqa: BLE001  the boundary of one body
+            poison = error if isinstance(error, Poison) else blamed(error, "DECODE", "undecodable", one.stream)
             poison.number = sum(other.stream == one.stream for other in bodies[:place])
-            raise
+            raise poison  # noqa: B904  it has its cause
     return tuple(made)
 
 
@@ -133,6 +137,10 @@ def text_of(body: bytes, content_type: str, stream: str) -> str:
     try:
         if content_type != "application/json":
             return body.decode()
-        return str(json.loads(body)["text"])
+        text = read_json(body)["text"]
+        if not isinstance(text, str):
+            raise TypeError(f"the field text is of type {type(text).__name__}")
+        text.encode()  # JSON can spell half a surrogate pair, which no tokenizer takes.
+        return text
     except (ValueError, KeyError, TypeError) as error:
         raise Poison("DECODE", "undecodable", f"stream {stream!r}: no text in the body: {error}", stream) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +15,7 @@ from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
 from worker.errors import Poison
+from worker.strict_json import read_json
 from worker.wav import Wav, read_wav
 
 # The usual window of speech recognition: 25 ms every 10 ms.
@@ -36,10 +36,10 @@ def read_sensor(body: bytes, channels: Sequence[str], stream: str) -> Tensor:
         Poison: stage DECODE, when it is no such reading, or a channel's number is none.
     """
     try:
-        reading = json.loads(body)
+        reading = read_json(body)
         reading = reading["values"] if isinstance(reading.get("values"), dict) else reading
         series = {name: _series(reading[name]) for name in channels if reading.get(name) is not None}
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise Poison("DECODE", "undecodable", f"stream {stream!r}: no sensor reading: {error}", stream) from error
     steps = max((len(one) for one in series.values()), default=1) or 1
     values = torch.full((steps, len(channels)), math.nan)

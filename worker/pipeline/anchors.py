@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from worker.errors import Poison
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.outcomes import Outcomes
 from worker.ports import ContextStore, Log, Observer
@@ -154,17 +155,18 @@ class Anchors:
         missing = dict.fromkeys(sorted(self._rules), Missing.SHED)
         self._batcher.submit(Aligned(waiting.anchor, {}, missing, waiting.complete, shed=True))
 
-    def _send(self, waiting: Waiting, records: Mapping[tuple[str, str, object], Record | None]) -> None:
+    def _send(self, waiting: Waiting, records: Mapping[tuple[str, str, object], Record | Poison | None]) -> None:
         found: dict[str, tuple[Event, ...]] = {}
         missing: dict[str, Missing] = {}
         for name, match in sorted(waiting.chosen.items()):
-            kept = [records[(name, waiting.anchor.key, candidate)] for candidate in match.candidates]
-            events = tuple(self._validator.reread(record) for record in kept if record is not None)
+            key = waiting.anchor.key
+            kept = [(one, record) for one in match.candidates if (record := records[(name, key, one)]) is not None]
+            events = tuple(self._validator.found(name, key, *one) for one in kept)
             if events:
                 found[name] = events
             else:
                 missing[name] = Missing.PAYLOAD_EXPIRED if match.candidates else reason_missing(match)
-            self._observe(name, waiting, events)
+            self._observe(name, waiting, [event for event in events if event.fault is None])
         aligned = Aligned(waiting.anchor, found, missing, waiting.complete)
         absent = next((name for name in missing if self._rules[name].required), None)
         if absent is None:
@@ -172,7 +174,7 @@ class Anchors:
         else:
             self._outcomes.without_required(aligned, absent)
 
-    def _observe(self, name: str, waiting: Waiting, events: tuple[Event, ...]) -> None:
+    def _observe(self, name: str, waiting: Waiting, events: Sequence[Event]) -> None:
         self._observer.observe("alignment_wait_seconds", time.monotonic() - waiting.since, stream=name)
         for event in events:
             delta = (event.time_us - waiting.anchor.time_us) / 1e6

@@ -73,7 +73,9 @@ class Outcomes:
                 rejected, fused = (*rejected, reject(record, poison)), None
         with self._lock:
             for one in rejected:
-                self._guards[one.record.topic].saw(True, one.message)
+                # What was kept under a topic's earlier name counts for none.
+                if (guard := self._guards.get(one.record.topic)) is not None:
+                    guard.saw(True, one.message)
             if results:
                 self._guards[record.topic].saw(False)
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]

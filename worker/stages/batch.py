@@ -16,9 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.errors import Poison, Retryable
+from worker.errors import Poison, Retryable, blamed
 from worker.ports import Model, Observer
-from worker.records import Aligned, Event, Missing, Rejected, Stage, Verdict
+from worker.records import Aligned, Event, Missing, Record, Rejected, Stage, Verdict
 
 # A claim that Redis did not answer is made again after this long; meanwhile the anchor keeps its place in the order.
 CLAIM_AGAIN_SECONDS = 0.1
@@ -156,19 +156,31 @@ class Batcher:
         started = time.perf_counter()
         rejected: list[Rejected] = []
         try:
-            while True:
-                try:
-                    return _Prepared(aligned, self._model.prepare(aligned), tuple(rejected))
-                except Poison as poison:
-                    stream = poison.stream
-                    if stream is None or stream not in aligned.inputs:
-                        rejected.append(reject(aligned.anchor.record, poison))
-                        return _Prepared(aligned, None, tuple(rejected))
-                    bad = undecodable(aligned, stream, poison)
-                    rejected.extend(reject(event.record, poison) for event in bad if self._claimed(aligned, event))
-                    aligned = without(aligned, stream, bad)
+            for stream, events in aligned.inputs.items():
+                for event in events:
+                    if event.fault is not None:
+                        aligned = self._give_up(aligned, stream, (event,), event.fault, rejected)
+            return self._decoded(aligned, rejected)
         finally:
             self._observer.observe("stage_seconds", time.perf_counter() - started, stage="decode")
+
+    def _decoded(self, aligned: Aligned, rejected: list[Rejected]) -> _Prepared:
+        while True:
+            try:
+                return _Prepared(aligned, self._model.prepare(aligned), tuple(rejected))
+            except BaseException as error:  # noqa: BLE001  the boundary of one item
+                poison = error if isinstance(error, Poison) else blamed(error, Stage.DECODE, "unexpected")
+            stream = poison.stream
+            if stream is None or stream not in aligned.inputs:
+                rejected.append(reject(aligned.anchor.record, poison))
+                return _Prepared(aligned, None, tuple(rejected))
+            aligned = self._give_up(aligned, stream, undecodable(aligned, stream, poison), poison, rejected)
+
+    def _give_up(
+        self, aligned: Aligned, stream: str, bad: Sequence[Event], poison: Poison, rejected: list[Rejected]
+    ) -> Aligned:
+        rejected.extend(reject(event.record, poison) for event in bad if self._claimed(aligned, event))
+        return without(aligned, stream, bad)
 
     def _claimed(self, aligned: Aligned, event: Event) -> bool:
         while True:
@@ -210,9 +222,9 @@ class Batcher:
         return list(verdicts)
 
 
-def reject(record: Any, poison: Poison) -> Rejected:
+def reject(record: Record, poison: Poison) -> Rejected:
     """The dead letter that a Poison leads to."""
-    return Rejected(record, Stage(poison.stage), poison.reason, str(poison), type(poison).__name__)
+    return Rejected(record, Stage(poison.stage), poison.reason, str(poison), poison.exception)
 
 
 def undecodable(aligned: Aligned, stream: str, poison: Poison) -> Sequence[Event]:

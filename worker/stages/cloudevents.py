@@ -31,6 +31,7 @@ from worker.stages.wire import (
     to_utf8,
     told_by_bytes,
 )
+from worker.strict_json import MOST_DEEP
 
 _STRUCTURED_START = b"application/cloudevents"
 
@@ -98,7 +99,7 @@ def _structured(
             f"content-type {shown(content_type)} is not read; send one event a record, as application/cloudevents+json",
         )
     media_type(content_type)
-    attributes = parse_json(value)
+    attributes = parse_json(value, MOST_DEEP + 1)  # The event lies around its data.
     if not isinstance(attributes, dict):
         refuse(Reason.BAD_JSON, f"a structured CloudEvent is a JSON object; this is a {type(attributes).__name__}")
     _check_version(attributes)
@@ -152,7 +153,7 @@ def _base64(coded: object) -> bytes:
 def _to_json(data: object) -> bytes:
     try:
         return to_utf8(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         refuse(Reason.BAD_JSON, f"data cannot be written as JSON: {type(error).__name__}: {error}")
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from simplejpeg import decode_jpeg_header
 
 from schemas.names import JPEG, JSON, MEDIA_TYPES
+from worker.errors import Poison, blamed
 from worker.ports import Clock
-from worker.records import Event, Record
+from worker.records import Candidate, Event, Record, Stage
 from worker.stages.cloudevents import Envelope, open_envelope
 from worker.stages.wire import PNG_SIGNATURE, Reason, parse_json, refuse, shown, to_utf8
 from worker.wav import WavError, read_wav
@@ -62,6 +63,7 @@ class Validator:
     ) -> None:
         """`streams` is by topic; sizes in bytes and pixels, `max_ahead_us` in microseconds."""
         self._streams, self._clock = dict(streams), clock
+        self._named = {spec.name: (topic, spec) for topic, spec in self._streams.items()}
         self._limits = {
             "image": ("frame", max_frame_bytes, "max_frame_bytes"),
             "text": ("text", max_text_bytes, "max_text_bytes"),
@@ -79,6 +81,12 @@ class Validator:
         Raises:
             Poison: stage VALIDATE, `reason` a Reason; the message says what was given, the limit and the remedy.
         """
+        try:
+            return self._read(record)
+        except BaseException as error:
+            raise blamed(error, Stage.VALIDATE, Reason.UNEXPECTED) from error
+
+    def _read(self, record: Record) -> Event:
         spec, key = self._spec(record), _key(record)
         self._check_size(spec, len(record.value or b""), _JSON_GROWTH, _ENVELOPE_BYTES)
         envelope = open_envelope(record, spec.modality)
@@ -88,14 +96,35 @@ class Validator:
         self._checks[spec.modality](envelope)
         return _event(spec, key, envelope, record)
 
-    def reread(self, record: Record) -> Event:
+    def reread(self, record: Record, stream: str | None = None) -> Event:
         """The event in a record that `read` has passed before: the same Event, without the clock and the limits.
+
+        `stream` is the one that it was read for; its topic may have had another name then.
 
         Raises:
             Poison: stage VALIDATE; the record is not what it was.
         """
-        spec = self._spec(record)
-        return _event(spec, _key(record), open_envelope(record, spec.modality), record)
+        try:
+            spec = self._spec(record) if stream is None else self._named[stream][1]
+            return _event(spec, _key(record), open_envelope(record, spec.modality), record)
+        except BaseException as error:
+            raise blamed(error, Stage.VALIDATE, Reason.UNEXPECTED) from error
+
+    def found(self, stream: str, key: str, candidate: Candidate, kept: Record | Poison) -> Event:
+        """The event of a match that the store has kept; one that cannot be read again says so in `fault`.
+
+        Where not even the record can be read, its dead letter has the key and the time, and no place in Kafka.
+        """
+        record = kept
+        try:
+            if not isinstance(kept, Poison):
+                return self.reread(kept, stream)
+            fault = kept
+        except Poison as poison:
+            fault = poison
+        if isinstance(record, Poison):
+            record = Record(self._named[stream][0], -1, -1, candidate.time_us // 1000, key.encode(), None)
+        return Event(stream, key, candidate.id, "", candidate.time_us, "", b"", record, fault=fault)
 
     def _spec(self, record: Record) -> StreamSpec:
         spec = self._streams.get(record.topic)

@@ -4,12 +4,11 @@ What the standards leave open is decided here:
 
 - A leap second (23:59:60 UTC) is the first second of the next day, as on a POSIX clock. Digits finer than a
   microsecond are cut off, never rounded, so that an event cannot move past another.
-- JSON may hold no NaN, no number of over 4,300 digits and no nesting past the interpreter's stack.
+- JSON is strict, as `worker.strict_json` tells.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import date
 from enum import StrEnum
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 from schemas.names import ALIASES, JPEG, JSON, PNG, TEXT, WAV
 from worker.errors import Poison
 from worker.records import Stage
+from worker.strict_json import MOST_DEEP, read_json
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
@@ -52,6 +52,7 @@ class Reason(StrEnum):
     NOT_FINITE = "not_finite"
     AUDIO_HEADER = "audio_header"
     TOO_LONG = "too_long"
+    UNEXPECTED = "unexpected"
 
 
 def refuse(reason: Reason, message: str) -> NoReturn:
@@ -133,24 +134,17 @@ def told_by_bytes(payload: bytes, modality: str | None = None) -> str:
     return TEXT
 
 
-def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def parse_json(raw: bytes) -> Any:
-    """Strict JSON of UTF-8 bytes: no NaN, no numbers of over 4,300 digits, no nesting past the interpreter's stack.
+def parse_json(raw: bytes, deepest: int = MOST_DEEP) -> Any:
+    """Strict JSON of UTF-8 bytes.
 
     Raises:
         Poison: reasons text_not_utf8, bad_json.
     """
     try:
-        return _DECODER.decode(raw.decode())
+        return read_json(raw, deepest)
     except UnicodeDecodeError as error:
         refuse(Reason.TEXT_NOT_UTF8, f"the body is not UTF-8 at byte {error.start}")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         refuse(Reason.BAD_JSON, f"the body is not JSON that can be read: {type(error).__name__}: {error}")
 
 

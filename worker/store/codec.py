@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from worker.records import Candidate, Record
+from worker.errors import Poison, blamed
+from worker.records import Candidate, Record, Stage
 
 _VERSION = 1
 _HEAD = struct.Struct(">BBiqqH")  # version, flags, partition, offset, timestamp, headers
@@ -38,6 +39,8 @@ def decode_record(data: bytes) -> Record:
     for length in lengths:
         parts.append(data[position : position + length])
         position += length
+    if position != len(data):
+        raise ValueError(f"a record of {len(data)} bytes in Redis; it was written with {position}")
     names = (part.decode() for part in parts[2:-1:2])
     return Record(
         topic=parts[0].decode(),
@@ -48,6 +51,14 @@ def decode_record(data: bytes) -> Record:
         value=parts[-1] if flags & _HAS_VALUE else None,
         headers=tuple(zip(names, parts[3:-1:2], strict=True)),
     )
+
+
+def kept_record(data: bytes) -> Record | Poison:
+    """The record that `encode_record` was given, or why there is none in these bytes."""
+    try:
+        return decode_record(data)
+    except BaseException as error:  # noqa: BLE001  the boundary of one record
+        return blamed(error, Stage.DECODE, "unreadable")
 
 
 def encode_member(time_us: int, event_id: str) -> bytes:

@@ -9,9 +9,10 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError
 
+from worker.errors import Poison
 from worker.records import Candidate, Event, Match, Query, Record
 from worker.store.client import raise_first, translated
-from worker.store.codec import decode_member, decode_record, encode_member, encode_record
+from worker.store.codec import decode_member, encode_member, encode_record, kept_record
 from worker.store.epoch import Epochs
 
 # Woken anchors taken at once.
@@ -112,7 +113,7 @@ class Events(Epochs):
             for complete, highest, bound, other, *members in self._answers(fill)
         ]
 
-    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | None]:
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Poison | None]:
         """See ContextStore.fetch."""
 
         def fill(pipe: Any) -> None:
@@ -121,7 +122,7 @@ class Events(Epochs):
 
         if not wanted:
             return []
-        return [None if found is None else decode_record(found) for found in self._answers(fill)]
+        return [None if found is None else kept_record(found) for found in self._answers(fill)]
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
         """See ContextStore.claim."""
