@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class FusionError(Exception):
     """Root of every error that the worker raises on purpose."""
@@ -9,6 +11,18 @@ class FusionError(Exception):
 
 class Retryable(FusionError):
     """A server is away or busy; the same call may succeed later. The loop waits and repeats."""
+
+
+class Full(Retryable):
+    """Redis is at `maxmemory`; the other events of the call are in it.
+
+    Attributes:
+        refused: places of the events in the call that are not.
+    """
+
+    def __init__(self, message: str, refused: Collection[int]) -> None:
+        super().__init__(message)
+        self.refused = frozenset(refused)
 
 
 class Uncertain(Retryable):

@@ -25,10 +25,18 @@ class ContextStore(Protocol):
     Every method raises Retryable when the server is away, loading, or full.
     """
 
-    def index(self, events: Sequence[Event]) -> int:
+    def index(self, events: Sequence[Event], needed_us: int | None = None) -> int:
         """Stores context events, wakes the anchors they complete, and returns how many came late.
 
-        Idempotent: the same (stream, key, id, time) is the same event, the one stored first stays.
+        Idempotent: the same (stream, key, id, time) is the same event, the one stored first stays. A full server gives
+        up what no anchor from `needed_us` on can want, and takes what the slowest of them waits for.
+
+        Args:
+            needed_us: event time of the slowest unfinished anchor; None: there is none, and the last window of each
+                key is kept.
+
+        Raises:
+            Full: some events were refused; it names them, and the others are in.
         """
 
     def match(self, queries: Sequence[Query]) -> list[Match]:

@@ -95,7 +95,7 @@ class FakeContextStore:
     def _entity(self, stream: str, key: str) -> _Entity:
         return self._server.entity((self._epoch, stream, key), self._lifetime.data_ms)
 
-    def index(self, events: Sequence[Event]) -> int:
+    def index(self, events: Sequence[Event], needed_us: int | None = None) -> int:
         """See ContextStore.index."""
         return sum(self._index_one(event) for event in events)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from worker.broker.source import KafkaSource
-from worker.errors import Retryable
+from worker.errors import Full, Retryable
 from worker.ports import ContextStore, Health, Log, Observer
 from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow, Record
 from worker.stages.commit import Committer
@@ -129,8 +129,11 @@ class Contexts:
         if not events:
             return None
         started = time.perf_counter()
+        refused: Retryable | None = None
         try:
             self._store.index(events)
+        except Full as full:
+            refused, events = full, [event for n, event in enumerate(events) if n not in full.refused]
         except Retryable as error:
             return error
         for event in events:
@@ -142,7 +145,7 @@ class Contexts:
         self._hold.remove(events)
         committer.indexed([event.record for event in events])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
-        return None
+        return refused
 
     def exchange(self, unfinished_us: Mapping[Partition, int]) -> bool:
         """Looks at the partitions' ends and tells the others, a few times a second; True when it did."""

