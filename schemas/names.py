@@ -37,3 +37,8 @@ ERRORS_CLASS: Final = "__connect.errors.exception.class.name"
 ERRORS_MESSAGE: Final = "__connect.errors.exception.message"
 ATTEMPTS: Final = "fusion.attempts"
 TIMESTAMP: Final = "fusion.timestamp"
+# What a dead letter's topic did not take of it: how many bytes were left out.
+VALUE_OMITTED: Final = "fusion.value_omitted_bytes"
+HEADERS_OMITTED: Final = "fusion.headers_omitted_bytes"
+KEY_OMITTED: Final = "fusion.key_omitted_bytes"
+OMITTED: Final = (VALUE_OMITTED, HEADERS_OMITTED, KEY_OMITTED)

@@ -97,7 +97,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         closing.callback(sink.close)
         committer = Committer(
             lambda: sink, lambda: source.membership, lambda partition, *told: contexts.describe(partition, *told),
-            lambda outcomes: fates.committed(outcomes), errors.put, observer,
+            lambda outcomes: fates.committed(outcomes), errors.put, observer, lambda *refused: fates.smaller(*refused),
         )  # fmt: skip
         closing.callback(committer.close)
         anchor_topic = settings.streams[settings.anchor].topic

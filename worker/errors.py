@@ -34,7 +34,15 @@ class StaleMember(Retryable):
 
 
 class TooLarge(Retryable):
-    """Some record is larger than its topic takes; nothing was published."""
+    """Some records are larger than their topic takes; nothing was published.
+
+    Attributes:
+        places: which of the records that were to be published, by their number.
+    """
+
+    def __init__(self, message: str, places: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.places = places
 
 
 class Fatal(FusionError):

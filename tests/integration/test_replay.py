@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kafka import KafkaConsumer
 
 from tests.story import Fed, headers_of, minutes_ago
@@ -13,11 +15,14 @@ from tests.unit.incoming import JPEG
 from worker.broker.replay import STAGES, Plan, replay
 
 
-def _replay(made: Town, *stages: str, limit: int | None = None, dry_run: bool = False) -> tuple[int, int]:
+def _replay(
+    made: Town, *stages: str, limit: int | None = None, dry_run: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[int, int]:  # fmt: skip
     topics = (f"{made.name}.texts", f"{made.name}.frames")
     plan = Plan(f"{made.name}.dead", topics, f"{made.name}-replay", 30.0, 30.0)
     servers = {"bootstrap_servers": [made.stack.bootstrap_servers]}
-    done = replay(servers, plan, stages=stages or STAGES, limit=limit, dry_run=dry_run, say=lambda line: None)
+    done = replay(servers, plan, stages=stages or STAGES, limit=limit, dry_run=dry_run, say=say)
     return done.sent, done.skipped
 
 
@@ -84,3 +89,25 @@ def test_a_mended_letter_has_its_result_under_the_same_id(stack: Any, tmp_path: 
         assert made.stop() == [0]
         assert made.results[1]["inputs"]["texts"]["id"] == "lonely"
         assert made.results[1]["missing"] == {"frames": "never_seen"}
+
+
+@pytest.mark.parametrize("part", ["value", "headers", "key"])
+def test_a_letter_that_is_not_all_there_is_passed_over(stack: Any, tmp_path: Path, part: str) -> None:
+    """Its body, headers or key were left out: what went back would be another record; the others go."""
+    with town(stack, tmp_path, {"texts": 1}) as made:
+        place = [(f"__connect.errors.{name}", value) for name, value in _place(made)]
+        stage = ("__connect.errors.stage", b"MODEL")
+        made.send("dead", "k", b"", [*place, stage, (f"fusion.{part}_omitted_bytes", b"2000000")])
+        made.send("dead", "k", b"all of it", [*place, stage])
+        made.flush()
+        said: list[str] = []
+        assert _replay(made, say=said.append) == (1, 1)
+        assert [record.value for record in _records(made, "texts")] == [b"all of it"]
+        assert (
+            f"passed over, the dead-letter topic did not take all of it (fusion.{part}_omitted_bytes = 2000000)"
+            in (said[0])
+        )
+
+
+def _place(made: Town) -> list[tuple[str, bytes]]:
+    return [("topic", f"{made.name}.texts".encode()), ("partition", b"0"), ("offset", b"7")]

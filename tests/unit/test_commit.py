@@ -5,13 +5,14 @@ from __future__ import annotations
 import queue
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.unit.test_batch import Silent
-from worker.errors import Fatal, Retryable, StaleMember, TooLarge, Uncertain
+from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
 from worker.records import Outcome, Outgoing, Partition, Record
 from worker.stages import ledger
 from worker.stages.commit import MOST_OUTCOMES, Committer
@@ -60,6 +61,12 @@ def outcome(offset: int, lease: int = 1, value: bytes = b"{}") -> Outcome:
     return Outcome(record(offset, lease), (Outgoing("fusions", b"k", value, (("ce_id", str(offset).encode()),)),))
 
 
+def without_values(refused: Outcome, places: Collection[int]) -> Outcome:
+    """As a committer's owner may answer what its topic does not take."""
+    outgoing = (replace(out, value=None) if n in places else out for n, out in enumerate(refused.outgoing))
+    return replace(refused, outgoing=tuple(outgoing))
+
+
 @pytest.fixture
 def make() -> Any:
     """Committers that are closed at the end."""
@@ -67,8 +74,9 @@ def make() -> Any:
 
     def build(sink: FakeSink, failed: Callable[[BaseException], None] = lambda error: None) -> Committer:
         committer = Committer(
-            lambda: sink, lambda: "generation 7", lambda p, note, settled: "c1", lambda o: None, failed, Silent()
-        )
+            lambda: sink, lambda: "generation 7", lambda p, note, settled: "c1", lambda o: None, failed, Silent(),
+            lambda refused, places, said: without_values(refused, places),
+        )  # fmt: skip
         made.append(committer)
         committer.open(TEXTS, Ledger(1, 0), context=False)
         return committer
@@ -154,69 +162,18 @@ def test_nothing_follows_an_uncertain_transaction(make: Any) -> None:
     assert heard.empty()
 
 
-def test_a_record_that_its_topic_does_not_take_goes_without_its_body(make: Any) -> None:
-    """A dead letter too large for the dead-letter topic does not block the others."""
-    sink = FakeSink(TooLarge("too large"))
+def test_only_the_records_that_are_too_large_are_replaced(make: Any) -> None:
+    """By their number in the refused transaction; those beside them, larger or not, and those behind stay."""
+    sink = FakeSink(TooLarge("too large", (1, MOST_OUTCOMES - 1)))
     committer = make(sink)
-    for offset in range(2):
-        committer.read(record(offset))
-    committer.finish([outcome(0), outcome(1, value=b"x" * 999)])
-    assert committer.drain(5)
-    small, large = sink.published[0][0]
-    assert small.value == b"{}"
-    assert large.value == b""
-    assert dict(large.headers)["fusion.value_omitted_bytes"] == b"999"
-
-
-def test_a_body_is_only_taken_from_a_record_of_the_refused_transaction(make: Any) -> None:
-    """A larger record that waits for the next transaction keeps its body."""
-    sink = FakeSink(TooLarge("too large"))
-    committer = make(sink)
-    offsets = range(MOST_OUTCOMES + 1)
+    offsets = range(MOST_OUTCOMES + 2)
     for offset in offsets:
         committer.read(record(offset))
-    committer.finish([outcome(offset, value=b"x" * (offset + 1)) for offset in offsets])
+    committer.finish([outcome(offset, value=b"x" * (offset % 7 + 1)) for offset in offsets])
     assert committer.drain(5)
-    omitted = [out.headers for batch, _ in sink.published for out in batch if not out.value]
-    assert [dict(headers)["fusion.value_omitted_bytes"] for headers in omitted] == [str(MOST_OUTCOMES).encode()]
-
-
-class Narrow(FakeSink):
-    """Its topic takes records of 1,000 bytes, headers and all."""
-
-    def publish(
-        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
-    ) -> None:
-        for out in outgoing:
-            if sum(len(name) + len(value) for name, value in out.headers) + len(out.value or b"") > 1_000:
-                raise TooLarge("too large")
-        super().publish(outgoing, offsets, membership)
-
-
-def test_what_is_too_large_by_its_headers_goes_without_them(make: Any) -> None:
-    """It neither blocks the others for ever nor costs them their bodies; what the worker says of it stays."""
-    sink = Narrow()
-    committer = make(sink)
-    for offset in range(2):
-        committer.read(record(offset))
-    told = (("__connect.errors.stage", b"VALIDATE"), ("fusion.attempts", b"1"))
-    letter = Outgoing("dead", b"k", b"v", (("its own", b"x" * 999), ("another", b"y"), *told))
-    committer.finish([outcome(0, value=b"r" * 500), Outcome(record(1), (letter,))])
-    assert committer.drain(2)
-    result, dead = sink.published[0][0]
-    assert result.value == b"r" * 500
-    assert dead.value == b"v"
-    assert dead.headers == (*told, ("fusion.headers_omitted_bytes", b"1014"))
-
-
-def test_what_cannot_be_made_small_enough_stops_the_worker(make: Any) -> None:
-    """An operator must widen the topic: the record has no outcome, and nothing after it may be committed."""
-    heard: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-    committer = make(FakeSink(*[TooLarge("too large")] * 99), heard.put)
-    committer.read(record(0))
-    committer.finish([outcome(0)])
-    with pytest.raises(Fatal, match=r"texts/0/0.*max\.message\.bytes"):
-        raise heard.get(timeout=3)
+    emptied = [out for batch, _ in sink.published for out in batch if out.value is None]
+    assert [dict(out.headers)["ce_id"] for out in emptied] == [b"1", str(MOST_OUTCOMES - 1).encode()]
+    assert published(sink) == [str(offset) for offset in offsets]
 
 
 @pytest.mark.parametrize("seed", range(8))

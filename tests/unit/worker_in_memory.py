@@ -81,6 +81,7 @@ class InMemory:
         self.committer = Committer(
             lambda: self.sink, lambda: member.membership, lambda p, *told: self.contexts.describe(p, *told),
             lambda outcomes: self.fates.committed(outcomes), errors.put, silent,
+            lambda *refused: self.fates.smaller(*refused),
         )  # fmt: skip
         kept: Any = source
         rules = {"sensors": rule}

@@ -45,7 +45,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Replayed:
-    """Counts: sent back, and passed over since they came from a topic that is not ours."""
+    """Counts: sent back, and passed over: they came from a topic that is not ours, or are not all there."""
 
     sent: int = 0
     skipped: int = 0
@@ -104,15 +104,25 @@ def _send(
         if headers.get(names.ERRORS_STAGE) == stage.encode():
             back = letter_back(letter.key, letter.value, letter.headers)
             told = f"{letter.topic}/{letter.partition}/{letter.offset}"
-            if back is None or back.topic not in plan.topics:
+            if back is None or (why := _kept_back(back, plan)):
                 done.skipped += 1
-                say(f"{told}: passed over, it came from {back.topic if back else 'nowhere that it says'}")
+                say(f"{told}: passed over, {why if back else 'it does not say where it came from'}")
             else:
                 done.sent += 1
                 outgoing.append(back)
                 say(f"{told} -> {back.topic}")
         offsets[Partition(letter.topic, letter.partition)] = (letter.offset + 1, "")
     return outgoing, offsets
+
+
+def _kept_back(back: Outgoing, plan: Plan) -> str:
+    """Why a letter is not sent; empty for one that is."""
+    if back.topic not in plan.topics:
+        return f"it came from {back.topic}"
+    left_out = ", ".join(f"{name} = {value.decode()}" for name, value in back.headers if name in names.OMITTED)
+    if left_out:
+        return f"the dead-letter topic did not take all of it ({left_out}); send it again from {back.topic} itself"
+    return ""
 
 
 def letter_back(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Outgoing | None:

@@ -15,13 +15,12 @@ from kafka.errors import (
     FencedInstanceIdError,
     IllegalGenerationError,
     KafkaError,
-    MessageSizeTooLargeError,
     RebalanceInProgressError,
-    RecordListTooLargeError,
     UnknownMemberIdError,
 )
 from kafka.structs import OffsetAndMetadata
 
+from worker.broker.delivery import Delivery
 from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
 from worker.records import Outgoing, Partition
 
@@ -40,7 +39,6 @@ _STALE_MEMBER = (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 class TransactionalSink:
@@ -80,11 +78,13 @@ class TransactionalSink:
             raise StaleMember("no membership of the group yet")
         self._open()
         # A step that had no answer in time may go on in its thread, one day: it must not find the next producer there.
-        producer = self._producer
+        producer, delivery = self._producer, Delivery(self._producer, outgoing)
         try:
-            self._watch(lambda: _transact(producer, outgoing, offsets, membership))
-        except KafkaError as error:
+            self._watch(lambda: _transact(producer, delivery, offsets, membership))
+        except TooLarge as error:
             self._abort(error)
+        except KafkaError as error:
+            self._abort(delivery.refused() or error)
 
     def fence(self) -> None:
         """Ends what an earlier producer of this id left open; nothing that it still sends is accepted from now on.
@@ -94,7 +94,7 @@ class TransactionalSink:
         """
         self._open()
 
-    def _abort(self, error: KafkaError) -> None:
+    def _abort(self, error: KafkaError | TooLarge) -> None:
         """Ends the transaction and throws the producer away.
 
         kafka-python 3.0.12 keeps the offsets of a refused transaction and commits them with the next one, for
@@ -106,10 +106,10 @@ class TransactionalSink:
             raise Uncertain(f"transaction: {type(error).__name__}: {error}; abort: {worse}") from error
         finally:
             self._discard()
+        if isinstance(error, TooLarge):
+            raise error
         if isinstance(error, _STALE_MEMBER):
             raise StaleMember(f"{type(error).__name__}: {error}") from error
-        if isinstance(error, _TOO_LARGE) or isinstance(error.__cause__, _TOO_LARGE):
-            raise TooLarge(str(error)) from error
         raise Retryable(f"transaction aborted: {type(error).__name__}: {error}") from error
 
     def _open(self) -> None:
@@ -183,8 +183,8 @@ class PlainSink:
     def __init__(
         self, options: Mapping[str, Any], commit: Callable[[Mapping[Partition, tuple[int, str]]], None]
     ) -> None:
-        self._producer = plain_producer(options)
-        self._commit = commit
+        self._options, self._commit = options, commit
+        self._producer: Any = None
 
     def fence(self) -> None:
         """Nothing is ever left open."""
@@ -192,41 +192,39 @@ class PlainSink:
     def publish(
         self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
     ) -> None:
-        """Publishes, waits for the acknowledgements, then hands the offsets on. A repeat may publish twice."""
+        """Publishes, waits for the acknowledgements, then hands the offsets on. A repeat may publish twice.
+
+        A refusal ends an idempotent producer of kafka-python 3.0.12 for good; the next call makes another.
+        """
+        delivery = None
         try:
-            sent = [_send(self._producer, out) for out in outgoing]
-            self._producer.flush()
-            for future in sent:
-                future.get(timeout=0)
-        except _TOO_LARGE as error:
-            raise TooLarge(str(error)) from error
+            self._producer = self._producer or plain_producer(self._options)
+            delivery = Delivery(self._producer, outgoing)
+            delivery.send()
+            delivery.wait()
+        except TooLarge:
+            self.close()
+            raise
         except KafkaError as error:
-            raise Retryable(f"publish: {type(error).__name__}: {error}") from error
+            refused = delivery.refused() if delivery else None
+            self.close()
+            raise refused or Retryable(f"publish: {type(error).__name__}: {error}") from error
         self._commit(offsets)
 
     def close(self) -> None:
         """Ends the producer."""
-        self._producer.close(timeout=5)
+        producer, self._producer = self._producer, None
+        _end(producer)
 
 
-def _transact(
-    producer: Any, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
-) -> None:
+def _transact(producer: Any, delivery: Delivery, offsets: Mapping[Partition, tuple[int, str]], membership: Any) -> None:
     producer.begin_transaction()
-    sent = [_send(producer, out) for out in outgoing]
+    delivery.send()
     producer.send_offsets_to_transaction(
         {TopicPartition(p.topic, p.number): OffsetAndMetadata(o, m, -1) for p, (o, m) in offsets.items()}, membership
     )
-    producer.flush()
-    for future in sent:
-        future.get(timeout=0)
+    delivery.wait()
     producer.commit_transaction()
-
-
-def _send(producer: Any, out: Outgoing) -> Any:
-    return producer.send(
-        out.topic, key=out.key, value=out.value, headers=list(out.headers), timestamp_ms=out.timestamp_ms
-    )
 
 
 def plain_producer(options: Mapping[str, Any], **more: Any) -> Any:

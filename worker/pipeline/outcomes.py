@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from worker.errors import Poison
 from worker.ports import Clock, Observer
@@ -13,6 +14,7 @@ from worker.stages.batch import Fused, reject
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
 from worker.stages.publish import ResultWriter
+from worker.stages.shrink import is_dead_letter, shrunk
 
 
 class Outcomes:
@@ -80,6 +82,27 @@ class Outcomes:
                 self._guards[record.topic].saw(False)
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
         self._committer.finish((Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused)),))
+
+    def smaller(self, outcome: Outcome, places: Collection[int], said: str) -> Outcome:
+        """Of an outcome some of whose records their topic does not take: dead letters leave something out, and a result
+        becomes one (CONTRACT section 3).
+
+        Raises:
+            Fatal: a dead letter has nothing left to leave out.
+        """
+        outgoing, rejected, labels = list(outcome.outgoing), outcome.rejected, outcome.labels
+        for place in places:
+            out = outgoing[place]
+            if is_dead_letter(out):
+                outgoing[place] = shrunk(out, outcome.record.place)
+                continue
+            message = (
+                f"the result of {len(out.value or b'')} bytes is larger than topic {out.topic} takes ({said}); "
+                "raise that topic's max.message.bytes"
+            )
+            one = reject(outcome.record, Poison("PUBLISH", "too_large", message))
+            outgoing[place], rejected, labels = self._writer.dead_letter(one), (*rejected, one), None
+        return replace(outcome, outgoing=tuple(outgoing), rejected=rejected, labels=labels)
 
     def committed(self, outcomes: Sequence[Outcome]) -> None:
         """Counts what is now visible to readers."""

@@ -16,7 +16,6 @@ from worker.errors import Retryable, TooLarge, Uncertain
 from worker.ports import Observer
 from worker.records import Outcome, Outgoing, Partition, Record
 from worker.stages.ledger import Ledger
-from worker.stages.shrink import shrink_largest
 
 # Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
 MOST_OUTCOMES = 500
@@ -57,10 +56,11 @@ class Committer:
         committed: Callable[[Sequence[Outcome]], None],
         failed: Callable[[BaseException], None],
         observer: Observer,
+        smaller: Callable[[Outcome, Collection[int], str], Outcome],
     ) -> None:
-        """`sink` gives the producer of now; `describe` the metadata of a context position, from its
-        ledger's note and up to where it is settled."""
-        self._sink, self._membership, self._describe = sink, membership, describe
+        """`sink` gives the producer of now; `describe` the metadata of a context position, from its ledger's note and
+        up to where it is settled; `smaller` an outcome some of whose records, by number, are too large, and why."""
+        self._sink, self._membership, self._describe, self._smaller = sink, membership, describe, smaller
         self._committed, self._failed, self._observer = committed, failed, observer
         self._ledgers: dict[Partition, Ledger] = {}
         self._contexts: set[Partition] = set()
@@ -189,8 +189,8 @@ class Committer:
             if not progress:
                 self._wake.clear()
                 self._wake.wait(0.05)
-        except TooLarge:
-            self._shrink_largest()
+        except TooLarge as error:
+            self._shrink(error)
         except Uncertain as error:
             self.uncertain, self._doubt = True, error
             self._observer.count("transactions_total", outcome="uncertain")
@@ -269,11 +269,18 @@ class Committer:
                 offsets[partition] = (position[0], metadata)
         return offsets
 
-    def _shrink_largest(self) -> None:
-        """The record that its topic does not take goes without its body, or without the headers that it came with."""
+    def _shrink(self, error: TooLarge) -> None:
+        """The records that their topic does not take are replaced; those beside them stay as they are."""
+        places = ((outcome, place) for outcome in self._tried for place in range(len(outcome.outgoing)))
+        refused: dict[int, set[int]] = {}
+        for number, (outcome, place) in enumerate(places):
+            if number in error.places:
+                refused.setdefault(id(outcome), set()).add(place)
         with self._lock:
-            outcome, smaller = shrink_largest(self._tried)
-            self._queue = deque(smaller if one is outcome else one for one in self._queue)
+            self._queue = deque(
+                self._smaller(outcome, refused[id(outcome)], str(error)) if id(outcome) in refused else outcome
+                for outcome in self._queue
+            )
 
     def _ledger(self, record: Record) -> Ledger | None:
         ledger = self._ledgers.get(_partition(record))

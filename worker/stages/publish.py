@@ -21,6 +21,7 @@ _MESSAGE_CHARACTERS = 1_000
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # An attempts header is written by this worker; more digits than this are somebody else's.
 _ATTEMPTS_DIGITS = 9
+_OURS = (names.ATTEMPTS, names.TIMESTAMP, *names.OMITTED)
 
 
 def result_id(source: str, event_id: str) -> str:
@@ -146,7 +147,7 @@ def _milliseconds(delta_us: int) -> int | float:
 
 
 def _is_ours(header: str) -> bool:
-    return header.startswith(names.ERRORS_PREFIX) or header in (names.ATTEMPTS, names.TIMESTAMP)
+    return header.startswith(names.ERRORS_PREFIX) or header in _OURS
 
 
 def _earlier_attempts(headers: tuple[tuple[str, bytes], ...]) -> int:

@@ -1,4 +1,4 @@
-"""Outcomes of a transaction that some topic does not take -> the one whose record is the largest, with less in it."""
+"""A dead letter that its topic does not take -> the same with less in it: its body, its own headers or its key."""
 
 from __future__ import annotations
 
@@ -7,54 +7,40 @@ from dataclasses import replace
 
 from schemas import names
 from worker.errors import Fatal
-from worker.records import Outcome, Outgoing
+from worker.records import Outgoing
 
-# On a record whose body or whose own headers its topic does not take: how many bytes were left out.
-VALUE_OMITTED_HEADER = "fusion.value_omitted_bytes"
-HEADERS_OMITTED_HEADER = "fusion.headers_omitted_bytes"
-_KEPT = (names.ATTEMPTS, names.TIMESTAMP, VALUE_OMITTED_HEADER, HEADERS_OMITTED_HEADER)
+_KEPT = (names.ATTEMPTS, names.TIMESTAMP, *names.OMITTED)
 
 
-def shrink_largest(outcomes: Sequence[Outcome]) -> tuple[Outcome, Outcome]:
-    """The outcome with the largest record, as it is and with the larger part of that left out: body, or headers.
+def is_dead_letter(out: Outgoing) -> bool:
+    """Else it is a result."""
+    return any(name == names.ERRORS_STAGE for name, _ in out.headers)
+
+
+def shrunk(letter: Outgoing, place: str) -> Outgoing:
+    """The letter without the largest of body, headers that its record came with, and key; it says how many bytes.
 
     Raises:
-        Fatal: nothing is left to be left out; without its outcome the record must not be committed.
+        Fatal: nothing is left to be left out; without its outcome the record at `place` must not be committed.
     """
-    number, place = max(
-        ((number, place) for number, outcome in enumerate(outcomes) for place in range(len(outcome.outgoing))),
-        key=lambda at: _size(outcomes[at[0]].outgoing[at[1]]),
-    )
-    outcome = outcomes[number]
-    outgoing = list(outcome.outgoing)
-    outgoing[place] = _shrunk(outgoing[place], outcome)
-    return outcome, replace(outcome, outgoing=tuple(outgoing))
-
-
-def _shrunk(out: Outgoing, outcome: Outcome) -> Outgoing:
-    value_bytes, came = len(out.value or b""), _came_with_it(out)
-    came_bytes = _bytes(came)
-    if value_bytes + came_bytes == 0:
+    came = [one for one in letter.headers if not (one[0].startswith(names.ERRORS_PREFIX) or one[0] in _KEPT)]
+    sizes = {
+        names.VALUE_OMITTED: len(letter.value or b""),
+        names.HEADERS_OMITTED: _bytes(came),
+        names.KEY_OMITTED: len(letter.key or b""),
+    }
+    largest = max(sizes, key=lambda name: sizes[name])
+    if not sizes[largest]:
         raise Fatal(
-            f"what {outcome.record.place} led to is too large for topic {out.topic}, even without its body; raise that "
-            "topic's max.message.bytes"
+            f"the dead letter of {place} is too large for topic {letter.topic}, even without body, headers and key; "
+            "raise that topic's max.message.bytes"
         )
-    if value_bytes >= came_bytes:
-        told = (VALUE_OMITTED_HEADER, str(value_bytes).encode())
-        return replace(out, value=b"", headers=(*out.headers, told))
-    told = (HEADERS_OMITTED_HEADER, str(came_bytes).encode())
-    return replace(out, headers=(*(one for one in out.headers if one not in came), told))
-
-
-def _came_with_it(out: Outgoing) -> list[tuple[str, bytes]]:
-    """The headers that a dead letter's record came with; of a result all are ours."""
-    if all(name != names.ERRORS_STAGE for name, _ in out.headers):
-        return []
-    return [one for one in out.headers if not (one[0].startswith(names.ERRORS_PREFIX) or one[0] in _KEPT)]
-
-
-def _size(out: Outgoing) -> int:
-    return len(out.key or b"") + len(out.value or b"") + _bytes(out.headers)
+    told = (largest, str(sizes[largest]).encode())
+    if largest == names.VALUE_OMITTED:
+        return replace(letter, value=b"", headers=(*letter.headers, told))
+    if largest == names.KEY_OMITTED:
+        return replace(letter, key=None, headers=(*letter.headers, told))
+    return replace(letter, headers=(*(one for one in letter.headers if one not in came), told))
 
 
 def _bytes(headers: Sequence[tuple[str, bytes]]) -> int:
