@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from worker.errors import Poison
-from worker.records import Aligned, Candidate, Event, Flow, Match, Partition, PartitionFlow, Query, Record, Verdict
+from worker.records import (
+    Aligned,
+    Candidate,
+    Event,
+    Flow,
+    Match,
+    Needed,
+    Partition,
+    PartitionFlow,
+    Query,
+    Record,
+    Verdict,
+)
 
 
 class Clock(Protocol):
@@ -54,11 +66,16 @@ class ContextStore(Protocol):
     def woken(self) -> list[str]:
         """Drains the tokens of anchors that were completed since the last call."""
 
-    def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
-        """Publishes this worker's partitions and returns everybody's."""
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed: Needed | None = None) -> Flow:
+        """Publishes this worker's partitions and returns everybody's; called often, it keeps alive what is needed.
+
+        Args:
+            needed: what is; None: not known, and then everything is.
+        """
 
     def epoch(self) -> str:
-        """Names this Redis as it was first used: a new one means that it was emptied, restarted or promoted."""
+        """Names what Redis holds: a new one means that it was emptied, restarted or promoted, that a part of it was
+        evicted or deleted, or that nobody used it for so long that it may have expired."""
 
     def enter(self, epoch: str) -> None:
         """From now on events, matches and flow are those of this epoch; of another's nothing is seen."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import pytest
 import redis
 
 from tests.fakes.context_store import FakeContextStore, FakeServer
-from tests.store_fixtures import AMPLE, CountingObserver, fresh_namespace, redis_store
+from tests.store_fixtures import AMPLE, CountingObserver, fresh_namespace, options
 from worker.ports import ContextStore
-from worker.records import MatchRule
+from worker.records import MatchRule, Needed
+from worker.store.context_store import RedisContextStore
 
 
 class World(Protocol):
@@ -27,6 +27,9 @@ class World(Protocol):
 
     def lose(self, part: str) -> None:
         """The server loses one part of every key: z, p, m, q or c."""
+
+    def keys_of(self, epoch: str) -> int:
+        """How many keys lie under an epoch."""
 
 
 class FakeWorld:
@@ -44,21 +47,26 @@ class FakeWorld:
     def lose(self, part: str) -> None:
         self.server.lose(part)
 
+    def keys_of(self, epoch: str) -> int:
+        return sum(place[0] == epoch for place in self.server.entities)
+
 
 class RealWorld:
     """On a real Valkey, whose clock nobody can move: its keys' ends are moved instead."""
 
     def __init__(self, url: str) -> None:
         self.url, self.namespace, self.observer = url, fresh_namespace(), CountingObserver()
+        self.passed_us = 0
 
     def store(self, used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE) -> ContextStore:
-        rules: Mapping[str, MatchRule] = {used.stream: used}
-        return redis_store(
-            self.url, rules, namespace=self.namespace, worker=worker, bounds={used.stream: bounds},
-            observer=self.observer,
-        )  # fmt: skip
+        made = _Moved.connect(
+            options(self.url), self.namespace, worker, {used.stream: used}, {used.stream: bounds}, self.observer
+        )
+        made.world = self
+        return made
 
     def pass_time(self, milliseconds: int) -> None:
+        self.passed_us += milliseconds * 1000
         with redis.Redis.from_url(self.url) as client:
             for name in client.keys(f"fw:{self.namespace}:*"):
                 if (left := client.pttl(name)) >= 0:
@@ -68,6 +76,19 @@ class RealWorld:
         with redis.Redis.from_url(self.url) as client:
             for name in client.keys(f"fw:{self.namespace}:*:{part}"):
                 client.delete(name)
+
+    def keys_of(self, epoch: str) -> int:
+        with redis.Redis.from_url(self.url) as client:
+            return len(client.keys(f"fw:{self.namespace}:{epoch}:*"))
+
+
+class _Moved(RedisContextStore):
+    """Its server's clock is ahead by what the test let pass."""
+
+    world: RealWorld
+
+    def _step(self, now_us: int, needed: Needed | None) -> None:
+        super()._step(now_us + self.world.passed_us, needed)
 
 
 @pytest.fixture(params=["valkey", "fake"])

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from tests.oracle import match as matched
 from worker.errors import Poison, Retryable
 from worker.ports import Observer
-from worker.records import Candidate, Event, Flow, Match, MatchRule, Partition, PartitionFlow, Query, Record
-from worker.store.lifetime import Lifetime
+from worker.records import Candidate, Event, Flow, Match, MatchRule, Needed, Partition, PartitionFlow, Query, Record
+from worker.store.lifetime import Lifetime, Upkeep
 
 
 @dataclass
@@ -40,23 +40,29 @@ class FakeServer:
     def empty(self) -> None:
         """FLUSHALL."""
         self.entities: defaultdict[tuple[str, str, str], _Entity] = defaultdict(_Entity)
+        self.epoch_ends_us = 0
         self.woken: defaultdict[str, list[str]] = defaultdict(list)
         self.flows: defaultdict[str, dict[Partition, PartitionFlow]] = defaultdict(dict)
         self.slots: dict[int, str] = {}
         self.known_slots: set[int] = set()
+        self.lose_epoch()
+
+    def lose_epoch(self) -> None:
+        """What is there vouches for nothing any more."""
         self.epoch = secrets.token_hex(8)
 
     def entity(self, place: tuple[str, str, str], ttl_ms: int | None = None) -> _Entity:
         """What lies under a key; touched when it is given a time to live.
 
         Raises:
-            Retryable: a part of it was lost.
+            Retryable: a part of it was lost; the epoch has ended.
         """
         if self.entities[place].ends_us < self.now_us:
             self.entities[place] = _Entity(ends_us=self.now_us)
         entity = self.entities[place]
         if entity.lost:
-            raise Retryable("PARTS of a key do not fit together")
+            self.lose_epoch()
+            raise Retryable("Redis lost a part of a key")
         if ttl_ms is not None:
             entity.ends_us = self.now_us + ttl_ms * 1000
         return entity
@@ -90,7 +96,7 @@ class FakeContextStore:
         self._server, self._worker, self._rules, self._bounds = server, worker_id, rules, bounds
         self._observer, self._lifetime = observer, Lifetime.of(rules.values())
         self._slot: int | None = None
-        self._epoch = ""
+        self.enter("")
 
     def _entity(self, stream: str, key: str) -> _Entity:
         return self._server.entity((self._epoch, stream, key), self._lifetime.data_ms)
@@ -167,18 +173,44 @@ class FakeContextStore:
         """See ContextStore.woken."""
         return self._server.woken.pop(self._worker, [])
 
-    def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed: Needed | None = None) -> Flow:
         """See ContextStore.exchange_flow."""
         self._server.flows[self._epoch].update(own)
-        return Flow(self._server.now_us, dict(self._server.flows[self._epoch]))
+        now_us = self._server.now_us
+        if self._upkeep.passed(now_us, needed):
+            self._prolong()
+        if self._epoch == self._server.epoch and (self._is_due or self._upkeep.is_slow(now_us)):
+            self._pass_over_all(needed)
+        return Flow(now_us, dict(self._server.flows[self._epoch]))
+
+    def _pass_over_all(self, needed: Needed | None) -> None:
+        ends_us = self._server.now_us + self._lifetime.data_ms * 1000
+        for (epoch, *_), entity in list(self._server.entities.items()):
+            wanted = needed is None or (entity.highest_us or -1) >= needed.from_us or entity.waiters
+            if epoch == self._epoch and wanted and entity.ends_us >= self._server.now_us:
+                entity.ends_us = ends_us
+        self._server.entities = defaultdict(
+            _Entity, {place: entity for place, entity in self._server.entities.items() if place[0] == self._epoch}
+        )
+        self._upkeep.touched(self._server.now_us, needed)
+        self._prolong()
+        self._is_due = False
+
+    def _prolong(self) -> None:
+        if self._server.epoch_ends_us >= self._server.now_us and self._epoch == self._server.epoch:
+            self._server.epoch_ends_us = self._server.now_us + self._lifetime.epoch_ms * 1000
 
     def epoch(self) -> str:
         """See ContextStore.epoch."""
+        if self._server.epoch_ends_us < self._server.now_us:
+            if self._server.epoch_ends_us:
+                self._server.lose_epoch()
+            self._server.epoch_ends_us = self._server.now_us + self._lifetime.epoch_ms * 1000
         return self._server.epoch
 
     def enter(self, epoch: str) -> None:
         """See ContextStore.enter."""
-        self._epoch = epoch
+        self._epoch, self._upkeep, self._is_due = epoch, Upkeep(self._lifetime.epoch_ms), True
 
     def lease_slot(self) -> int:
         """See ContextStore.lease_slot."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker.broker.source import KafkaSource
 from worker.errors import Full, Retryable
+from worker.pipeline.needed import needed_of
 from worker.ports import ContextStore, Health, Log, Observer
 from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow, Record
 from worker.stages.commit import Committer
@@ -159,7 +160,9 @@ class Contexts:
         self._clear_targets()
         stopped_us = self._hold.stopped(self._board.lag)
         own = self._board.own(unfinished_us, stopped_us, self._targets, self._anchor_topic)
-        self.flow = self._store.exchange_flow(own)
+        slowest_us = slowest_anchor_us(self.flow, self._anchors())
+        flows = [flow for name in self._rules for flow in self.partitions(name)]
+        self.flow = self._store.exchange_flow(own, needed_of(slowest_us, flows, self._rules.values()))
         self._flow_at = time.monotonic()
         for partition, lag in self._board.lag.items():
             self._tell_lag(partition, lag)

@@ -17,8 +17,6 @@ from worker.store.epoch import Epochs
 
 # Woken anchors taken at once.
 MOST_WOKEN = 10_000
-# Wake-ups of a worker that is gone; one that lives fetches its own at every turn.
-WAKE_TTL_MS = 3_600_000
 
 
 class Events(Epochs):
@@ -109,7 +107,7 @@ class Events(Epochs):
     def _tell(self, pipe: Any, woken: Mapping[str, list[bytes]]) -> None:
         for worker, tokens in woken.items():
             own = f"{self._prefix}:wake:{worker}"
-            pipe.fcall(self._named("fusion_wake"), 1, own, WAKE_TTL_MS, *dict.fromkeys(tokens))
+            pipe.fcall(self._named("fusion_wake"), 1, own, self._lifetime.data_ms, *dict.fromkeys(tokens))
 
     def _strike_out(self, pipe: Any, told: Mapping[tuple[str, str], bytes]) -> None:
         for (stream, key), w in told.items():
@@ -149,7 +147,19 @@ class Events(Epochs):
 
         if not wanted:
             return []
-        return [None if found is None else kept_record(found) for found in self._answers(fill)]
+        answers = self._answers(fill)
+        self._confirm_gone([one for one, found in zip(wanted, answers, strict=True) if found is None])
+        return [None if found is None else kept_record(found) for found in answers]
+
+    def _confirm_gone(self, wanted: Sequence[tuple[str, str, Candidate]]) -> None:
+        """A body whose event is still there was not trimmed: the key has lost a part."""
+
+        def fill(pipe: Any) -> None:
+            for stream, key, candidate in wanted:
+                pipe.zscore(self._keys(stream, key)[0], encode_member(candidate.time_us, candidate.id))
+
+        if wanted and any(score is not None for score in self._answers(fill)):
+            self._end_epoch()
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
         """See ContextStore.claim."""

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from worker.records import Flow, Partition, PartitionFlow
-from worker.store.epoch import Epochs
-
-# A flow that nobody tells any more is of no use to anybody: the next one of its epoch writes it again.
-FLOW_TTL_MS = 86_400_000
+from worker.records import Flow, Needed, Partition, PartitionFlow
+from worker.store.sweep import Sweeps
 
 
-class Flows(Epochs):
+class Flows(Sweeps):
     """The flow of ContextStore."""
 
-    def exchange_flow(self, own: Mapping[Partition, PartitionFlow]) -> Flow:
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed: Needed | None = None) -> Flow:
         """See ContextStore.exchange_flow."""
         told = [
             text
@@ -26,9 +23,11 @@ class Flows(Epochs):
             )
         ]
         name = f"{self._prefix}:flow:{self._epoch}"
-        seconds, micros, *everybody = self._call("fusion_exchange", name, FLOW_TTL_MS, *told)
+        seconds, micros, *everybody = self._call("fusion_exchange", name, self._lifetime.data_ms, *told)
         flows = {}
         for field, value in zip(everybody[::2], everybody[1::2], strict=True):
             topic, _, number = field.decode().rpartition("/")
             flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value))
-        return Flow(int(seconds) * 1_000_000 + int(micros), flows)
+        now_us = int(seconds) * 1_000_000 + int(micros)
+        self._step(now_us, needed)
+        return Flow(now_us, flows)

@@ -62,8 +62,16 @@ local function claim(keys, args)
   return redis.call('HGET', keys[5], args[1]) == args[2] and 1 or 0
 end
 
+-- ARGV: from, ttl_ms. Prolongs what an anchor from that time on may want, or waits for.
+local function renew(keys, args)
+  local e = open(keys)
+  if not e then return broken() end
+  if e.h >= math.max(0, tonumber(args[1])) or e.w > 0 then close(keys, e, args[2]) end
+end
+
 redis.register_function('fusion_index_VERSION', index)
 register('fusion_index_needed_VERSION', index)
 register('fusion_relieve_VERSION', relieve)
+register('fusion_renew_VERSION', renew)
 register('fusion_told_VERSION', told)
 register('fusion_claim_VERSION', claim)

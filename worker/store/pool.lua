@@ -28,12 +28,27 @@ local function exchange(keys, args)
   return out
 end
 
+-- ARGV: value, ttl_ms -> what KEYS[1] holds; where it holds nothing, the value from now on
+local function epoch(keys, args)
+  local kept = redis.call('GET', keys[1])
+  if not kept then redis.call('SET', keys[1], args[1], 'PX', args[2]) end
+  return kept or args[1]
+end
+
+-- ARGV: value, ttl_ms. Where KEYS[1] holds it.
+local function prolong(keys, args)
+  if redis.call('GET', keys[1]) ~= args[1] then return 0 end
+  return redis.call('PEXPIRE', keys[1], args[2])
+end
+
 -- ARGV: ttl_ms, anchor, ... KEYS[1] lists the woken anchors of one worker.
 local function wake(keys, args)
   for i = 2, #args do redis.call('RPUSH', keys[1], args[i]) end
   return redis.call('PEXPIRE', keys[1], args[1])
 end
 
+register('fusion_epoch_VERSION', epoch)
+register('fusion_prolong_VERSION', prolong)
 register('fusion_wake_VERSION', wake)
 register('fusion_hold_VERSION', hold)
 register('fusion_enlist_VERSION', enlist)

@@ -35,7 +35,6 @@ class Server:
         self._client, self._prefix, self._worker = client, f"fw:{namespace}", worker_id
         self._rules, self._bounds, self._observer = rules, bounds, observer
         self._lifetime = Lifetime.of(rules.values())
-        self._epoch = ""
         self._everywhere = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
         files = resources.files("worker.store")
         self._script = "".join(files.joinpath(name).read_text(encoding="utf-8") for name in _FILES)
