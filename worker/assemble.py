@@ -111,7 +111,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         closing.callback(batcher.close)
         validator = validator_of(settings, clock)
         is_stale = _shedder(settings, clock)
-        anchors = Anchors(store, contexts, fates, batcher, rules, validator, is_stale, observer, log)
+        anchors = Anchors(store, contexts, batcher, rules, validator, is_stale, observer, log)
         yield Pipeline(
             source, store, validator, contexts, anchors, fates, batcher, committer, errors,
             _bounds(settings, model.lanes), anchor_topic, observer, health, log,
@@ -137,6 +137,7 @@ def _batcher(
         max_batch=settings.model.max_batch,
         max_delay_seconds=settings.model.max_delay.total_seconds(),
         threads=settings.model.decode_threads,
+        required=[name for name, stream in settings.contexts.items() if stream.required],
     )
 
 

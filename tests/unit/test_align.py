@@ -77,3 +77,30 @@ def test_the_reason_of_a_missing_stream() -> None:
     assert reason_missing(Match(True, (), None)) is Missing.NEVER_SEEN
     assert reason_missing(Match(True, (), 7)) is Missing.OUT_OF_TOLERANCE
     assert reason_missing(Match(True, (), 7, "horizon")) is Missing.PAYLOAD_EXPIRED
+
+
+def test_keys_leave_in_turns_however_many_anchors_one_of_them_has() -> None:
+    """A hot key does not starve the others, over many short calls or in a long one; each keeps its order."""
+    room = WaitingRoom(RULES)
+    waiting = [room.add(anchor("hot", offset), 0.0) for offset in range(10_000)]
+    waiting += [room.add(anchor(key, 10_000 + n), 0.0) for n, key in enumerate("abcabc")]
+    for query in room.queries(w.token for w in waiting):
+        room.decide(query, DONE, expired=False)
+    first = [w.anchor.key for _ in range(4) for w in room.leave(2)]
+    assert first == ["hot", "a", "b", "c"] * 2
+    rest = [w.anchor for w in room.leave(10_000)]
+    assert {event.key for event in rest} == {"hot"}
+    assert [event.record.offset for event in rest] == list(range(2, 10_000))
+    assert len(room) == 0
+
+
+def test_a_key_that_is_not_ready_any_more_takes_no_turn() -> None:
+    """Its head waits, or it was dropped with its partition; the next key's turn comes at once."""
+    room = WaitingRoom(RULES)
+    gone, stays = room.add(anchor("a", 0, partition=0), 0.0), room.add(anchor("b", 1, partition=1), 0.0)
+    room.add(anchor("b", 2, partition=1), 0.0)
+    for query in room.queries([gone.token, stays.token]):
+        room.decide(query, DONE, expired=False)
+    room.drop([Partition("texts", 0)])
+    assert room.leave(1) == [stays]
+    assert room.leave(1) == []

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,13 +69,13 @@ def item(number: int, body: bytes, frame: bytes = b"ok") -> Aligned:
     return Aligned(event("texts", body), {"frames": (event("frames", frame),)}, {}, True)
 
 
-def fuse(items: Sequence[Aligned], model: EchoModel, max_batch: int = 8) -> list[Fused]:
+def fuse(items: Sequence[Aligned], model: EchoModel, max_batch: int = 8, required: Sequence[str] = ()) -> list[Fused]:
     """Runs items through a batcher and returns their fates in the order in which they came out."""
     out: list[Fused] = []
     failed: list[BaseException] = []
     batcher = Batcher(
         model, lambda aligned, event: True, out.extend, failed.append, Silent(),
-        max_batch=max_batch, max_delay_seconds=0.001, threads=2,
+        max_batch=max_batch, max_delay_seconds=0.001, threads=2, required=required,
     )  # fmt: skip
     for one in items:
         batcher.submit(one)
@@ -82,6 +83,39 @@ def fuse(items: Sequence[Aligned], model: EchoModel, max_batch: int = 8) -> list
     assert batcher.inside == 0
     assert failed == []
     return out
+
+
+@pytest.mark.parametrize(
+    ("aligned", "reason"),
+    [
+        (replace(item(1, b"ok"), inputs={}, missing={"frames": Missing.NEVER_SEEN}), "never_seen"),
+        (replace(item(1, b"ok"), inputs={}, missing={"frames": Missing.OUT_OF_TOLERANCE}), "out_of_tolerance"),
+        (replace(item(1, b"ok"), inputs={}, missing={"frames": Missing.PAYLOAD_EXPIRED}), "payload_expired"),
+        (replace(item(1, b"ok"), inputs={}, missing={"frames": Missing.SHED}, shed=True), "shed"),
+        (item(1, b"ok", frame=b"broken"), "undecodable"),
+    ],
+    ids=["never seen", "out of tolerance", "expired", "shed", "undecodable"],
+)
+def test_without_a_required_stream_there_is_no_result(aligned: Aligned, reason: str) -> None:
+    """Whatever keeps a match from being used; the anchor is a dead letter in its place between its neighbours."""
+    before, fused, after = fuse([item(0, b"ok"), aligned, item(2, b"ok")], EchoModel(), required=("frames",))
+    assert fused.verdict is None
+    anchors = [one for one in fused.rejected if one.record.topic == "texts"]
+    assert [(one.stage.value, one.reason, one.exception) for one in anchors] == [
+        ("ALIGN", reason, "RequiredStreamMissing")
+    ]
+    assert anchors[0].message == f"stream 'frames' is required and has no match: {reason}"
+    assert before.verdict is not None
+    assert after.verdict is not None
+    assert len(fused.rejected) == (2 if reason == "undecodable" else 1)
+
+
+def test_a_window_that_lost_one_of_its_frames_is_still_a_match() -> None:
+    """Only a stream of which nothing is left is missing."""
+    whole = item(1, b"ok")
+    pair = (whole.inputs["frames"][0], replace(whole.inputs["frames"][0], id="2", payload=b"broken"))
+    (fused,) = fuse([replace(whole, inputs={"frames": pair})], EchoModel(), required=("frames",))
+    assert fused.verdict is not None
 
 
 BODIES = st.lists(st.sampled_from([b"ok", b"poison", b"broken"]), min_size=1, max_size=40)

@@ -90,10 +90,10 @@ class InMemory:
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
         guards = {topic: DeadLetterGuard(in_a_row, ratio) for topic in streams}
         self.fates = Outcomes(self.committer, writer, guards, streams, TEXTS, silent, FixedClock())
-        self.batcher = _batcher(model or EchoModel(), self.fates, errors)
+        self.batcher = _batcher(model or EchoModel(), self.fates, errors, rules)
         checks = validator()
         self.anchors = Anchors(
-            self.store, self.contexts, self.fates, self.batcher, rules, checks, lambda record: False, silent, quiet
+            self.store, self.contexts, self.batcher, rules, checks, lambda record: False, silent, quiet
         )
         bounds = Bounds(max_pending, 2**30, 64, 1.0)
         self.pipeline = Pipeline(
@@ -116,10 +116,13 @@ class InMemory:
         self.committer.close()
 
 
-def _batcher(model: EchoModel, fates: Outcomes, errors: queue.SimpleQueue[BaseException]) -> Batcher:
+def _batcher(
+    model: EchoModel, fates: Outcomes, errors: queue.SimpleQueue[BaseException], rules: Mapping[str, MatchRule]
+) -> Batcher:
     return Batcher(
         model, lambda aligned, event: True, fates.fused, errors.put, Silent(),
         max_batch=8, max_delay_seconds=0, threads=1,
+        required=[name for name, rule in rules.items() if rule.required],
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from itertools import pairwise
 
 from worker.errors import Poison
 from worker.pipeline.contexts import Contexts
-from worker.pipeline.outcomes import Outcomes
 from worker.ports import ContextStore, Log, Observer
 from worker.records import Aligned, Event, MatchRule, Missing, Partition, Record
 from worker.stages.align import Waiting, WaitingRoom, reason_missing, wanted
@@ -33,7 +32,6 @@ class Anchors:
         self,
         store: ContextStore,
         contexts: Contexts,
-        outcomes: Outcomes,
         batcher: Batcher,
         rules: Mapping[str, MatchRule],
         validator: Validator,
@@ -42,7 +40,7 @@ class Anchors:
         log: Log,
     ) -> None:
         """`is_stale` says whether an anchor is shed when its turn comes."""
-        self._store, self._contexts, self._outcomes, self._batcher = store, contexts, outcomes, batcher
+        self._store, self._contexts, self._batcher = store, contexts, batcher
         self._rules, self._validator, self._is_stale, self._observer, self._log = (
             rules, validator, is_stale, observer, log,
         )  # fmt: skip
@@ -167,12 +165,7 @@ class Anchors:
             else:
                 missing[name] = Missing.PAYLOAD_EXPIRED if match.candidates else reason_missing(match)
             self._observe(name, waiting, [event for event in events if event.fault is None])
-        aligned = Aligned(waiting.anchor, found, missing, waiting.complete)
-        absent = next((name for name in missing if self._rules[name].required), None)
-        if absent is None:
-            self._batcher.submit(aligned)
-        else:
-            self._outcomes.without_required(aligned, absent)
+        self._batcher.submit(Aligned(waiting.anchor, found, missing, waiting.complete))
 
     def _observe(self, name: str, waiting: Waiting, events: Sequence[Event]) -> None:
         self._observer.observe("alignment_wait_seconds", time.monotonic() - waiting.since, stream=name)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from worker.errors import Poison
 from worker.ports import Clock, Observer
-from worker.records import Aligned, Event, Outcome, Record, Rejected, Stage
+from worker.records import Event, Outcome, Record, Rejected
 from worker.stages.batch import Fused, reject
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
@@ -50,13 +50,6 @@ class Outcomes:
         """
         self._observer.count("events_total", stream=self._streams[record.topic], outcome="rejected")
         self._finish(record, (reject(record, poison),), None)
-
-    def without_required(self, aligned: Aligned, stream: str) -> None:
-        """An anchor whose required stream has no match becomes a dead letter (stage ALIGN)."""
-        reason = str(aligned.missing[stream])
-        message = f"stream {stream!r} is required and has no match: {reason}"
-        rejected = Rejected(aligned.anchor.record, Stage.ALIGN, reason, message, "RequiredStreamMissing")
-        self._finish(aligned.anchor.record, (rejected,), None)
 
     def fused(self, batch: Sequence[Fused]) -> None:
         """Verdicts of one batch, in order."""

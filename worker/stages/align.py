@@ -5,7 +5,7 @@ Pure bookkeeping: it speaks with the store through the Query and Match values th
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -37,7 +37,8 @@ class Waiting:
 class WaitingRoom:
     """All anchors of this worker that were read and are not on the model yet.
 
-    Guarantees: the anchors of one key leave in the order in which they were read; keys do not wait for each other.
+    Guarantees: the anchors of one key leave in the order in which they were read; keys do not wait for each other, and
+    those that may leave do so in turns.
     """
 
     def __init__(self, rules: Mapping[str, MatchRule]) -> None:
@@ -45,7 +46,7 @@ class WaitingRoom:
         self._by_token: dict[str, Waiting] = {}
         self._by_key: dict[str, deque[Waiting]] = {}
         self._by_partition: dict[Partition, dict[str, Waiting]] = {}
-        self._ready_keys: dict[str, None] = {}
+        self._ready_keys: OrderedDict[str, None] = OrderedDict()  # whose head may leave, in the order of their turns
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -59,8 +60,7 @@ class WaitingRoom:
         partition = Partition(anchor.record.topic, anchor.record.partition)
         self._by_partition.setdefault(partition, {})[waiting.token] = waiting
         self.bytes += len(anchor.payload)
-        if not waiting.open:
-            self._ready_keys[anchor.key] = None
+        self._may_leave(anchor.key)
         return waiting
 
     def get(self, token: str) -> Waiting | None:
@@ -80,23 +80,20 @@ class WaitingRoom:
         waiting.open.discard(query.stream)
         waiting.chosen[query.stream] = match
         waiting.complete = waiting.complete and match.complete
-        if not waiting.open:
-            self._ready_keys[waiting.anchor.key] = None
+        self._may_leave(waiting.anchor.key)
         return True
 
     def leave(self, most: int) -> list[Waiting]:
-        """Up to `most` decided anchors that may go on to the model: only from the head of their key's queue."""
+        """Up to `most` decided anchors that may go on to the model: the heads of their keys' queues, keys in turns."""
         out: list[Waiting] = []
-        for key in list(self._ready_keys):
+        while self._ready_keys and len(out) < most:
+            key, _ = self._ready_keys.popitem(last=False)
             line = self._by_key[key]
-            while line and not line[0].open and len(out) < most:
-                out.append(line.popleft())
-            if not (line and not line[0].open):
-                del self._ready_keys[key]
+            out.append(line.popleft())
             if not line:
                 del self._by_key[key]
-            if len(out) >= most:
-                break
+            elif not line[0].open:
+                self._ready_keys[key] = None
         for waiting in out:
             self._forget(waiting)
         return out
@@ -108,13 +105,17 @@ class WaitingRoom:
             self._forget(waiting)
             line = self._by_key[waiting.anchor.key]
             line.remove(waiting)
+            self._ready_keys.pop(waiting.anchor.key, None)
             if not line:
                 del self._by_key[waiting.anchor.key]
-            if not (line and not line[0].open):
-                self._ready_keys.pop(waiting.anchor.key, None)
             else:
-                self._ready_keys[waiting.anchor.key] = None
+                self._may_leave(waiting.anchor.key)
         return [waiting.token for waiting in gone]
+
+    def _may_leave(self, key: str) -> None:
+        """Gives a key its turn, unless it has one, once its head is decided."""
+        if not self._by_key[key][0].open:
+            self._ready_keys.setdefault(key)
 
     def tokens(self) -> list[str]:
         """All that wait."""

@@ -11,7 +11,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,9 +66,11 @@ class Batcher:
         max_batch: int,
         max_delay_seconds: float,
         threads: int,
+        required: Collection[str] = (),
     ) -> None:
         """`claim(aligned, event)` says whether this anchor is the one that rejects this undecodable event; it may
-        raise Retryable, and is then asked again."""
+        raise Retryable, and is then asked again. An anchor that misses one of the `required` streams has no result."""
+        self._required = frozenset(required)
         self._model, self._claim, self._done, self._failed, self._observer = model, claim, done, failed, observer
         self._max_batch, self._max_delay = max_batch, max_delay_seconds
         self._queue: queue.SimpleQueue[_Ready | None] = queue.SimpleQueue()
@@ -151,8 +153,6 @@ class Batcher:
         return batch, last
 
     def _prepare(self, aligned: Aligned) -> _Prepared:
-        if aligned.shed:
-            return _Prepared(aligned, None, ())
         started = time.perf_counter()
         rejected: list[Rejected] = []
         try:
@@ -166,6 +166,10 @@ class Batcher:
 
     def _decoded(self, aligned: Aligned, rejected: list[Rejected]) -> _Prepared:
         while True:
+            if absent := self._required & aligned.missing.keys():
+                return _Prepared(aligned, None, (*rejected, without_required(aligned, min(absent))))
+            if aligned.shed:
+                return _Prepared(aligned, None, ())
             try:
                 return _Prepared(aligned, self._model.prepare(aligned), tuple(rejected))
             except BaseException as error:  # noqa: BLE001  the boundary of one item
@@ -196,7 +200,7 @@ class Batcher:
         verdicts = iter(self._infer([prepared.item for prepared in usable]))
         fused = []
         for prepared in batch:
-            no_model = SHED if prepared.aligned.shed else None
+            no_model = SHED if prepared.aligned.shed and not prepared.rejected else None
             verdict = next(verdicts) if prepared.item is not None else no_model
             if isinstance(verdict, Poison):
                 rejected = (*prepared.rejected, reject(prepared.aligned.anchor.record, verdict))
@@ -225,6 +229,13 @@ class Batcher:
 def reject(record: Record, poison: Poison) -> Rejected:
     """The dead letter that a Poison leads to."""
     return Rejected(record, Stage(poison.stage), poison.reason, str(poison), poison.exception)
+
+
+def without_required(aligned: Aligned, stream: str) -> Rejected:
+    """The dead letter of an anchor whose required stream has no match that can be used (CONTRACT section 5)."""
+    reason = str(aligned.missing[stream])
+    message = f"stream {stream!r} is required and has no match: {reason}"
+    return Rejected(aligned.anchor.record, Stage.ALIGN, reason, message, "RequiredStreamMissing")
 
 
 def undecodable(aligned: Aligned, stream: str, poison: Poison) -> Sequence[Event]:
