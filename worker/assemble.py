@@ -210,13 +210,17 @@ def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) 
 
     Raises:
         Unreachable: Redis did not answer within `kafka.startup_timeout`, or refused the password.
+        ConfigError: it evicts.
     """
-    return _reached(
+    store = _reached(
         settings, "redis.url",
         lambda: RedisContextStore.connect(
             settings.redis.model_dump(), settings.kafka.group_id, _worker_id(), rules, _key_bounds(settings), observer
         ),
     )  # fmt: skip
+    if unsure := _reached(settings, "redis.url", store.refuse_eviction):
+        get_logger().warning("eviction", reason=unsure)
+    return store
 
 
 def _reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Reached:

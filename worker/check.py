@@ -14,6 +14,7 @@ from worker.config import Settings
 from worker.errors import ConfigError, Fatal, Retryable, Unreachable
 from worker.settings import DEFAULT, Loaded, redacted
 from worker.store.client import connect, translated
+from worker.store.eviction import refuse_eviction
 
 # Headers and the batch's own frame come on top of the body that `[limits]` bounds.
 HEADROOM_BYTES = 64 * 2**10
@@ -91,8 +92,9 @@ def _redis(settings: Settings) -> str:
                 client = connect(settings.redis.model_dump())
                 client.ping()
                 version = client.info("server").get("redis_version", "unknown")
+                unsure = refuse_eviction(client)
                 client.close()
-            return f"{redacted(settings)['redis.url']}: version {version}"
+            return f"{redacted(settings)['redis.url']}: version {version}" + (f"; {unsure}" if unsure else "")
         except Retryable as error:
             if time.monotonic() > deadline:
                 raise Unreachable(f"redis.url not reached within {seconds:g} s: {error}") from error

@@ -9,6 +9,7 @@ from worker.ports import Observer
 from worker.records import MatchRule
 from worker.store.client import connect
 from worker.store.events import Events
+from worker.store.eviction import refuse_eviction
 from worker.store.flow import Flows
 from worker.store.slots import Slots
 
@@ -33,3 +34,7 @@ class RedisContextStore(Events, Flows, Slots):
             Unreachable: it refuses the credentials.
         """
         return cls(connect(options), namespace, worker_id, rules, bounds, observer)
+
+    def refuse_eviction(self) -> str | None:
+        """See worker.store.eviction."""
+        return refuse_eviction(self._client)

@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from worker.errors import Retryable
-from worker.store.client import translated
+from worker.store.eviction import info_of_all
 from worker.store.server import Server
 
 
@@ -29,9 +29,7 @@ class Epochs(Server):
         keys that the servers have evicted; and the servers' replication ids, which a restart changes and a promotion:
         a replica keeps the value but may lack the last writes.
         """
-        with translated():
-            told = self._client.info("replication", "stats", **self._everywhere)
-        servers = [told] if "master_replid" in told else list(told.values())
+        servers = info_of_all(self._client, "replication", "stats")
         evicted = str(sum(int(each.get("evicted_keys", 0)) for each in servers))
         kept = self._found(evicted)
         if kept.rpartition(".")[2] != evicted:
