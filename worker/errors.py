@@ -102,11 +102,12 @@ class Poison(FusionError):
         return type(self.__cause__ or self).__name__
 
 
-def blamed(error: BaseException, stage: str, reason: str, stream: str | None = None) -> Poison:
+def blamed(error: BaseException, stage: str, reason: str, stream: str | None = None, what: str | None = None) -> Poison:
     """What an exception that nobody foresaw, while one item was worked on, makes of that item.
 
-    Memory that was not there is the item's too: a successor would read the same item and end the same way, a dead
-    letter can be replayed, and the dead-letter limit stops a worker that has no memory for any.
+    `what` says what went wrong with it. Memory that was not there is the item's too: a successor would read the same
+    item and end the same way, a dead letter can be replayed, and the dead-letter limit stops a worker that has no
+    memory for any.
 
     Raises:
         BaseException: `error` itself, where it is no item's: one of ours, which says who reacts, or a request to stop.
@@ -114,6 +115,8 @@ def blamed(error: BaseException, stage: str, reason: str, stream: str | None = N
     if isinstance(error, FusionError | KeyboardInterrupt | SystemExit | GeneratorExit):
         raise error
     at = "" if stream is None else f"stream {stream!r}: "
+    if what is not None:
+        at += f"{what}: "
     poison = Poison(stage, reason, f"{at}{type(error).__name__}: {str(error) or 'no more is said'}", stream)
     poison.__cause__ = error
     return poison

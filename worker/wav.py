@@ -2,9 +2,9 @@
 
 What writers do differently is decided here:
 
-- A length of 2 GiB or more was not known when the header was written (ffmpeg, arecord and sox into a pipe): the samples
-  go on to the end of the body.
-- The size that the RIFF header gives, the bytes per second and a fraction of a frame at the end are not looked at.
+- A length of 2 GiB or more was not known when the header was written (ffmpeg, arecord and sox into a pipe), and a
+  length of 0 where the RIFF header knows of no more either (Python, sox): the samples go on to the end of the body.
+- The bytes per second and a fraction of a frame at the end are not looked at.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 _PCM, _FLOAT, _EXTENSIBLE = 0x0001, 0x0003, 0xFFFE
 _BITS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
+_NAMES = {0x02: "ADPCM", 0x06: "A-law", 0x07: "mu-law", 0x11: "IMA ADPCM", 0x31: "GSM", 0x55: "MP3", 0xFF: "AAC"}
+# Relatives of RIFF, with "WAVE" at the same place: for over 4 GiB, and with the bytes of numbers the other way round.
+_RIFF, _RELATIVES = b"RIFF", (b"RF64", b"BW64", b"RIFX")
 _FMT_BYTES, _EXTENSIBLE_BYTES = 16, 40
 # A format tag as a GUID ends with these (RFC 2361, section 4).
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
@@ -44,13 +47,20 @@ class Wav(NamedTuple):
         return self.size / (self.rate * self.channels * self.bits // 8)
 
 
+def looks_like_wav(body: bytes) -> bool:
+    """Whether the first bytes are those of a WAV file or of a relative, which is told by its name."""
+    return body[8:12] == b"WAVE" and body[:4] in (_RIFF, *_RELATIVES)
+
+
 def read_wav(body: bytes) -> Wav:
     """The header of a WAV file: PCM of 8, 16, 24 or 32 bits, or floats of 32 or 64, in 1 to 8 channels.
 
     Raises:
         WavError: it is none, of another kind, or cut off.
     """
-    if body[:4] != b"RIFF" or body[8:12] != b"WAVE":
+    if body[:4] in _RELATIVES:
+        raise WavError(f"it is {body[:4].decode()}, not RIFF; send a RIFF file")
+    if not looks_like_wav(body):
         raise WavError(f"the first {min(len(body), 12)} bytes hold no RIFF and WAVE")
     place, form = 12, None
     for _ in range(_MOST_CHUNKS):
@@ -63,7 +73,9 @@ def read_wav(body: bytes) -> Wav:
         elif name == b"data":
             if form is None:
                 raise WavError("its data chunk comes before any fmt chunk")
-            return Wav(*form, place, _samples_bytes(size, len(body) - place, form))
+            riff_end = 8 + int.from_bytes(body[4:8], "little")
+            unknown = size >= _UNKNOWN_BYTES or (not size and not place < riff_end < _UNKNOWN_BYTES)
+            return Wav(*form, place, _samples_bytes(None if unknown else size, len(body) - place, form))
         place += size + size % 2
     raise WavError(f"it holds no {'fmt' if form is None else 'data'} chunk among its first {_MOST_CHUNKS}")
 
@@ -76,7 +88,10 @@ def _form(chunk: bytes, size: int) -> tuple[int, int, int, bool]:
     if tag == _EXTENSIBLE and len(chunk) >= _EXTENSIBLE_BYTES and chunk[26:40] == _GUID_TAIL:
         tag = int.from_bytes(chunk[24:26], "little")
     if bits not in _BITS.get(tag, ()):
-        raise WavError(f"format {tag:#06x} of {bits} bits; send PCM of 8, 16, 24 or 32 bits, or floats of 32 or 64")
+        name = f" ({_NAMES[tag]})" if tag in _NAMES else ""
+        raise WavError(
+            f"format {tag:#06x}{name} of {bits} bits; send PCM of 8, 16, 24 or 32 bits, or floats of 32 or 64"
+        )
     if not 1 <= channels <= _MOST_CHANNELS:
         raise WavError(f"{channels} channels; send 1 to {_MOST_CHANNELS}")
     if rate not in _RATES:
@@ -86,9 +101,11 @@ def _form(chunk: bytes, size: int) -> tuple[int, int, int, bool]:
     return rate, channels, bits, tag == _FLOAT
 
 
-def _samples_bytes(declared: int, there: int, form: tuple[int, int, int, bool]) -> int:
+def _samples_bytes(declared: int | None, there: int, form: tuple[int, int, int, bool]) -> int:
     _, channels, bits, _ = form
-    if there < declared < _UNKNOWN_BYTES:
+    if declared is None:
+        declared = there
+    if there < declared:
         raise WavError(f"its data chunk declares {declared} bytes, {there} are there; it is cut off")
     frame = channels * bits // 8
     whole = min(declared, there) // frame * frame

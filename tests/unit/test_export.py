@@ -26,7 +26,8 @@ from worker.model.items import Item, collate
 from worker.model.load import for_serving, load
 from worker.model.narrow import blocks_of
 from worker.model.onnx_model import ONNX
-from worker.model.preprocess import NO_TOKEN, decode_image
+from worker.model.pictures import decode_image
+from worker.model.preprocess import NO_TOKEN
 from worker.model.runtime import ModelRuntime
 from worker.model.served import serve
 from worker.training.vocabulary import learn_vocabulary

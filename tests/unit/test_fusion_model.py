@@ -15,7 +15,8 @@ from worker.model.config import FUSIONS, FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item, collate
 from worker.model.load import device_of, load, number_format
-from worker.model.preprocess import NO_TOKEN, decode_image
+from worker.model.pictures import decode_image
+from worker.model.preprocess import NO_TOKEN
 from worker.model.runtime import ModelRuntime, streams_of_inputs
 from worker.training.vocabulary import learn_vocabulary
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import simplejpeg
 import torch
 from PIL import Image
 
@@ -25,7 +24,7 @@ from tests.unit.test_cloudevents import structured
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
 from worker import strict_json
 from worker.errors import Fatal, Poison, Retryable, blamed
-from worker.model import preprocess, signals
+from worker.model import pictures, signals
 from worker.model.load import config_of, tokenizer_of
 from worker.model.preprocess import Body, Preprocessor, text_of
 from worker.model.signals import read_sensor
@@ -119,15 +118,17 @@ def run(preprocessor: Preprocessor) -> tuple[list[Fused], list[Rejected]]:
 DECODERS: dict[str, tuple[Any, str]] = {
     "json": (strict_json, "_DECODER"),
     "base64 or bytes": (validate, "open_envelope"),
-    "simplejpeg": (simplejpeg, "decode_jpeg"),
+    "simplejpeg": (pictures, "decode_jpeg"),
     "Pillow": (Image, "open"),
+    "a JPEG's header": (validate, "read_jpeg"),
+    "a PNG's chunks": (pictures, "read_png"),
     "Pillow's pixels": (Image.Image, "convert"),
     "wav": (validate, "read_wav"),
     "wav again": (signals, "read_wav"),
     "resampling": (signals, "resample_poly"),
     "numpy": (np, "frombuffer"),
     "torch": (torch, "from_numpy"),
-    "resize": (preprocess, "resize"),
+    "resize": (pictures, "resize"),
     "tokenizer": (None, "_tokenizer"),
 }
 ERRORS = [IndexError, MemoryError, KeyError, AssertionError, struct.error, PanicError, StopIteration, OSError]

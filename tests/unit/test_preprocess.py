@@ -10,7 +10,8 @@ from PIL import Image
 
 from worker.errors import Poison
 from worker.feeds.junction import scene
-from worker.model.preprocess import decode_image, text_of
+from worker.model.pictures import decode_image
+from worker.model.preprocess import text_of
 
 
 def _encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = (320, 240)) -> bytes:

@@ -15,7 +15,8 @@ from pyarrow import parquet
 from tests.unit.test_training import QUICK, arguments, folder
 from worker.errors import ConfigError
 from worker.model.items import Item
-from worker.model.preprocess import Body, decode_image, text_of
+from worker.model.pictures import decode_image
+from worker.model.preprocess import Body, text_of
 from worker.training.data import ALL, Presence, hide, patterns
 from worker.training.robust import changes
 from worker.training.run import train

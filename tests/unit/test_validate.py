@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.incoming import JPEG, NOW_US, TIME_US, binary, plain, png, refused, validator
+from tests.unit.media import four, many_scans, saved
 from worker.records import Record
 
 
@@ -113,11 +114,29 @@ def test_image_headers_that_cannot_be_read(value: bytes, content_type: bytes) ->
 
 
 def test_rare_subsampling() -> None:
-    """A JPEG in 4:4:1, which the decoder has no name for, is refused with the remedy."""
+    """A JPEG in 4:1:0, which the decoder does not read, is refused with what it is and the remedy."""
     position = JPEG.index(b"\xff\xc0") + 11
-    rare = JPEG[:position] + b"\x14" + JPEG[position + 1 :]
-    reason, message = refused(binary(rare))
-    assert (reason, message.endswith("send 4:2:0 or 4:4:4")) == ("image_header", True)
+    rare = JPEG[:position] + b"\x42" + JPEG[position + 1 :]
+    assert refused(binary(rare)) == (
+        "image_header",
+        "JPEG header cannot be read: its components are sampled 4x2, 1x1, 1x1, which is not read; "
+        "send 4:4:4, 4:2:2, 4:2:0, 4:4:0 or 4:1:1",
+    )
+
+
+def test_scans_are_counted_and_nothing_else() -> None:
+    """The bytes of a scan's marker in metadata, or behind the picture, are no scans."""
+    many = b"\xff\xda" * 100
+    progressive = saved(four(), "JPEG", progressive=True)
+    inside = progressive[:2] + b"\xff\xe2" + (len(many) + 2).to_bytes(2, "big") + many + progressive[2:]
+    for good in (progressive, inside, inside + many, many_scans(progressive, 54)):
+        assert validator().read(binary(good)).payload == good
+    for place in (0, len(many) + 4):
+        bad = many_scans(inside if place else progressive, 60)
+        assert refused(binary(bad)) == (
+            "image_header",
+            "JPEG header cannot be read: it has more than 64 scans, each a pass over all its pixels; send fewer",
+        )
 
 
 def test_pixel_bombs() -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from simplejpeg import decode_jpeg_header
-
 from schemas.names import JPEG, JSON, MEDIA_TYPES
 from worker.errors import Poison, blamed
+from worker.image import ImageError, png_size, read_jpeg
 from worker.ports import Clock
 from worker.records import Candidate, Event, Record, Stage
 from worker.stages.cloudevents import Envelope, open_envelope
-from worker.stages.wire import PNG_SIGNATURE, Reason, parse_json, refuse, shown, to_utf8
+from worker.stages.wire import Reason, parse_json, refuse, shown, to_utf8
 from worker.wav import WavError, read_wav
 
 __all__ = ["Reason", "StreamSpec", "Validator"]
@@ -29,7 +27,6 @@ _END_OF_TIME_US = 253_402_300_800_000_000
 _MOST_STEPS = 4096
 # The model's numbers have 32 bits; a larger one would be infinite there.
 _LARGEST_NUMBER = 3.4028234663852886e38
-_IHDR_END = 33  # Signature 8, length 4, type 4, fields 13, CRC 4.
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +161,11 @@ class Validator:
             )
 
     def _check_image(self, envelope: Envelope) -> None:
-        if envelope.content_type == JPEG:
-            width, height = _jpeg_size(envelope.payload)
-        else:
-            width, height = _png_size(envelope.payload)
+        jpeg = envelope.content_type == JPEG
+        try:
+            width, height = read_jpeg(envelope.payload)[:2] if jpeg else png_size(envelope.payload)
+        except ImageError as error:
+            refuse(Reason.IMAGE_HEADER, f"{'JPEG' if jpeg else 'PNG'} header cannot be read: {error}")
         if width * height > self._max_pixels:
             refuse(
                 Reason.TOO_MANY_PIXELS,
@@ -201,36 +199,6 @@ def _key(record: Record) -> str:
 def _event(spec: StreamSpec, key: str, envelope: Envelope, record: Record) -> Event:
     event_id, source, time_us, content_type, payload, traceparent = envelope
     return Event(spec.name, key, event_id, source, time_us, content_type, payload, record, traceparent)
-
-
-def _jpeg_size(payload: bytes) -> tuple[int, int]:
-    """Width and height in pixels, from the frame header."""
-    try:
-        height, width, _, _ = decode_jpeg_header(payload)
-    except ValueError as error:
-        refuse(Reason.IMAGE_HEADER, f"JPEG header cannot be read: {error}")
-    except KeyError:
-        # simplejpeg 1.9 has no name for the rarest subsamplings, such as 4:4:1, and stops at its own table.
-        refuse(Reason.IMAGE_HEADER, "JPEG header declares a colour subsampling that is not read; send 4:2:0 or 4:4:4")
-    return _not_empty("JPEG", width, height)
-
-
-def _png_size(payload: bytes) -> tuple[int, int]:
-    """Width and height in pixels, from the IHDR chunk, which comes first in every PNG."""
-    head = payload[:_IHDR_END]
-    if len(head) < _IHDR_END or not head.startswith(PNG_SIGNATURE) or head[8:16] != b"\x00\x00\x00\rIHDR":
-        refuse(
-            Reason.IMAGE_HEADER, f"PNG header cannot be read: the first {len(head)} bytes hold no signature and IHDR"
-        )
-    if zlib.crc32(head[12:29]) != int.from_bytes(head[29:33], "big"):
-        refuse(Reason.IMAGE_HEADER, "PNG header cannot be read: its checksum is wrong")
-    return _not_empty("PNG", int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"))
-
-
-def _not_empty(kind: str, width: int, height: int) -> tuple[int, int]:
-    if width < 1 or height < 1:
-        refuse(Reason.IMAGE_HEADER, f"{kind} header declares {width} x {height} pixels")
-    return width, height
 
 
 def _check_text(envelope: Envelope) -> None:

@@ -16,10 +16,11 @@ from typing import Any, NoReturn
 
 from schemas.names import ALIASES, JPEG, JSON, PNG, TEXT, WAV
 from worker.errors import Poison
+from worker.image import PNG_SIGNATURE
 from worker.records import Stage
 from worker.strict_json import MOST_DEEP, read_json
+from worker.wav import looks_like_wav
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 _KNOWN_TYPES = {name.encode(): name for name in (JPEG, PNG, TEXT, JSON, WAV)}
 _ASCII_COMPATIBLE = ("utf-8", "utf8", "us-ascii", "ascii")
@@ -120,7 +121,7 @@ def told_by_bytes(payload: bytes, modality: str | None = None) -> str:
         return JPEG
     if payload.startswith(PNG_SIGNATURE):
         return PNG
-    if payload.startswith(b"RIFF") and payload[8:12] == b"WAVE":
+    if looks_like_wav(payload):
         return WAV
     if modality == "sensor":
         return JSON

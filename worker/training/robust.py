@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
+from worker.model.pictures import decode_whole
 from worker.model.preprocess import Body, text_of
 
 Change = Callable[[Body, str, np.random.Generator], Body]
@@ -42,8 +43,8 @@ def _of_image(spoil: Callable[[Image.Image, np.random.Generator], Image.Image]) 
     def change(body: Body, modality: str, rng: np.random.Generator) -> Body:
         if modality != "image":
             return body
-        with Image.open(io.BytesIO(body.payload)) as image:
-            spoiled = spoil(image.convert("RGB"), rng)
+        pixels = decode_whole(body.payload, body.stream).permute(1, 2, 0).contiguous()
+        spoiled = spoil(Image.fromarray(pixels.numpy()), rng)
         out = io.BytesIO()
         spoiled.save(out, "PNG", compress_level=1)
         return body._replace(payload=out.getvalue(), content_type="image/png")
