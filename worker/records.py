@@ -215,17 +215,29 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PartitionFlow:
-    """How far one input partition has been read, told to all workers through Redis (DESIGN 3).
+    """How far one input partition has been read, told to all workers through Redis (DESIGN 3). Times of Redis' clock
+    but for `frontier_us` and `indexed_us`, which are event times.
 
     Attributes:
-        frontier_us: event time reached (an anchor partition: of its oldest unfinished anchor); None: nothing read.
-        clear_from_us: Redis time since when every check found the partition read to its end; None: it has lag.
-        caught_up_us: Redis time of the last check that found it read to its end; None: never.
+        frontier_us: event time reached (an anchor partition: of its oldest anchor that holds context back, else of the
+            last that was read; a context that can read no more: of its oldest held event); None: nothing read.
+        clear_from_us: since when every check found the partition read to its end; None: it has lag.
+        caught_up_us: the last check that found it read to its end; None: never.
+        holds: of an anchor partition, whether context waits for its `frontier_us`.
+        indexed_us: of a context, up to which event time it is in Redis, whatever the clock of a single source says.
+        stopped_us: of a context, since when it can read no more for the same oldest held event; None: it can.
+        checked_us: the last time that Kafka told where its log ends; None: never.
+        told_us: when this was told; None: by a release that does not say it.
     """
 
     frontier_us: int | None
     clear_from_us: int | None
     caught_up_us: int | None
+    holds: bool = True
+    indexed_us: int | None = None
+    stopped_us: int | None = None
+    checked_us: int | None = None
+    told_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

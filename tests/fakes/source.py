@@ -16,12 +16,13 @@ class FakeSource:
     """worker.broker.source.KafkaSource without a broker; a paused partition stays so until it is resumed."""
 
     def __init__(self, counts: Mapping[str, int]) -> None:
-        """`counts`: topic -> partitions; all of them are this member's from the first poll on."""
+        """`counts`: topic -> partitions; all but the `withheld` are this member's from the next poll on."""
         self.counts = dict(counts)
         self.logs: defaultdict[Partition, list[Record]] = defaultdict(list)
         self.commits: dict[Partition, tuple[int, str]] = {}
         self.positions: dict[Partition, int] = {}
         self.paused: set[Partition] = set()
+        self.withheld: set[Partition] = set()
         self.leases: dict[Partition, int] = {}
         self.membership: Any = None
         self.reset_to_end = False
@@ -35,10 +36,9 @@ class FakeSource:
 
     def poll(self, timeout_seconds: float) -> Polled:
         """See KafkaSource.poll: one partition after the other, as far as `max_poll_records` goes."""
-        new = {}
-        if self.membership is None:
-            self.membership = "generation 1"
-            for partition in [Partition(topic, n) for topic, count in self.counts.items() for n in range(count)]:
+        self.membership, new = "generation 1", {}
+        for partition in [Partition(topic, n) for topic, count in self.counts.items() for n in range(count)]:
+            if partition not in self.leases and partition not in self.withheld:
                 self.seek_to_start(partition)
                 new[partition] = self.leases[partition] = self._lease()
         found: list[Record] = []

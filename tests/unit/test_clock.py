@@ -5,6 +5,7 @@ from __future__ import annotations
 from worker.records import MatchRule, PartitionFlow
 from worker.stages.clock import WaitClock
 
+COUNTED = 10**12  # The stream's partitions were counted just now.
 RULE = MatchRule("frames", "nearest", 500, 500, 0, 16, 2_000, 30_000, False)
 
 
@@ -22,41 +23,41 @@ def test_a_caught_up_stream_ends_the_wait_after_max_wait() -> None:
     """The clock starts when the anchor was read, not when it was looked at."""
     clock = WaitClock(RULE)
     clock.add("a", 10, read_us=1_000)
-    assert clock.tick(2_999, [clear(0, 1_000)]) == []
-    assert clock.tick(3_000, [clear(0, 1_000)]) == ["a"]
-    assert clock.tick(9_000, [clear(0, 1_000)]) == []
+    assert clock.tick(2_999, [clear(0, 1_000)], COUNTED) == []
+    assert clock.tick(3_000, [clear(0, 1_000)], COUNTED) == ["a"]
+    assert clock.tick(9_000, [clear(0, 1_000)], COUNTED) == []
 
 
 def test_a_backlog_is_read_not_timed_out() -> None:
     """While one partition has lag, no wait ends, however long it takes."""
     clock = WaitClock(RULE)
     clock.add("a", 10, read_us=1_000)
-    assert clock.tick(10**9, [clear(0, 10**9), lagging(5)]) == []
+    assert clock.tick(10**9, [clear(0, 10**9), lagging(5)], COUNTED) == []
 
 
 def test_the_clock_starts_when_the_backlog_is_read() -> None:
     """An anchor read during a backlog waits max_wait from the end of the backlog."""
     clock = WaitClock(RULE)
     clock.add("a", 10, read_us=1_000)
-    assert clock.tick(5_000, [clear(5_000, 5_000)]) == []
-    assert clock.tick(6_999, [clear(5_000, 6_900)]) == []
-    assert clock.tick(7_000, [clear(5_000, 6_900)]) == ["a"]
+    assert clock.tick(5_000, [clear(5_000, 5_000)], COUNTED) == []
+    assert clock.tick(6_999, [clear(5_000, 6_900)], COUNTED) == []
+    assert clock.tick(7_000, [clear(5_000, 6_900)], COUNTED) == ["a"]
 
 
 def test_a_partition_past_the_window_starts_the_clock() -> None:
     """A partition held back by the horizon cannot hold its anchors for ever."""
     clock = WaitClock(RULE)
     clock.add("a", 10, read_us=1_000)
-    assert clock.tick(5_000, [lagging(510)]) == []
-    assert clock.tick(5_000, [lagging(511)]) == []
-    assert clock.tick(7_000, [lagging(511)]) == ["a"]
+    assert clock.tick(5_000, [lagging(510)], COUNTED) == []
+    assert clock.tick(5_000, [lagging(511)], COUNTED) == []
+    assert clock.tick(7_000, [lagging(511)], COUNTED) == ["a"]
 
 
 def test_an_unknown_partition_stops_every_clock() -> None:
     """After Redis was emptied nothing times out until all partitions are back."""
     clock = WaitClock(RULE)
     clock.add("a", 10, read_us=1_000)
-    assert clock.tick(10**9, [clear(0, 10**9), None]) == []
+    assert clock.tick(10**9, [clear(0, 10**9), None], COUNTED) == []
 
 
 def test_an_anchor_that_left_does_not_expire() -> None:
@@ -64,7 +65,7 @@ def test_an_anchor_that_left_does_not_expire() -> None:
     clock = WaitClock(RULE)
     clock.add("a", 10, read_us=1_000)
     clock.remove(["a"])
-    assert clock.tick(10**9, [clear(0, 10**9)]) == []
+    assert clock.tick(10**9, [clear(0, 10**9)], COUNTED) == []
 
 
 def test_anchors_that_were_decided_leave_nothing_behind() -> None:
@@ -75,18 +76,18 @@ def test_anchors_that_were_decided_leave_nothing_behind() -> None:
         for number in range(5_000):
             clock.add(str(number), 10**6 + number, read_us=1_000 + number)
             clock.remove([str(number)])
-            assert clock.tick(10**6 + number, [flow]) == []
+            assert clock.tick(10**6 + number, [flow], COUNTED) == []
         assert len(clock) <= 2_100
-    assert clock.tick(10**9, [clear(0, 10**10)]) == []
-    assert clock.tick(10**9 + 2_001, [clear(0, 10**10)]) == ["waits"]
+    assert clock.tick(10**9, [clear(0, 10**10)], COUNTED) == []
+    assert clock.tick(10**9 + 2_001, [clear(0, 10**10)], COUNTED) == ["waits"]
 
 
 def test_a_wait_that_begins_again_is_as_long_as_the_first() -> None:
     """What was counted before nothing could be read does not count."""
     clock = WaitClock(RULE)
     clock.add("a", 10, read_us=1_000)
-    assert clock.tick(2_500, [clear(0, 1_500)]) == []
+    assert clock.tick(2_500, [clear(0, 1_500)], COUNTED) == []
     clock.begin_again(9_000)
-    assert clock.tick(9_500, [clear(0, 8_999)]) == []
-    assert clock.tick(10_999, [clear(0, 9_500)]) == []
-    assert clock.tick(11_000, [clear(0, 9_500)]) == ["a"]
+    assert clock.tick(9_500, [clear(0, 8_999)], COUNTED) == []
+    assert clock.tick(10_999, [clear(0, 9_500)], COUNTED) == []
+    assert clock.tick(11_000, [clear(0, 9_500)], COUNTED) == ["a"]

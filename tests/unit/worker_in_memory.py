@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,17 @@ class Quiet:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
+
+
+class Counting(Silent):
+    """An observer that adds up its counters, by name and label values."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[tuple[str, ...]] = Counter()
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Adds."""
+        self.counted[(name, *labels.values())] += int(amount)
 
 
 class MemorySink:
@@ -77,7 +89,8 @@ class InMemory:
         self.store = FakeContextStore(server, "w1", {"sensors": rule}, {"sensors": (4096, 2**28)})
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         quiet: Any = Quiet()
-        silent, member = Silent(), source
+        silent, member = Counting(), source
+        self.counted = silent.counted
         self.committer = Committer(
             lambda: self.sink, lambda: member.membership, lambda p, *told: self.contexts.describe(p, *told),
             lambda outcomes: self.fates.committed(outcomes), errors.put, silent,

@@ -26,7 +26,7 @@ _GONE = (
     "its records were deleted before they were read (retention), or the topic was recreated; to go on without them set "
     "the group's offsets with Kafka's kafka-consumer-groups tool"
 )
-# A call that needs an answer from the broker gives up after this long and is repeated by the loop.
+# A call that needs an answer from the broker gives up after this long; the loop repeats it.
 CALL_TIMEOUT_MS = 5_000
 # Commits come within milliseconds, or not before a transaction has ended: the loop looks after the others meanwhile.
 COMMITTED_TIMEOUT_MS = 1_000
@@ -91,7 +91,7 @@ class KafkaSource:
             raise
 
     def _know(self, topics: Sequence[str]) -> None:
-        """A member that leads the group before it knows the topics assigns nothing to anybody, and it stays so."""
+        """A member that leads the group before it knows the topics assigns nothing to anybody, for good."""
         deadline = time.monotonic() + CALL_TIMEOUT_MS / 1000
         while not all(self._call(self._consumer.partitions_for_topic, topic) for topic in topics):
             if time.monotonic() > deadline:
@@ -119,12 +119,8 @@ class KafkaSource:
         for partition in assigned:
             self._next_lease += 1
             new[partition] = self._leases[partition] = self._next_lease
-        records = [
-            record_of(raw, self._leases[_of(raw)])
-            for batch in batches.values()
-            for raw in batch
-            if _of(raw) in self._leases
-        ]
+        every = (raw for batch in batches.values() for raw in batch)
+        records = [record_of(raw, self._leases[_of(raw)]) for raw in every if _of(raw) in self._leases]
         return Polled(records, new, revoked)
 
     def _know_membership(self) -> None:
@@ -238,6 +234,11 @@ class KafkaSource:
         tp = _topic_partition(partition)
         found = self._call(self._consumer.offsets_for_times, {tp: max(0, timestamp_ms)}, timeout_ms=CALL_TIMEOUT_MS)
         return int(found[tp].offset) if found.get(tp) is not None else None
+
+    @property
+    def paused(self) -> set[Partition]:
+        """What is paused now."""
+        return {_of(tp) for tp in self._consumer.paused()}
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """No more records of these until resumed; the membership goes on."""

@@ -102,10 +102,7 @@ class Anchors:
         self._ask.update(dict.fromkeys(self._store.woken()))
         if self._interrupted is not None:
             self._go_on(self._interrupted)
-        for name, clock in self._clocks.items():
-            for token in clock.tick(self._contexts.now_us(), self._contexts.partitions(name)):
-                self._expired[token].add(name)
-                self._ask[token] = None
+        self._end_waits()
         if not self._ask:
             return
         tokens = list(self._ask)[:MOST_QUESTIONS]
@@ -127,6 +124,16 @@ class Anchors:
             self._ask.pop(token, None)
             self._expired.pop(token, None)
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
+
+    def _end_waits(self) -> None:
+        """Those whose `max_wait` is over ask once more; what an absent partition may have cost them is counted."""
+        for name, clock in self._clocks.items():
+            flows, counted_us = self._contexts.partitions(name), self._contexts.counted_us(name)
+            for token in clock.tick(self._contexts.now_us(), flows, counted_us):
+                self._expired[token].add(name)
+                self._ask[token] = None
+                if self._contexts.absent(name):
+                    self._observer.count("bound_hits_total", bound="absent_partition")
 
     def dispatch(self, room: int) -> None:
         """Sends up to `room` decided anchors on to the model, each key in its order."""

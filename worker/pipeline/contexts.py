@@ -12,11 +12,15 @@ from worker.pipeline.needed import needed_of
 from worker.ports import ContextStore, Health, Log, Observer
 from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow, Record
 from worker.stages.commit import Committer
-from worker.stages.flow import NOTHING_YET, Checked, FlowBoard, HoldBack, slowest_anchor_us
+from worker.stages.flow import Checked, FlowBoard
+from worker.stages.frontier import Late, Presence, late_anchors, slowest_anchor_us
+from worker.stages.hold import NOTHING_YET, HoldBack
 from worker.stages.ledger import Ledger
 
 # How often the partitions' ends are asked for and the flow is exchanged; it adds to `max_wait` at most twice.
 EXCHANGE_EVERY_SECONDS = 0.1
+# Events that Redis refused are packed and sent again after this long; at once would keep the loop busy with that alone.
+INDEX_AGAIN_SECONDS = 0.2
 # A context position's metadata: version, Redis epoch, record time (ms) up to which Redis holds the events, and the
 # offset below which bad records have had their dead letter; the committed offset is its least, and its default.
 _VERSION, _WITHOUT_SETTLED = "c2", "c1"
@@ -42,12 +46,15 @@ class Contexts:
         self._horizons = {name: rule.horizon_us for name, rule in rules.items()}
         self._hold = HoldBack()
         self._board = FlowBoard()
+        self._presence = Presence()
+        self._slowest_us: int | None = NOTHING_YET
         self._epoch = ""
         self._targets: dict[Partition, int] = {}
         self._indexed_ms: dict[Partition, int] = {}
-        self._exchanged = 0.0
+        self._exchanged = self._index_again = 0.0
         self._flow_at = 0.0
         self.flow = Flow(0)
+        self.late = Late()
 
     def open(self, partition: Partition, lease: int, committed: tuple[int, str], committer: Committer) -> None:
         """Begins a lease of any input partition; a context whose events Redis has lost is read again from before."""
@@ -126,8 +133,8 @@ class Contexts:
     def index(self, committer: Committer) -> Retryable | None:
         """Puts into Redis what may go there now, then lets its offsets be committed. What keeps it from that is given
         back and not raised: while Redis is full, anchors must go on, so that old events may go."""
-        events = self._hold.allowed(self._horizons, slowest_anchor_us(self.flow, self._anchors()))
-        if not events:
+        events = self._hold.allowed(self._horizons, self._slowest_us)
+        if not events or time.monotonic() < self._index_again:
             return None
         started = time.perf_counter()
         refused: Retryable | None = None
@@ -136,6 +143,7 @@ class Contexts:
         except Full as full:
             refused, events = full, [event for n, event in enumerate(events) if n not in full.refused]
         except Retryable as error:
+            self._index_again = time.monotonic() + INDEX_AGAIN_SECONDS
             return error
         for event in events:
             partition = _partition(event.record)
@@ -158,25 +166,32 @@ class Contexts:
         held = self._hold.partitions
         self._board.checked(self._look(now), held)
         self._clear_targets()
-        stopped_us = self._hold.stopped(self._board.lag)
-        own = self._board.own(unfinished_us, stopped_us, self._targets, self._anchor_topic)
-        slowest_us = slowest_anchor_us(self.flow, self._anchors())
+        self._board.stopped(self._hold.stopped(self._board.lag), self.now_us())
+        own = self._board.own(unfinished_us, self._targets, self._anchor_topic, self.now_us())
         flows = [flow for name in self._rules for flow in self.partitions(name)]
-        self.flow = self._store.exchange_flow(own, needed_of(slowest_us, flows, self._rules.values()))
+        self.flow = self._store.exchange_flow(own, needed_of(self._slowest_us, flows, self._rules.values()))
         self._flow_at = time.monotonic()
+        self._judge()
         for partition, lag in self._board.lag.items():
             self._tell_lag(partition, lag)
         return True
 
+    def _judge(self) -> None:
+        """From everybody's flow: who is absent, which anchors are late, and how far context may go."""
+        anchors = self._all(self._anchor_topic)
+        streams = {name: self._all(topic) for topic, name in self._topics.items()}
+        self._presence.saw(self.flow, [*anchors, *(one for each in streams.values() for one in each)])
+        self.late = late_anchors(self.flow, streams, self._rules, self._presence.absent)
+        self._slowest_us = slowest_anchor_us(self.flow, anchors, self.late, self._presence.absent)
+
     def _clear_targets(self) -> None:
-        """A partition is whole again once it is read to where it was and nothing of it that may be indexed is not."""
+        """A rebuild has ended once the partition is read to where it was and nothing of it waits to be indexed."""
         if not self._targets:
             return
-        slowest = slowest_anchor_us(self.flow, self._anchors())
-        waiting = {_partition(event.record) for event in self._hold.allowed(self._horizons, slowest)}
+        waiting = {_partition(event.record) for event in self._hold.allowed(self._horizons, self._slowest_us)}
         for partition, target in list(self._targets.items()):
             read = (self._source.position(partition) or 0) >= target
-            if read and slowest != NOTHING_YET and partition not in waiting:
+            if read and self._slowest_us != NOTHING_YET and partition not in waiting:
                 del self._targets[partition]
 
     def _tell_lag(self, partition: Partition, records: float) -> None:
@@ -213,7 +228,7 @@ class Contexts:
                 start, held = self._before(partition, position), self._hold.first_offset(partition)
                 starts[partition] = start if held is None else min(start, held)
         self._enter(epoch)
-        self.flow = Flow(0)
+        self.flow, self._slowest_us, self.late = Flow(0), NOTHING_YET, Late()
         self._observer.count("redis_rebuilds_total")
         self._health.block("rebuilding", "Redis was emptied; context is being read again from Kafka")
         for partition in self._source.leases:
@@ -225,16 +240,32 @@ class Contexts:
 
     def whole(self) -> bool:
         """True when every partition of every context stream is in Redis as far as it has been read."""
-        known = all(flow is not None for name in self._rules for flow in self.partitions(name))
+        known = bool(self.flow.now_us) and all(
+            flow is not None for name in self._rules for flow in self.partitions(name)
+        )
         if known:
             self._health.clear("rebuilding")
         return known
 
     def partitions(self, stream: str) -> Sequence[PartitionFlow | None]:
-        """The flow of all partitions of a context stream; None where unknown."""
-        topic = next(topic for topic, name in self._topics.items() if name == stream)
-        count = self._source.partitions_of(topic)
-        return [self.flow.partitions.get(Partition(topic, number)) for number in range(max(count, 1))]
+        """The flow of all partitions of a context stream; None where unknown. One that is absent counts as read."""
+        now_us = self.flow.now_us
+        read = PartitionFlow(None, now_us, now_us)
+        return [
+            read if self._presence.absent(partition) else self.flow.partitions.get(partition)
+            for partition in self._all(self._topic(stream))
+        ]
+
+    def absent(self, stream: str) -> bool:
+        """True while a partition of a context stream is told of by nobody, so that waits end without it."""
+        return any(self._presence.absent(partition) for partition in self._all(self._topic(stream)))
+
+    def counted_us(self, stream: str) -> int:
+        """When it was last asked how many partitions a context stream has, by Redis' clock; 0: not yet."""
+        return self.now_us()
+
+    def _topic(self, stream: str) -> str:
+        return next(topic for topic, name in self._topics.items() if name == stream)
 
     def describe(self, partition: Partition, epoch: str, settled: int) -> str:
         """The metadata of a context position; `epoch` is the one in which the partition was opened."""
@@ -249,8 +280,7 @@ class Contexts:
         reached_us = self._board.frontier_us(partition)
         return reached_us is None or all(reached_us < oldest_us for oldest_us in waiting_us.values())
 
-    def _anchors(self) -> list[Partition]:
-        topic = self._anchor_topic
+    def _all(self, topic: str) -> list[Partition]:
         return [Partition(topic, number) for number in range(max(self._source.partitions_of(topic), 1))]
 
     def full(self) -> set[Partition]:

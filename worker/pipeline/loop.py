@@ -64,7 +64,6 @@ class Pipeline:
         self._stop = threading.Event()
         self._opening: dict[Partition, int] = {}
         self._open_again = 0.0
-        self._paused: set[Partition] = set()
         self._unread: list[Record] = []
         self._wide: set[Partition] = set()
         self._redis_away = False
@@ -125,7 +124,6 @@ class Pipeline:
     def _leases(self, polled: Polled) -> None:
         if polled.revoked:
             self._close(polled.revoked)
-            self._paused -= polled.revoked
         self._opening.update(polled.assigned)
 
     def _begin_leases(self) -> None:
@@ -197,7 +195,10 @@ class Pipeline:
     def _meet(self) -> None:
         """What is decided goes on also while Redis is too full for more: only then can old events go."""
         refused = self._contexts.index(self._committer)
-        if self._contexts.exchange(self._committer.unfinished_us()) and not self._contexts.same_epoch():
+        if (
+            self._contexts.exchange(self._committer.unfinished_us(self._contexts.late.before_us))
+            and not self._contexts.same_epoch()
+        ):
             self._rebuild()
         if self._contexts.whole():
             self._anchors.align()
@@ -236,7 +237,7 @@ class Pipeline:
             or self._anchors.bytes >= self._bounds.max_pending_bytes
         )
         if full:
-            waiting_us = self._committer.unfinished_us()
+            waiting_us = self._committer.unfinished_us(self._contexts.late.before_us)
             anchors = {p for p in held if p.topic == self._anchor_topic}
             stop = stop | {p for p in anchors if not self._contexts.holds_back(p, waiting_us)}
         wide = self._committer.too_wide() & held
@@ -247,10 +248,9 @@ class Pipeline:
                 action="none: it goes on when the oldest unfinished records of these partitions are done",
             )
         self._wide, stop = wide, stop | wide
-        self._paused &= held
-        self._source.pause(stop - self._paused)
-        self._source.resume(self._paused - stop)
-        self._paused = set(stop)
+        paused = self._source.paused
+        self._source.pause(stop - paused)
+        self._source.resume(paused - stop)
 
     def _react(self) -> None:
         """Hears of the errors of the other threads."""
@@ -267,10 +267,7 @@ class Pipeline:
                 raise error
 
     def _begin_again(self) -> None:
-        """After a transaction whose result nobody knows: every lease ends and begins anew from what is committed.
-
-        What is paused stays so at the client, and in `_paused`, until it is resumed.
-        """
+        """After a transaction whose result nobody knows: every lease ends and begins anew from what is committed."""
         self._close(frozenset(self._source.leases))
         for partition in self._source.leases:
             self._source.seek_to_start(partition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from worker.records import MatchRule, Needed, PartitionFlow
-from worker.stages.flow import NOTHING_YET
+from worker.stages.hold import NOTHING_YET
 
 
 def needed_of(

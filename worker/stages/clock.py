@@ -58,12 +58,13 @@ class WaitClock:
         for token in tokens:
             self._waiting.pop(token, None)
 
-    def tick(self, now_us: int, partitions: Sequence[PartitionFlow | None]) -> list[str]:
-        """The tokens whose wait is over; they are removed. `partitions`: all of the stream's, None where unknown."""
+    def tick(self, now_us: int, partitions: Sequence[PartitionFlow | None], counted_us: int) -> list[str]:
+        """The tokens whose wait is over; they are removed. `partitions`: all of the stream's, None where unknown;
+        `counted_us`: when it was last asked how many there are, since a new one may hold a backlog."""
         known = [flow for flow in partitions if flow is not None]
         if known and len(known) == len(partitions):
-            self._start_caught_up(known)
-            self._start_by_reach(now_us, known)
+            self._start_caught_up(known, counted_us)
+            self._start_by_reach(now_us, known, counted_us)
         expired = []
         while self._deadlines and self._deadlines[0][0] <= now_us:
             token = heapq.heappop(self._deadlines)[1]
@@ -71,19 +72,19 @@ class WaitClock:
                 expired.append(token)
         return expired
 
-    def _start_caught_up(self, flows: Sequence[PartitionFlow]) -> None:
+    def _start_caught_up(self, flows: Sequence[PartitionFlow], counted_us: int) -> None:
         if any(flow.clear_from_us is None for flow in flows):
             return
-        caught_up = min(flow.caught_up_us or 0 for flow in flows)
+        caught_up = min([counted_us, *(flow.caught_up_us or 0 for flow in flows)])
         clear_from = max(flow.clear_from_us or 0 for flow in flows)
         while self._by_read and self._by_read[0][0] <= caught_up:
             read_us, token = heapq.heappop(self._by_read)
             self._start(token, max(read_us, clear_from))
 
-    def _start_by_reach(self, now_us: int, flows: Sequence[PartitionFlow]) -> None:
+    def _start_by_reach(self, now_us: int, flows: Sequence[PartitionFlow], counted_us: int) -> None:
         behind = [flow for flow in flows if flow.clear_from_us is None]
         reached = min((flow.frontier_us or 0 for flow in behind), default=0)
-        caught_up = min((flow.caught_up_us or 0 for flow in flows if flow.clear_from_us is not None), default=now_us)
+        caught_up = min([counted_us, *(flow.caught_up_us or 0 for flow in flows if flow.clear_from_us is not None)])
         while self._by_reach and self._by_reach[0][0] < reached:
             if self._waiting.get(self._by_reach[0][1], (0, 0))[0] > caught_up:
                 return

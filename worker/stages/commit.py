@@ -116,10 +116,12 @@ class Committer:
                 self._moved.add(_partition(record))
             return needs_one
 
-    def unfinished_us(self) -> dict[Partition, int]:
-        """Per anchor partition the earliest event time whose outcome is not committed."""
+    def unfinished_us(self, late_us: int) -> dict[Partition, int]:
+        """Per anchor partition the earliest event time whose outcome is not committed; `late_us`: what lies before is
+        not counted, now or later."""
         with self._lock:
-            found = {p: ledger.oldest_us() for p, ledger in self._ledgers.items() if p not in self._contexts}
+            anchors = {p: ledger for p, ledger in self._ledgers.items() if p not in self._contexts}
+            found = {partition: ledger.oldest_us(late_us) for partition, ledger in anchors.items()}
         return {partition: time_us for partition, time_us in found.items() if time_us is not None}
 
     def finish(self, outcomes: Iterable[Outcome]) -> None:

@@ -1,20 +1,16 @@
-"""How far each partition is -> who may read on (DESIGN 3: flow in event time; Flink knows it as watermark alignment).
-
-A context partition is held `horizon` ahead of the slowest anchor partition with lag or waiting anchors, so that a
-backlog's frames are not trimmed before their texts come. A partition that is caught up holds nobody back.
-"""
+"""This worker's partitions -> how far each has been read, as it is told to the others (DESIGN 3)."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from worker.records import Event, Flow, Partition, PartitionFlow
+from worker.records import Partition, PartitionFlow
 
-# Held events of one partition after which it pauses: about a poll's worth, so that one skewed clock stops nobody else.
-MOST_HELD = 300
-# Before all anchor partitions are known nothing may be indexed.
-NOTHING_YET = -1
+# So many events in a row, at least, say how far a partition has been indexed: one source among others whose clock is
+# ahead does not. More would lag behind in a sparse partition.
+STEADY_EVENTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +27,14 @@ class FlowBoard:
 
     def __init__(self) -> None:
         self._own: dict[Partition, PartitionFlow] = {}
+        self._recent: dict[Partition, deque[int]] = {}
         self._lag: dict[Partition, int] = {}
+        self._stopped: dict[Partition, tuple[int, int]] = {}  # oldest held event time, and since when it is that
 
     def open(self, partition: Partition) -> None:
         """A lease begins: nothing is known yet."""
         self._own[partition] = PartitionFlow(None, None, None)
+        self._recent[partition] = deque(maxlen=STEADY_EVENTS)
 
     def __contains__(self, partition: Partition) -> bool:
         return partition in self._own
@@ -43,8 +42,8 @@ class FlowBoard:
     def close(self, partitions: Iterable[Partition]) -> None:
         """Leases end."""
         for partition in partitions:
-            self._own.pop(partition, None)
-            self._lag.pop(partition, None)
+            for known in (self._own, self._recent, self._lag, self._stopped):
+                known.pop(partition, None)
 
     def frontier_us(self, partition: Partition) -> int | None:
         """The latest event time of what was read (anchor) or indexed (context); None: nothing yet."""
@@ -54,8 +53,15 @@ class FlowBoard:
     def reached(self, partition: Partition, time_us: int) -> None:
         """An event of this time was read (anchor) or indexed (context)."""
         known = self._own.get(partition)
-        if known is not None and (known.frontier_us is None or time_us > known.frontier_us):
-            self._own[partition] = replace(known, frontier_us=time_us)
+        if known is None:
+            return
+        recent = self._recent[partition]
+        recent.append(time_us)
+        frontier_us, indexed_us = known.frontier_us, known.indexed_us
+        if frontier_us is None or time_us > frontier_us or indexed_us is None or min(recent) > indexed_us:
+            self._own[partition] = replace(
+                known, frontier_us=max(time_us, frontier_us or 0), indexed_us=max(min(recent), indexed_us or 0)
+            )
 
     def checked(self, found: Mapping[Partition, Checked], held: Collection[Partition]) -> None:
         """Notes which partitions have been read past where they ended; one with held events has not."""
@@ -64,103 +70,41 @@ class FlowBoard:
             if known is None:
                 continue
             self._lag[partition] = max(0, look.end - look.position)
+            since = None
             if look.position >= look.end and partition not in held:
                 since = known.clear_from_us if known.clear_from_us is not None else look.at_us
-                self._own[partition] = replace(known, clear_from_us=since, caught_up_us=look.at_us)
-            else:
-                self._own[partition] = replace(known, clear_from_us=None)
+            caught_up = known.caught_up_us if since is None else look.at_us
+            self._own[partition] = replace(
+                known, clear_from_us=since, caught_up_us=caught_up, checked_us=look.at_us
+            )  # fmt: skip
+
+    def stopped(self, held_us: Mapping[Partition, int], now_us: int) -> None:
+        """Notes the contexts of which no more can be read now, each with the time of its oldest held event."""
+        was = self._stopped
+        self._stopped = {
+            partition: was[partition] if was.get(partition, (None,))[0] == time_us else (time_us, now_us)
+            for partition, time_us in held_us.items()
+        }
 
     def own(
-        self,
-        unfinished_us: Mapping[Partition, int],
-        held_us: Mapping[Partition, int],
-        hidden: Collection[Partition],
-        anchor_topic: str,
+        self, unfinished_us: Mapping[Partition, int], hidden: Collection[Partition], anchor_topic: str, now_us: int
     ) -> dict[Partition, PartitionFlow]:
-        """What is told. An anchor partition's frontier is its oldest unfinished anchor; read to its end and all
-        finished it has none, and holds nobody back. The frontier of a context of which no more can be read, since
-        it is paused or read to its end, is its oldest held event."""
+        """What is told. `unfinished_us`: per anchor partition the oldest unfinished anchor that holds context back."""
         out = {}
         for partition, flow in self._own.items():
             if partition in hidden:
                 continue
-            if partition in unfinished_us:
-                flow = replace(flow, frontier_us=unfinished_us[partition])
-            elif partition in held_us:
-                flow = replace(flow, frontier_us=held_us[partition])
-            elif partition.topic == anchor_topic and flow.clear_from_us is not None:
-                flow = replace(flow, frontier_us=None)
-            out[partition] = flow
+            if partition.topic == anchor_topic:
+                oldest_us = unfinished_us.get(partition)
+                holds = oldest_us is not None or flow.clear_from_us is None
+                flow = replace(flow, frontier_us=flow.frontier_us if oldest_us is None else oldest_us, holds=holds)
+            elif partition in self._stopped:
+                held_us, since_us = self._stopped[partition]
+                flow = replace(flow, frontier_us=held_us, stopped_us=since_us)
+            out[partition] = replace(flow, told_us=now_us)
         return out
 
     @property
     def lag(self) -> Mapping[Partition, int]:
         """Records between what was read and the log's end, per partition."""
         return self._lag
-
-
-def slowest_anchor_us(flow: Flow, anchors: Collection[Partition]) -> int | None:
-    """Event time of the slowest anchor partition; None when none holds back; NOTHING_YET while one is unknown."""
-    slowest: int | None = None
-    for partition in anchors:
-        known = flow.partitions.get(partition)
-        if known is None or (known.clear_from_us is None and known.frontier_us is None):
-            return NOTHING_YET
-        if known.frontier_us is not None:
-            slowest = known.frontier_us if slowest is None else min(slowest, known.frontier_us)
-    return slowest
-
-
-class HoldBack:
-    """Context events that were read and are not in Redis yet. Later ones pass an event that is held."""
-
-    def __init__(self) -> None:
-        self._events: dict[Partition, list[Event]] = {}
-
-    def add(self, event: Event) -> None:
-        """Takes an event that was read."""
-        self._events.setdefault(Partition(event.record.topic, event.record.partition), []).append(event)
-
-    def allowed(self, horizons_us: Mapping[str, int], slowest_us: int | None) -> list[Event]:
-        """The events that may be indexed now; they stay until `remove`."""
-        if slowest_us == NOTHING_YET:
-            return []
-        every = (event for events in self._events.values() for event in events)
-        if slowest_us is None:
-            return list(every)
-        return [event for event in every if event.time_us <= slowest_us + horizons_us[event.stream]]
-
-    def remove(self, indexed: Collection[Event]) -> None:
-        """These are in Redis."""
-        gone = {(event.record.topic, event.record.partition, event.record.offset) for event in indexed}
-        for partition, events in list(self._events.items()):
-            kept = [e for e in events if (e.record.topic, e.record.partition, e.record.offset) not in gone]
-            self._events[partition] = kept
-            if not kept:
-                del self._events[partition]
-
-    def drop(self, partitions: Iterable[Partition]) -> None:
-        """Forgets the events of partitions that are no longer ours."""
-        for partition in partitions:
-            self._events.pop(partition, None)
-
-    def first_offset(self, partition: Partition) -> int | None:
-        """The lowest offset of a held event."""
-        return min((event.record.offset for event in self._events.get(partition, ())), default=None)
-
-    @property
-    def partitions(self) -> set[Partition]:
-        """The partitions with held events."""
-        return set(self._events)
-
-    def full(self) -> set[Partition]:
-        """The partitions that must pause."""
-        return {partition for partition, events in self._events.items() if len(events) >= MOST_HELD}
-
-    def stopped(self, lag: Mapping[Partition, int]) -> dict[Partition, int]:
-        """The partitions of which no more can be read now, each with the time of its oldest held event."""
-        return {
-            partition: min(event.time_us for event in events)
-            for partition, events in self._events.items()
-            if len(events) >= MOST_HELD or lag.get(partition) == 0
-        }

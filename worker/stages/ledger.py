@@ -80,9 +80,10 @@ class Ledger:
         """Notes the event time of a record that was read."""
         heapq.heappush(self._times, (time_us, offset))
 
-    def oldest_us(self) -> int | None:
-        """The earliest event time of an unfinished record: whoever owns the partition next begins no earlier."""
-        while self._times and self._times[0][1] not in self._unfinished:
+    def oldest_us(self, late_us: int = 0) -> int | None:
+        """The earliest event time of an unfinished record: whoever owns the partition next begins no earlier. What lies
+        before `late_us` is never counted again."""
+        while self._times and (self._times[0][1] not in self._unfinished or self._times[0][0] < late_us):
             heapq.heappop(self._times)
         return self._times[0][0] if self._times else None
 

@@ -1,0 +1,156 @@
+"""No source, partition or clock holds the others up: a worker in memory, turned by hand (CONTRACT 4.5 and 4.8)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.fakes.context_store import FakeServer
+from tests.fakes.source import FakeSource
+from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from worker.pipeline import contexts
+from worker.records import Partition
+from worker.stages import frontier, hold
+
+HOUR_US = 3_600_000_000
+SECOND_US = 1_000_000
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
+    """Workers in memory that are closed at the end; partitions' progress is exchanged in every turn."""
+    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    made: list[InMemory] = []
+
+    def build(source: FakeSource, server: FakeServer | None = None, **changes: Any) -> InMemory:
+        made.append(InMemory(source, server or FakeServer(), **changes))
+        return made[-1]
+
+    yield build
+    for worker in made:
+        worker.close()
+
+
+def found(worker: InMemory, key: str) -> list[int | None]:
+    """Of each of a key's results, the offset of what was matched."""
+    mine = [result for result in worker.sink.results if result["key"] == key]
+    return [result["inputs"].get("sensors", {}).get("offset") for result in mine]
+
+
+@pytest.mark.parametrize("camera", ["none", "right", "slow"])
+@pytest.mark.parametrize("partition", [0, 1])
+def test_a_text_source_hours_behind_holds_nobody(make: Callable[..., InMemory], camera: str, partition: int) -> None:
+    """Local time stamped as UTC: its anchors come all the time, on a partition of their own or among the others."""
+    source = FakeSource({TEXTS: 2, FRAMES: 2})
+    worker = make(source)
+    for second in range(30):
+        source.send(text(second * SECOND_US, key="good"))
+        source.send(reading(second * SECOND_US + 1, key="good"))
+    sent = _beside(worker, partition, camera, lambda: len(found(worker, "good")) == 30)
+    assert found(worker, "good") == list(range(30))
+    if camera == "slow":
+        assert worker.turn_until(lambda: len(found(worker, "slow")) == sent)
+        assert None not in found(worker, "slow")
+
+
+def _beside(worker: InMemory, partition: int, camera: str, done: Callable[[], bool]) -> int:
+    """Turns until `done` while one source that is behind goes on; how many texts it has sent."""
+    deadline, sent = time.monotonic() + 6, 0
+    while not done() and time.monotonic() < deadline:
+        at_us = sent * SECOND_US // 10 - 3 * HOUR_US
+        worker.source.send(text(at_us, key="slow", partition=partition))
+        if camera != "none":
+            worker.source.send(reading(at_us + (1 if camera == "slow" else 3 * HOUR_US), key="slow", partition=1))
+        sent += 1
+        worker.turn_until(lambda: False, 0.02)
+    return sent
+
+
+def test_a_backlog_of_both_gives_its_pairs(make: Callable[..., InMemory]) -> None:
+    """However old: late is what lies behind the context that was read, not behind the wall."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    source.max_poll_records = 50
+    for second in range(600):
+        source.send(reading(second * SECOND_US))
+    for second in range(600):
+        source.send(text(second * SECOND_US))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 600, 20.0)
+    assert found(worker, "k") == list(range(600))
+
+
+@pytest.mark.parametrize("partitions", [1, 2])
+def test_old_letters_replayed_into_a_live_pool_hold_nobody(make: Callable[..., InMemory], partitions: int) -> None:
+    """What they could match is gone; the live ones go on meanwhile."""
+    source = FakeSource({TEXTS: partitions, FRAMES: 1})
+    worker = make(source)
+    for second in range(20):
+        source.send(reading(second * SECOND_US))
+        source.send(text(second * SECOND_US))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 20)
+    source.max_poll_records = 20
+    for number in range(3000):
+        source.send(text(number - 2 * HOUR_US, key=f"old-{number}", partition=partitions - 1))
+    for second in range(20, 40):
+        source.send(reading(second * SECOND_US))
+        source.send(text(second * SECOND_US))
+    assert worker.turn_until(lambda: len(found(worker, "k")) == 40, 1.0)
+    assert found(worker, "k") == list(range(40))
+
+
+def test_a_camera_an_hour_ahead_costs_its_partition_nothing(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a backlog no wall says that its clock is wrong; its events must not make the others wait for it."""
+    monkeypatch.setattr(hold, "MOST_HELD", 20)
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    source.max_poll_records = 30
+    for second in range(300):
+        source.send(reading(second * SECOND_US + HOUR_US, key="ahead"))
+        source.send(reading(second * SECOND_US, key="good"))
+        source.send(text(second * SECOND_US, key="good"))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 300, 10.0)
+    assert found(worker, "good") == list(range(1, 600, 2))
+
+
+def test_a_partition_without_a_leader_ends_waits_after_a_bounded_counted_time(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka tells of the others meanwhile; before that time nothing is decided without it."""
+    monkeypatch.setattr(frontier, "ABSENT_AFTER_US", 500_000)
+    source = FakeSource({TEXTS: 1, FRAMES: 2})
+    worker = make(source)
+    ends = source.ends
+    monkeypatch.setattr(source, "ends", lambda: {p: e for p, e in ends().items() if p != Partition(FRAMES, 1)})
+    source.send(text(0))
+    assert not worker.turn_until(lambda: len(worker.sink.results) == 1, 0.4)
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert worker.counted["bound_hits_total", "absent_partition"] == 1
+
+
+def test_what_a_worker_that_is_gone_has_told_is_not_believed(make: Callable[..., InMemory]) -> None:
+    """It had read its anchors to the end, an hour ago: context must wait until they are read by another."""
+    server = FakeServer()
+    source = FakeSource({TEXTS: 2, FRAMES: 1})
+    first = make(source, server)
+    for partition in range(2):
+        source.send(text(0, partition=partition, key=f"k{partition}"))
+        source.send(reading(0, key=f"k{partition}"))
+    assert first.turn_until(lambda: len(first.sink.results) == 2)
+    for second in range(1, 300):
+        for partition in range(2):
+            source.send(text(second * SECOND_US, partition=partition, key=f"k{partition}"))
+            source.send(reading(second * SECOND_US, key=f"k{partition}"))
+    heir = FakeSource({TEXTS: 2, FRAMES: 1})
+    heir.logs, heir.commits = source.logs, source.commits
+    heir.withheld = {Partition(TEXTS, 1)}
+    second_worker = make(heir, server)
+    second_worker.clock_us = lambda: first.clock_us() + HOUR_US
+    second_worker.turn_until(lambda: len(found(second_worker, "k0")) == 299, 2.0)
+    heir.withheld = set()
+    assert second_worker.turn_until(lambda: len(second_worker.sink.results) == 598, 20.0)
+    assert found(second_worker, "k1") == list(range(3, 600, 2))
