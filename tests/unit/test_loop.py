@@ -207,7 +207,7 @@ def test_anchors_that_are_decided_leave_while_redis_is_full(
     source.send(reading(0))
     assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 1)
 
-    def full(events: object) -> int:
+    def full(*_: object) -> int:
         raise Retryable("command not allowed when used memory > 'maxmemory'")
 
     monkeypatch.setattr(worker.store, "index", full)

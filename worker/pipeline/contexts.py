@@ -139,7 +139,7 @@ class Contexts:
         started = time.perf_counter()
         refused: Retryable | None = None
         try:
-            self._store.index(events)
+            self._store.index(events, self._slowest_us)
         except Full as full:
             refused, events = full, [event for n, event in enumerate(events) if n not in full.refused]
         except Retryable as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import astuple, fields
 
 from worker.records import Flow, Needed, Partition, PartitionFlow
 from worker.store.sweep import Sweeps
@@ -19,7 +20,7 @@ class Flows(Sweeps):
             for p, flow in own.items()
             for text in (
                 f"{p.topic}/{p.number}",
-                json.dumps([flow.frontier_us, flow.clear_from_us, flow.caught_up_us]),
+                json.dumps(astuple(flow)),
             )
         ]
         name = f"{self._prefix}:flow:{self._epoch}"
@@ -27,7 +28,8 @@ class Flows(Sweeps):
         flows = {}
         for field, value in zip(everybody[::2], everybody[1::2], strict=True):
             topic, _, number = field.decode().rpartition("/")
-            flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value))
+            # Of two releases in one pool the older one tells fewer of these, and reads those that it knows.
+            flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value)[: len(fields(PartitionFlow))])
         now_us = int(seconds) * 1_000_000 + int(micros)
         self._step(now_us, needed)
         return Flow(now_us, flows)
