@@ -93,6 +93,11 @@ class ResultV1(BaseModel):
     )
     complete: bool = Field(description="False when max_wait ended the wait of some stream.")
     model: ModelInfo
+    truncated: dict[str, str] | None = Field(
+        None,
+        description="Per stream the bound that may have cost its match some events, such as max_events_per_key. "
+        "Absent when none did.",
+    )
     embedding: list[FiniteFloat] | None = Field(None, description="The fused vector, with [output] embedding = true.")
     evidence: Evidence | None = Field(None, description="How the verdict came about, with [output] evidence = true.")
 

@@ -128,7 +128,7 @@ class Match:
         complete: no event still to come can change `candidates` (CONTRACT section 5).
         candidates: the chosen events in time order; empty when none is in bounds.
         highest_us: the key's highest event time in that stream; None when it was never seen.
-        bound: the name of a declared bound that has removed events inside the anchor's window, else None.
+        bound: the name of a declared bound that may have cost this match: it took events that might have been chosen.
         elsewhere: another anchor partition on which the key was seen; None, or told before.
     """
 
@@ -148,6 +148,7 @@ class Aligned:
         missing: per context stream without a match, the reason.
         complete: False when `max_wait` ended the wait of some stream.
         shed: True when its result is made without the model.
+        truncated: per context stream whose match a declared bound may have cost, that bound.
     """
 
     anchor: Event
@@ -155,6 +156,7 @@ class Aligned:
     missing: Mapping[str, Missing]
     complete: bool
     shed: bool = False
+    truncated: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

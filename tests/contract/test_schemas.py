@@ -90,6 +90,7 @@ def test_schemas_are_json_schemas(name: str) -> None:
     scores=st.dictionaries(st.text(min_size=1, max_size=8), FINITE, min_size=1, max_size=4),
     embedding=st.none() | st.lists(FINITE, max_size=4).map(tuple),
     complete=st.booleans(),
+    truncated=st.dictionaries(st.sampled_from(["frames", "maps"]), st.just("max_bytes_per_key")),
     traceparent=st.none() | st.just("00-aa-bb-01"),
 )
 def test_results_are_true_to_their_schema(
@@ -101,6 +102,7 @@ def test_results_are_true_to_their_schema(
     scores: dict[str, float],
     embedding: tuple[float, ...] | None,
     complete: bool,
+    truncated: dict[str, str],
     traceparent: str | None,
 ) -> None:
     """Any result of the writer is valid for the JSON Schema and for the model, headers and value."""
@@ -109,7 +111,8 @@ def test_results_are_true_to_their_schema(
     frame = validator().read(binary())
     inputs = {s: tuple(replace(frame, time_us=anchor.time_us + d) for d in found) for s, found in deltas.items()}
     label, score = next(iter(scores.items()))
-    out = WRITER.result(Aligned(anchor, inputs, missing, complete), Verdict(label, score, scores, embedding))
+    aligned = Aligned(anchor, inputs, missing, complete, truncated=truncated)
+    out = WRITER.result(aligned, Verdict(label, score, scores, embedding))
     body = json.loads(out.value or b"")
     schema("result.v1").validate(body)
     schema("result.headers").validate(texts_of(out))
@@ -118,6 +121,7 @@ def test_results_are_true_to_their_schema(
     assert parsed.time == headers.ce_time
     assert (parsed.key, parsed.label, parsed.complete) == (key, label, complete)
     assert set(parsed.inputs) == {"texts", *deltas}
+    assert (parsed.truncated or {}) == truncated
 
 
 def test_schema_refuses_what_is_no_result() -> None:

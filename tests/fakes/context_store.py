@@ -156,8 +156,13 @@ class FakeContextStore:
         elif not complete:
             early = rule.mode == "nearest"
             entity.waiters[self._worker, query.token] = max(query.time_us, reached + 1) if early else needed
-        bound = entity.bound if entity.trimmed_us >= query.time_us - rule.before_us else None
-        return Match(complete, found, entity.highest_us, bound, _elsewhere(entity, query.token))
+        return Match(
+            complete,
+            found,
+            entity.highest_us,
+            _cost(rule, entity, query.time_us, found),
+            _elsewhere(entity, query.token),
+        )
 
     def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Poison | None]:
         """See ContextStore.fetch."""
@@ -251,6 +256,15 @@ class FakeContextStore:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def _cost(rule: MatchRule, entity: _Entity, at_us: int, found: Sequence[Candidate]) -> str | None:
+    if entity.trimmed_us < at_us - rule.before_us:
+        return None
+    most = rule.limit if rule.mode == "window" else 1
+    is_full = len(found) == most
+    farthest_us = max((abs(one.time_us - at_us) for one in found), default=0)
+    return None if is_full and at_us - entity.trimmed_us > farthest_us else entity.bound
 
 
 def _elsewhere(entity: _Entity, token: str) -> int | None:

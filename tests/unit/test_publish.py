@@ -71,6 +71,15 @@ def test_missing_and_incomplete() -> None:
     assert "traceparent" not in dict(out.headers)
 
 
+def test_a_bound_that_may_have_cost_a_match_is_told() -> None:
+    """By stream, in a fixed order; absent when there is none."""
+    bounds = {"sounds": "maxmemory", "frames": "max_events_per_key"}
+    out = WRITER.result(Aligned(anchor(), {"frames": (frame(0),)}, {}, True, truncated=bounds), VERDICT)
+    body = json.loads(out.value or b"")
+    assert list(body["truncated"].items()) == [("frames", "max_events_per_key"), ("sounds", "maxmemory")]
+    assert "truncated" not in json.loads(WRITER.result(Aligned(anchor(), {}, {}, True), VERDICT).value or b"")
+
+
 def test_window_streams_are_lists() -> None:
     """A window stream's entry is a list, also of one event; deltas finer than a millisecond are fractions."""
     inputs = {

@@ -11,13 +11,15 @@ from itertools import pairwise
 from worker.errors import Poison
 from worker.pipeline.contexts import Contexts
 from worker.ports import ContextStore, Log, Observer
-from worker.records import Aligned, Event, MatchRule, Missing, Partition, Record
+from worker.records import Aligned, Event, Match, MatchRule, Missing, Partition, Record
 from worker.stages.align import Waiting, WaitingRoom, reason_missing, wanted
 from worker.stages.batch import Batcher
 from worker.stages.clock import WaitClock
 from worker.stages.doctor import ClockDoctor, Diagnosis
 from worker.stages.validate import Validator
 
+# The bound that took a body after it was matched, and before it was fetched, is not known.
+TRIMMED_SINCE = "trimmed_since"
 # Questions asked of Redis in one pipeline; more would hold the loop for longer than a poll should wait.
 MOST_QUESTIONS = 1_000
 # Servers away for longer leave a backlog of context, which is read and not timed out (CONTRACT 4.5). With less
@@ -118,7 +120,7 @@ class Anchors:
                 self._tell_split_key(query.token, match.elsewhere)
             if self._room.decide(query, match, expired=query.last):
                 self._clocks[query.stream].remove((query.token,))
-                if match.bound is not None and not match.candidates:
+                if match.bound is not None:
                     self._observer.count("bound_hits_total", bound=match.bound)
         for token in tokens:
             self._ask.pop(token, None)
@@ -163,16 +165,26 @@ class Anchors:
     def _send(self, waiting: Waiting, records: Mapping[tuple[str, str, object], Record | Poison | None]) -> None:
         found: dict[str, tuple[Event, ...]] = {}
         missing: dict[str, Missing] = {}
+        truncated: dict[str, str] = {}
         for name, match in sorted(waiting.chosen.items()):
             key = waiting.anchor.key
             kept = [(one, record) for one in match.candidates if (record := records[(name, key, one)]) is not None]
+            if bound := self._bound(match, len(kept)):
+                truncated[name] = bound
             events = tuple(self._validator.found(name, key, *one) for one in kept)
             if events:
                 found[name] = events
             else:
                 missing[name] = Missing.PAYLOAD_EXPIRED if match.candidates else reason_missing(match)
             self._observe(name, waiting, [event for event in events if event.fault is None])
-        self._batcher.submit(Aligned(waiting.anchor, found, missing, waiting.complete))
+        self._batcher.submit(Aligned(waiting.anchor, found, missing, waiting.complete, truncated=truncated))
+
+    def _bound(self, match: Match, kept: int) -> str | None:
+        """What may have cost the match; counted when it was decided, but for what went after that."""
+        if kept == len(match.candidates):
+            return match.bound
+        self._observer.count("bound_hits_total", bound=TRIMMED_SINCE)
+        return match.bound or TRIMMED_SINCE
 
     def _observe(self, name: str, waiting: Waiting, events: Sequence[Event]) -> None:
         self._observer.observe("alignment_wait_seconds", time.monotonic() - waiting.since, stream=name)

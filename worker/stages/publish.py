@@ -85,6 +85,8 @@ class ResultWriter:
             "complete": aligned.complete,
             "model": self._model,
         }
+        if aligned.truncated:
+            body["truncated"] = {name: aligned.truncated[name] for name in sorted(aligned.truncated)}
         if self._embedding and verdict.embedding is not None:
             body["embedding"] = verdict.embedding
         if verdict.evidence is not None:

@@ -67,6 +67,16 @@ local function elsewhere(keys, waiter)
   return known
 end
 
+-- The bound that may have cost this match, or ''. What was trimmed lay at e.t or before: if that is farther from the
+-- anchor than all that is chosen, and no more than these would be, then nothing was lost.
+local function cost(e, at, low, chosen, most)
+  if e.t < low then return '' end
+  local farthest = 0
+  for _, member in ipairs(chosen) do farthest = math.max(farthest, math.abs(time_of(member) - at)) end
+  if #chosen == most and at - e.t > farthest then return '' end
+  return e.r
+end
+
 -- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms, last (1: nobody has to wake the waiter any more)
 -- -> {complete, highest, bound, other anchor partition, members...}
 local function match(keys, args)
@@ -91,7 +101,7 @@ local function match(keys, args)
   elseif not complete then
     e.w = e.w + redis.call('ZADD', keys[4], us(ask_again_at(mode, at, w, needed)), args[7])
   end
-  local bound = e.t >= low and e.r or ''
+  local bound = cost(e, at, low, chosen, mode == 'window' and tonumber(args[6]) or 1)
   local out = { complete and 1 or 0, e.h < 0 and '' or us(e.h), bound, elsewhere(keys, args[7]) }
   for _, member in ipairs(chosen) do table.insert(out, member) end
   close(keys, e, args[8])
