@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+
+# An object without a better name, such as `<_io.BytesIO object at 0x7f00>`: it tells the reader nothing.
+_OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
 class FusionError(Exception):
-    """Root of every error that the worker raises on purpose."""
+    """Root of every error that the worker raises on purpose; objects that a library's message holds are taken out."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_OBJECT.sub("", str(message)))
 
 
 class Retryable(FusionError):

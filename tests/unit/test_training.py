@@ -111,7 +111,9 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_numbers(tmp_path: Path, monk
     with pytest.raises(KeyboardInterrupt):
         train(arguments("--out", str(tmp_path / "cut"), *common))
     monkeypatch.setattr(fit, "_epoch", epoch)
-    with pytest.raises(ConfigError, match=r"--resume: .*checkpoint.pt is of another plan"):
+    with pytest.raises(
+        ConfigError, match=r"--resume: .*checkpoint.pt is of a run with learning_rate = 0.002, this one has"
+    ):
         train(arguments("--out", str(tmp_path / "cut"), *common, "--learning-rate", "0.1", "--resume"))
     train(arguments("--out", str(tmp_path / "cut"), *common, "--resume"))
     whole, again = weights(tmp_path / "whole"), weights(tmp_path / "cut")

@@ -102,6 +102,10 @@ def _check_out(out: Path, shares: Mapping[str, float]) -> None:
         raise ConfigError(f"--out {out}: is a file; name a folder")
     if there := [name for name in (*shares, UNLABELLED) if (out / f"{name}.jsonl").exists()]:
         raise ConfigError(f"--out {out}: holds {there[0]}.jsonl already; name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from error
 
 
 def _since_ms(settings: Settings, chosen: Namespace, rules: Mapping[str, MatchRule]) -> dict[str, int]:

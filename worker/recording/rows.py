@@ -19,6 +19,7 @@ from worker.records import Candidate, Event, MatchRule, Missing, Record
 from worker.stages.publish import rfc3339
 from worker.stages.rule import Choice
 from worker.stages.validate import Validator
+from worker.stages.wire import is_unicode
 
 BODIES = "bodies"
 _SUFFIXES = {JPEG: ".jpg", PNG: ".png", WAV: ".wav", JSON: ".json"}
@@ -50,8 +51,8 @@ class Bodies:
         self.entries[place] = entry
         if attribute is not None and event.content_type == JSON:
             told = json.loads(event.payload).get(attribute)
-            if isinstance(told, str) and told:
-                self.labels[place] = told
+            if isinstance(told, str) and told.strip() and is_unicode(told):
+                self.labels[place] = told.strip()
 
     def _write(self, event: Event) -> str:
         digest = hashlib.blake2b(event.payload, digest_size=_NAME_BYTES).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of
 from worker.model.preprocess import Preprocessor, text_of
 from worker.model.signals import read_sensor
+from worker.training.bodies import channels_of
 from worker.training.encoders import (
     image_backbone,
     load_image_weights,
@@ -28,7 +28,7 @@ from worker.training.encoders import (
     text_folder,
     tune,
 )
-from worker.training.samples import Sample
+from worker.training.rows import Sample
 from worker.training.sources import Data
 from worker.training.vocabulary import learn_vocabulary
 
@@ -129,13 +129,8 @@ def _channels(data: Data) -> tuple[list[str], list[float], list[float]]:
     names = [name for name, modality in data.inputs.items() if modality == "sensor"]
     bodies = [(s, body) for s in data.splits["train"] for name in names for body in s.bodies.get(name, ())]
     channels: dict[str, None] = {}
-    for sample, body in bodies:
-        try:
-            reading = json.loads(body.payload)
-            reading = reading.get("values", reading)
-            channels |= dict.fromkeys(key for key, one in reading.items() if isinstance(one, int | float | list))
-        except (ValueError, AttributeError) as error:
-            raise ConfigError(f"{sample.place}: {body.stream} is no JSON object of numbers: {error}") from error
+    for _, body in bodies:
+        channels |= dict.fromkeys(channels_of(body))
     if names and not channels:
         raise ConfigError(f"--data: the sensors {', '.join(names)} have no numbers in the train split")
     steps = [_steps(sample, body.payload, list(channels), body.stream) for sample, body in bodies]

@@ -18,8 +18,10 @@ from worker.model.encoders import ImageEncoder
 from worker.model.items import Item, collate
 from worker.model.preprocess import Body, Preprocessor
 from worker.training.augment import Augment
+from worker.training.bodies import check_channels
+from worker.training.doubles import digest_of
 from worker.training.robust import Change
-from worker.training.samples import Sample
+from worker.training.rows import Sample
 from worker.training.sources import check_known
 
 # Maps of a backbone that is not trained, kept in memory; with more images each is computed anew in every epoch.
@@ -41,7 +43,7 @@ class Samples(Dataset[tuple[Item, int]]):
         """`names` are the data's inputs in the order of `config.inputs`.
 
         Raises:
-            ConfigError: a label is not one of `labels`.
+            ConfigError: a label is not one of `labels`, or a reading has no number for the model.
         """
         check_known(samples, labels)
         self._samples, self._names, self._config, self._preprocessor = samples, tuple(names), config, preprocessor
@@ -50,6 +52,19 @@ class Samples(Dataset[tuple[Item, int]]):
         self._augment = Augment(0.0)
         self._seed = 0
         self._maps: dict[bytes, Tensor] = {}
+        self._check_readings()
+
+    def _check_readings(self) -> None:
+        sensors = [
+            name for name, modality in zip(self._names, self._config.inputs, strict=True) if modality == "sensor"
+        ]
+        for sample in self._samples:
+            for body in (body for name in sensors for body in sample.bodies.get(name, ())):
+                try:
+                    check_channels(body, self._config.channels)
+                except Poison as error:
+                    said = str(error).removeprefix(f"stream {body.stream!r}: ")
+                    raise ConfigError(f"{sample.place}: {body.stream}: {said}") from error
 
     def changed(self, change: Change) -> Samples:
         """These samples as `change(body, modality, rng)` spoils each body, always alike for the same sample."""
@@ -92,6 +107,11 @@ class Samples(Dataset[tuple[Item, int]]):
     def classes(self) -> list[int]:
         """The number of each sample's label."""
         return [self._numbers[sample.label] for sample in self._samples]
+
+    @property
+    def digest(self) -> str:
+        """How many they are, and a digest of what they hold in their order."""
+        return digest_of(self._samples)
 
     @property
     def config(self) -> FusionConfig:

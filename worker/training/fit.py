@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def fit(
 
     Raises:
         ConfigError: a batch has one item, or the training split is smaller than one; the loss is no longer finite; the
-            checkpoint is of another plan.
+            checkpoint cannot be read, or is of a run with another plan, other data or another model.
     """
     if plan.batch < 2:
         raise ConfigError(f"--batch {plan.batch}: training compares the items of a step; must be 2 or more")
@@ -89,9 +90,9 @@ def fit(
     optimizer = AdamW(trained, lr=plan.learning_rate, weight_decay=0.01)
     schedule = OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.epochs * steps)
     state, kept = _State(), copy.deepcopy(model.state_dict())
-    path = folder / CHECKPOINT
+    path, run = folder / CHECKPOINT, _run_of(plan, model, train, dev)
     if resume:
-        kept = _resumed(path, plan, model, optimizer, schedule, state)
+        kept = _resumed(path, run, model, optimizer, schedule, state)
         step(f"from epoch {state.epoch}", state.epoch * (steps + -(-len(dev) // plan.batch)))
     with Board(folder / "logs", asdict(plan)) as board:
         while state.epoch < plan.epochs and not _has_stopped(state, plan):
@@ -102,7 +103,7 @@ def fit(
             if accuracy > state.best:
                 state.best, state.best_epoch, kept = accuracy, state.epoch, copy.deepcopy(model.state_dict())
             state.epoch += 1
-            _save(path, plan, model, optimizer, schedule, state, kept)
+            _save(path, run, model, optimizer, schedule, state, kept)
     model.load_state_dict(kept)
     path.unlink(missing_ok=True)
     return state.history
@@ -140,37 +141,64 @@ def _epoch(
     return total / count
 
 
+def _run_of(plan: Plan, model: FusionModel, train: Samples, dev: Samples) -> dict[str, str]:
+    """What a run must have in common with the one that it goes on from, by the names that a message tells."""
+    config = model.config.to_dict()
+    labels = ", ".join(model.config.id2label[number] for number in range(model.config.num_labels))
+    told = {"labels": labels, "inputs": repr(config["inputs"]), "fusion": repr(config["fusion"])}
+    told |= {"train": repr(train.digest), "dev": repr(dev.digest)}
+    told |= {name: repr(value) for name, value in asdict(plan).items()}
+    others = {name: repr(value) for name, value in sorted(config.items()) if name not in ("id2label", "label2id")}
+    return told | {name: value for name, value in others.items() if name not in told}
+
+
 def _save(
-    path: Path, plan: Plan, model: FusionModel, optimizer: AdamW, schedule: OneCycleLR, state: _State,
+    path: Path, run: Mapping[str, str], model: FusionModel, optimizer: AdamW, schedule: OneCycleLR, state: _State,
     kept: Mapping[str, Any],
 ) -> None:  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     chance = {"cpu": torch.get_rng_state()}
     if model.device.type == "cuda":
         chance["cuda"] = torch.cuda.get_rng_state(model.device)
-    whole = {
-        "plan": repr(plan), "model": model.state_dict(), "optimizer": optimizer.state_dict(),
+    saved = {
+        "run": dict(run), "model": model.state_dict(), "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(), "state": asdict(state), "kept": dict(kept), "chance": chance,
     }  # fmt: skip
-    torch.save(whole, path.with_suffix(".new"))
+    torch.save(saved, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 
 
 def _resumed(
-    path: Path, plan: Plan, model: FusionModel, optimizer: AdamW, schedule: OneCycleLR, state: _State
+    path: Path, run: Mapping[str, str], model: FusionModel, optimizer: AdamW, schedule: OneCycleLR, state: _State
 ) -> dict[str, Any]:
+    saved = _loaded(path, model)
+    of = saved["run"]
+    for name in (*run, *of):
+        if run.get(name) != of.get(name):
+            raise ConfigError(
+                f"--resume: {path} is of a run with {name} = {of.get(name)}, this one has {name} = {run.get(name)}; "
+                "give what that run was given, or begin anew without --resume"
+            )
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    schedule.load_state_dict(saved["schedule"])
+    torch.set_rng_state(saved["chance"]["cpu"].cpu())
+    if "cuda" in saved["chance"] and model.device.type == "cuda":
+        torch.cuda.set_rng_state(saved["chance"]["cuda"].cpu(), model.device)
+    for name, value in saved["state"].items():
+        setattr(state, name, value)
+    kept: dict[str, Any] = saved["kept"]
+    return kept
+
+
+def _loaded(path: Path, model: FusionModel) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"--resume: no {path.name} in {path.parent}; a run writes it after each epoch")
-    whole = torch.load(path, weights_only=True, map_location=model.device)
-    if whole["plan"] != repr(plan):
-        raise ConfigError(f"--resume: {path} is of another plan: {whole['plan']}; give the same arguments")
-    model.load_state_dict(whole["model"])
-    optimizer.load_state_dict(whole["optimizer"])
-    schedule.load_state_dict(whole["schedule"])
-    torch.set_rng_state(whole["chance"]["cpu"].cpu())
-    if "cuda" in whole["chance"] and model.device.type == "cuda":
-        torch.cuda.set_rng_state(whole["chance"]["cuda"].cpu(), model.device)
-    for name, value in whole["state"].items():
-        setattr(state, name, value)
-    kept: dict[str, Any] = whole["kept"]
-    return kept
+    try:
+        saved = torch.load(path, weights_only=True, map_location=model.device)
+    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        told = f"{type(error).__name__}; begin anew without --resume"
+        raise ConfigError(f"--resume: {path} is no checkpoint that can be read: {told}") from error
+    if not isinstance(saved, dict) or not isinstance(saved.get("run"), dict):
+        raise ConfigError(f"--resume: {path} is no checkpoint of this version; begin anew without --resume")
+    return saved

@@ -35,6 +35,7 @@ def train(arguments: Namespace) -> int:
     """Trains a model, writes it to `--out` and prints how well it does on the test split."""
     console = Console()
     began = time.monotonic()
+    _make_folder(arguments.out)
     torch.manual_seed(arguments.seed)
     data = _read(arguments, ("train", "dev", "test"), console)
     if arguments.inputs:
@@ -97,16 +98,28 @@ def evaluate(arguments: Namespace) -> int:
     return 0
 
 
+def _make_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; name a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from error
+
+
 def _silent() -> None:
     """No bar is shown."""
 
 
 def _read(arguments: Namespace, splits: tuple[str, ...], console: Console) -> Data:
     with console.status("reading the data") as status:
-        return read(
+        data = read(
             arguments.data, arguments.samples, arguments.seed, splits,
-            lambda split: status.update(f"reading the {split} split"),
+            lambda split: status.update(f"reading the {split} split and looking at its files"),
         )  # fmt: skip
+    for warning in data.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    return data
 
 
 def _samples(built: Built, data: Data, split: str) -> Samples:

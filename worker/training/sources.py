@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from PIL import Image
 from worker.errors import ConfigError
 from worker.feeds.junction import LABELS, scene
 from worker.model.preprocess import Body
-from worker.training.samples import SPLITS, Row, Sample, folder_rows
+from worker.training.doubles import doubles
+from worker.training.rows import Row, Sample
+from worker.training.samples import SPLITS, check_folder, folder_rows
 
-JUNCTION, DIGITS = "junction", "digits"
+JUNCTION, DIGITS = _DRAWN = ("junction", "digits")
 
 # The splits of what is drawn come from seeds that have nothing in common.
 _SEED_OF = {"train": 1, "dev": 2, "test": 3}
@@ -31,11 +34,13 @@ class Data:
         inputs: name -> modality of each input, in the order of the model's inputs.
         splits: the samples of train, dev and test.
         about: a sentence for the model card.
+        warnings: what stands in the folder twice.
     """
 
     inputs: dict[str, str]
     splits: dict[str, list[Sample]]
     about: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def labels(self) -> list[str]:
@@ -54,7 +59,8 @@ class Data:
         for split, samples in self.splits.items():
             cut = [Sample({n: b for n, b in s.bodies.items() if n in names}, s.label, s.place) for s in samples]
             splits[split] = [sample for sample in cut if sample.bodies]
-        return Data({name: self.inputs[name] for name in self.inputs if name in names}, splits, self.about)
+        inputs = {name: modality for name, modality in self.inputs.items() if name in names}
+        return Data(inputs, splits, self.about, self.warnings)
 
 
 def read(
@@ -66,22 +72,35 @@ def read(
         ConfigError: names the row, split or label that cannot be used.
     """
     rows: dict[str, list[Row]] = {}
+    problems: list[str] = []
+    if data not in _DRAWN:
+        check_folder(data, _DRAWN)
     for split in splits:
         say(split)
-        if data == JUNCTION:
-            count = samples if split == "train" else max(1, samples // 8)
-            rows[split] = [Row(one, _PAIR) for one in junction_samples(split, count, seed)]
-        elif data == DIGITS:
-            rows[split] = [Row(one, _PAIR) for one in digit_samples(split, seed)]
-        else:
-            rows[split] = list(folder_rows(Path(data), split))
-        if not rows[split]:
-            raise ConfigError(f"--data {data}: the {split} split is empty")
+        try:
+            rows[split] = _rows(data, split, samples, seed)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("; ".join(problems))
     inputs = _inputs([row for found in rows.values() for row in found])
-    made = Data(inputs, {split: [row.sample for row in found] for split, found in rows.items()}, _about(data, seed))
+    made = {split: [row.sample for row in found] for split, found in rows.items()}
     if "train" in splits:
         _check_labels(made)
-    return made
+        _check_inputs(rows)
+    return Data(inputs, made, _about(data, seed), () if data in _DRAWN else doubles(made))
+
+
+def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
+    if data == JUNCTION:
+        count = samples if split == "train" else max(1, samples // 8)
+        return [Row(one, _PAIR) for one in junction_samples(split, count, seed)]
+    if data == DIGITS:
+        return [Row(one, _PAIR) for one in digit_samples(split, seed)]
+    rows = list(folder_rows(Path(data), split))
+    if not rows:
+        raise ConfigError(f"--data {data}: the {split} split is empty")
+    return rows
 
 
 def _about(data: str, seed: int) -> str:
@@ -103,18 +122,29 @@ def _inputs(rows: Sequence[Row]) -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda pair: order.index(pair[1])))
 
 
-def _check_labels(data: Data) -> None:
-    counts = Counter(sample.label for sample in data.splits["train"])
+def _check_inputs(rows: Mapping[str, Sequence[Row]]) -> None:
+    """An input that no training row has would be noise to the model, and is often a name misspelt."""
+    known = list(dict.fromkeys(name for row in rows["train"] for name in row.sample.bodies))
+    for row in (row for found in rows.values() for row in found):
+        for name in row.sample.bodies:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"train has {', '.join(known)}"
+                raise ConfigError(f"{row.sample.place}: input {name!r} is in no row of train; {hint}")
+
+
+def _check_labels(splits: Mapping[str, Sequence[Sample]]) -> None:
+    counts = Counter(sample.label for sample in splits["train"])
     if len(counts) < 2:
         raise ConfigError(f"--data: the train split has 1 label ({next(iter(counts))}); needed are two or more")
-    for sample in data.splits["train"]:
+    for sample in splits["train"]:
         if counts[sample.label] == 1:
             raise ConfigError(
                 f"{sample.place}: is the only sample with label {sample.label!r} in the train split; "
                 "needed are two or more: add some, or leave the label out"
             )
-    for samples in data.splits.values():
-        check_known(samples, data.labels)
+    for samples in splits.values():
+        check_known(samples, sorted(counts))
 
 
 def check_known(samples: Sequence[Sample], labels: Sequence[str]) -> None:

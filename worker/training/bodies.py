@@ -1,0 +1,99 @@
+"""A body of a training folder -> nothing, or the Poison that serving would make of it: one reading for both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from schemas.names import CE_PREFIX, CONTENT_TYPE, JSON, MEDIA_TYPES, SPEC_VERSION, TEXT
+from worker.errors import Poison
+from worker.model.config import FusionConfig
+from worker.model.pictures import decode_image
+from worker.model.preprocess import Body, text_of
+from worker.model.signals import read_audio, read_sensor
+from worker.ops.clock import SystemClock
+from worker.records import Record, Stage
+from worker.stages.validate import StreamSpec, Validator
+from worker.stages.wire import told_by_bytes
+from worker.strict_json import read_json
+
+# `[limits]` are the worker's, and the one who trains may cut a long text or sound; what decoding would cost is not.
+_NO_LIMIT = 2**62
+_MOST_PIXELS = 40_000_000
+_BEGINNING_BYTES = 8
+_SHAPE = FusionConfig()
+
+
+def content_type_of(payload: bytes, modality: str, file: str | None) -> str:
+    """The content type of a body whose row does not tell it.
+
+    Raises:
+        Poison: it is empty, or begins as none of its modality.
+    """
+    if not payload:
+        raise Poison(Stage.VALIDATE, "empty_value", "is empty")
+    if modality == "text":
+        return JSON if file is not None and PurePath(file).suffix.lower() == ".json" else TEXT
+    told, allowed = told_by_bytes(payload, modality), MEDIA_TYPES[modality]
+    if told not in allowed:
+        either = f"is neither {' nor '.join(allowed)}" if len(allowed) > 1 else f"is not {allowed[0]}"
+        begins = payload[:_BEGINNING_BYTES]
+        raise Poison(Stage.VALIDATE, "content_type", f"{either}; it begins with {begins!r}")
+    return told
+
+
+def check_body(body: Body, modality: str) -> None:
+    """Reads a body as serving does, first as the record of an event, then to what the model takes.
+
+    Raises:
+        Poison: stage VALIDATE or DECODE.
+    """
+    _VALIDATOR.read(_record(body, modality))
+    if modality == "image":
+        decode_image(body.payload, _SHAPE.image_size, body.stream)
+    elif modality == "text":
+        text_of(body.payload, body.content_type, body.stream)
+    elif modality == "audio":
+        read_audio(body.payload, _SHAPE.audio_rate, _SHAPE.audio_seconds, _SHAPE.mels, body.stream)
+    else:
+        read_sensor(body.payload, channels_of(body), body.stream)
+
+
+def channels_of(body: Body) -> list[str]:
+    """The names in a reading that hold numbers, or series that should."""
+    return [name for name, one in _fields(body).items() if isinstance(one, int | float | list)]
+
+
+def check_channels(body: Body, channels: Sequence[str]) -> None:
+    """Raises Poison for a reading of which a model with these channels sees nothing: its names may be misspelt."""
+    read_sensor(body.payload, channels, body.stream)
+    if not (fields := _fields(body)).keys() & set(channels):
+        told = f"has none of the channels {', '.join(channels)}; it has {', '.join(fields)}"
+        raise Poison(Stage.VALIDATE, "no_numbers", told)
+
+
+def _fields(body: Body) -> dict[str, Any]:
+    reading: dict[str, Any] = read_json(body.payload)
+    values = reading.get("values")
+    return values if isinstance(values, dict) else reading
+
+
+def _record(body: Body, modality: str) -> Record:
+    attributes = {"specversion": SPEC_VERSION, "id": "row", "source": "/row", "type": "row"}
+    headers = [(f"{CE_PREFIX}{name}", value.encode()) for name, value in attributes.items()]
+    told = (CONTENT_TYPE, body.content_type.encode())
+    return Record(modality, 0, 0, 1, b"row", body.payload, (*headers, told))
+
+
+_VALIDATOR = Validator(
+    {modality: StreamSpec(modality, modality) for modality in MEDIA_TYPES},
+    SystemClock(),
+    max_frame_bytes=_NO_LIMIT,
+    max_frame_pixels=_MOST_PIXELS,
+    max_text_bytes=_NO_LIMIT,
+    max_sensor_bytes=_NO_LIMIT,
+    max_audio_bytes=_NO_LIMIT,
+    max_audio_seconds=float(_NO_LIMIT),
+    max_ahead_us=_NO_LIMIT,
+)

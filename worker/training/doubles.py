@@ -1,0 +1,80 @@
+"""Samples of a folder -> what stands in it twice, in sentences: it trains twice, or makes the test say too much."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from worker.training.rows import Sample
+
+# A short text or a reading may well be the same twice; two pictures or sounds are not, unless they are one.
+_LARGE = ("image/", "audio/")
+
+
+def doubles(splits: Mapping[str, Sequence[Sample]]) -> tuple[str, ...]:
+    """Warnings, each with how many rows and the first; rows are the same when all their bodies are.
+
+    A recording may hold them (a dark camera sends one frame all night), so they are told, not refused.
+    """
+    told: list[str] = []
+    labels: list[tuple[Sample, Sample, str]]
+    again: list[tuple[Sample, Sample, str]]
+    rows: dict[bytes, tuple[str, Sample]] = {}
+    files: dict[bytes, tuple[str, Sample]] = {}
+    for split, samples in splits.items():
+        labels, again, leaked, shared = [], [], [], []
+        for sample in samples:
+            other_split, other = rows.setdefault(_digest(sample), (split, sample))
+            if other is not sample and other_split == split:
+                (again if other.label == sample.label else labels).append((sample, other, split))
+            elif other is not sample:
+                leaked.append((sample, other, other_split))
+            elif (found := _shared_file(files, split, sample)) is not None:
+                shared.append((sample, found[1], found[0]))
+        told += _told(split, labels, "with two labels", "is {label!r}, the same as {other}, {other_label!r}")
+        told += _told(split, again, "more than once", "is {other}")
+        told += _told(split, leaked, "also in {other_split}, so that {split} says too much", "is {other}")
+        told += _told(
+            split, shared, "with a file of {other_split}, so that {split} says too much", "has one of {other}"
+        )
+    return tuple(told)
+
+
+def _told(split: str, found: Sequence[tuple[Sample, Sample, str]], what: str, first: str) -> list[str]:
+    if not found:
+        return []
+    sample, other, other_split = found[0]
+    names = {
+        "split": split, "other_split": other_split, "other": other.place, "label": sample.label,
+        "other_label": other.label,
+    }  # fmt: skip
+    rows = "1 row" if len(found) == 1 else f"{len(found)} rows"
+    return [f"{rows} of {split} {what.format(**names)}: {sample.place} {first.format(**names)}"]
+
+
+def _shared_file(files: dict[bytes, tuple[str, Sample]], split: str, sample: Sample) -> tuple[str, Sample] | None:
+    """Of a sample's pictures and sounds one that another split has too."""
+    found = None
+    for body in (body for bodies in sample.bodies.values() for body in bodies):
+        if body.content_type.startswith(_LARGE):
+            digest = hashlib.blake2b(body.payload, digest_size=16).digest()
+            other = files.setdefault(digest, (split, sample))
+            found = found or (other if other[0] != split else None)
+    return found
+
+
+def _digest(sample: Sample) -> bytes:
+    made = hashlib.blake2b(digest_size=16)
+    for name, bodies in sorted(sample.bodies.items()):
+        for body in bodies:
+            made.update(f"{name} {len(body.payload)} ".encode())
+            made.update(body.payload)
+    return made.digest()
+
+
+def digest_of(samples: Sequence[Sample]) -> str:
+    """Names what these samples hold, in their order."""
+    made = hashlib.blake2b(digest_size=4)
+    for sample in samples:
+        made.update(_digest(sample) + sample.label.encode() + b"\0")
+    return f"{len(samples)} samples {made.hexdigest()}"

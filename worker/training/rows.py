@@ -1,0 +1,187 @@
+"""One row of a training folder -> a labelled sample, each of its bodies checked, or a RowError with the reason."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from schemas.names import MEDIA_TYPES
+from worker.errors import Poison
+from worker.model.config import MODALITIES
+from worker.model.preprocess import Body
+from worker.training.bodies import check_body, content_type_of
+
+ROW_FIELDS = (*MODALITIES, "inputs", "modalities", "label", "key", "time", "missing", "id")
+ENTRY_FIELDS = ("file", "path", "bytes", "text", "content_type", "time", "id")
+# What begins so is the reader's own note.
+_NOTE = "_"
+
+
+class RowError(ValueError):
+    """A row cannot be used; says why, and whoever knows the row's place puts that before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled moment.
+
+    Attributes:
+        bodies: per input by its name; an input that is missing is absent.
+        place: names it in messages, such as `data/train.jsonl:7`.
+    """
+
+    bodies: Mapping[str, tuple[Body, ...]]
+    label: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A sample with the modality of each of its inputs."""
+
+    sample: Sample
+    modalities: Mapping[str, str]
+
+
+def row_of(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
+    """The sample that a row describes.
+
+    Its bodies are named by modality, `{"image": "a.jpg", "text": "...", "sensor": {"speed": 3}, "audio": "a.wav",
+    "label": "x"}` (files below the folder), or by stream as `fusion-worker record` writes it: `{"inputs": {"cams":
+    [{"file": "a.jpg"}], "notes": [{"text": "..."}]}, "modalities": {"cams": "image", "notes": "text"}, "label": "x"}`.
+
+    Raises:
+        RowError: a field is unknown, there is no label or no input, or a body is none that serving would read.
+    """
+    _check_fields(row, ROW_FIELDS, "a row has", "")
+    label = _label(row.get("label"))
+    named = [name for name in MODALITIES if row.get(name) is not None and row.get(name) != ""]
+    if row.get("inputs") is not None:
+        if named:
+            raise RowError(f"names its bodies by inputs and by {named[0]}; use one of the two")
+        bodies, modalities = _streams(folder, row)
+    else:
+        modalities = {name: name for name in named}
+        bodies = {name: (_body(folder, name, name, row[name]),) for name in named}
+    if not any(bodies.values()):
+        raise RowError("has no input: neither image, text, sensor nor audio")
+    return Row(Sample({name: one for name, one in bodies.items() if one}, label, place), modalities)
+
+
+def _check_fields(given: Mapping[str, Any], known: Sequence[str], what: str, before: str) -> None:
+    for name in given:
+        if name not in known and not name.startswith(_NOTE):
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"{what} {', '.join(known)}"
+            raise RowError(f"{before}unknown field {name!r}; {hint}")
+
+
+def _label(label: Any) -> str:
+    if label is None or (isinstance(label, str) and not label.strip()):
+        raise RowError("has no label")
+    if not isinstance(label, str | int) or isinstance(label, bool):
+        raise RowError(f"label {label!r:.80} must be a string or a whole number")
+    if str(label) != str(label).strip():
+        raise RowError(f"label {label!r:.80} begins or ends with white space")
+    return str(label)
+
+
+def _streams(folder: Path, row: Mapping[str, Any]) -> tuple[dict[str, tuple[Body, ...]], dict[str, str]]:
+    modalities, inputs = row.get("modalities"), row["inputs"]
+    if not isinstance(modalities, dict) or not isinstance(inputs, dict):
+        raise RowError("inputs and modalities must be objects by stream")
+    bodies = {}
+    for name, modality in modalities.items():
+        if modality not in MODALITIES:
+            raise RowError(f"modality of {name!r} is {modality!r:.80}; must be one of {', '.join(MODALITIES)}")
+    for name, given in inputs.items():
+        if name not in modalities:
+            near = get_close_matches(name, modalities, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"modalities has {', '.join(modalities) or 'none'}"
+            raise RowError(f"inputs: unknown stream {name!r}; {hint}")
+        entries = given if isinstance(given, list) else [given] * (given is not None)
+        bodies[name] = tuple(_body(folder, name, modalities[name], one) for one in entries)
+    return bodies, modalities
+
+
+def _body(folder: Path, name: str, modality: str, given: Any) -> Body:
+    payload, content_type, file = _given(folder, name, modality, given)
+    shown = name if file is None else f"{name} {file!r}"
+    try:
+        body = Body(payload, content_type or content_type_of(payload, modality, file), name)
+        check_body(body, modality)
+    except Poison as poison:
+        raise RowError(f"{shown}: {str(poison).removeprefix(f'stream {name!r}: ')}") from poison
+    return body
+
+
+def _given(folder: Path, name: str, modality: str, given: Any) -> tuple[bytes, str | None, str | None]:
+    """Payload, content type where the row tells it, and the file's name where it is one."""
+    if isinstance(given, dict) and (modality != "sensor" or _is_entry(given)):
+        return _entry(folder, name, modality, given)
+    if isinstance(given, bytes):
+        return given, None, None
+    if modality == "sensor" and isinstance(given, dict):
+        return json.dumps(given, ensure_ascii=False).encode(), None, None
+    if not isinstance(given, str):
+        wanted = {"text": "must be a string", "sensor": f"must be an object of numbers, or name a file below {folder}"}
+        raise RowError(f"{name} {wanted.get(modality, f'must name a file below {folder}')}")
+    if modality == "text" or (modality == "sensor" and given.lstrip().startswith("{")):
+        return given.encode(), "text/plain" if modality == "text" else None, None
+    return _read(folder, name, given), None, given
+
+
+def _is_entry(given: Mapping[str, Any]) -> bool:
+    """Whether an object tells where a reading is; else it is the reading, which may have a number of that name."""
+    return any(isinstance(given.get(name), str | bytes) for name in ("file", "path", "bytes", "text"))
+
+
+def _entry(folder: Path, name: str, modality: str, given: Mapping[str, Any]) -> tuple[bytes, str | None, str | None]:
+    _check_fields(given, ENTRY_FIELDS, "an entry has", f"{name}: ")
+    sources = [one for one in ("file", "bytes", "text") if given.get(one) is not None]
+    if not sources and given.get("path") is not None:
+        sources = ["path"]  # Beside bytes it only says what their file was called.
+    if len(sources) != 1:
+        said = f"{' and '.join(sources)}; name one of them" if sources else "no file, bytes or text"
+        raise RowError(f"{name} names {said}")
+    (source,) = sources
+    value, content_type = given[source], given.get("content_type")
+    if source == "bytes":
+        if not isinstance(value, bytes):
+            raise RowError(f"{name}: bytes must be the body itself, which Parquet alone can hold; name a file")
+        return value, _checked_type(name, modality, content_type), None
+    if not isinstance(value, str):
+        raise RowError(f"{name}: {source} {value!r:.80} must be a string")
+    if source == "text":
+        return value.encode(), "text/plain" if modality == "text" else None, None
+    return _read(folder, name, value), _checked_type(name, modality, content_type), value
+
+
+def _checked_type(name: str, modality: str, given: Any) -> str | None:
+    if given is None or (isinstance(given, str) and given in MEDIA_TYPES[modality]):
+        return given
+    raise RowError(f"{name}: content_type {given!r:.80} must be one of {', '.join(MEDIA_TYPES[modality])}")
+
+
+def _read(folder: Path, name: str, given: str) -> bytes:
+    if not given:
+        raise RowError(f"{name} names no file")
+    if "\0" in given:
+        raise RowError(f"{name} {given!r:.80} is no name of a file")
+    try:
+        path = (folder / given).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise RowError(f"{name} {given!r} lies outside {folder}")
+        if path.exists() and not path.is_file():
+            raise RowError(f"{name} {given!r}: is not a regular file")
+        return path.read_bytes()
+    except RuntimeError as error:  # As Python 3.11 and 3.12 tell a loop.
+        raise RowError(f"{name} {given!r}: links to itself") from error
+    except OSError as error:
+        reason = "links to itself" if error.errno == errno.ELOOP else error.strerror
+        raise RowError(f"{name} {given!r:.80}: {reason}") from error
