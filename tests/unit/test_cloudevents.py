@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -183,6 +185,20 @@ def test_the_last_of_repeated_headers_counts() -> None:
     assert validator().read(binary(headers=(("ce_id", b"e-2"),))).id == "e-2"
 
 
+@pytest.mark.parametrize("spell", [str.upper, str.title, lambda name: name.replace("c", "C")])
+def test_headers_in_any_case(spell: Callable[[str], str]) -> None:
+    """Names count in any case, as HTTP proxies and bridges write them; of those that differ in case alone the last."""
+    plainly = validator().read(binary(headers=(("traceparent", b"00-aa-bb-01"),)))
+    record = binary(headers=(("traceparent", b"00-aa-bb-01"),))
+    spelt = replace(record, headers=tuple((spell(name), value) for name, value in record.headers))
+    assert replace(validator().read(spelt), record=record) == plainly
+    both = replace(record, headers=(*record.headers, (spell("ce_id"), b"e-2")))
+    assert validator().read(both).id == "e-2"
+    structure = structured()
+    headers = ((spell("content-type"), b" Application/CloudEvents+JSON ; Charset=UTF-8"),)
+    assert validator().read(replace(structure, headers=headers)).payload == b"a truck has stopped"
+
+
 def test_traceparent_is_carried() -> None:
     """A traceparent comes from the header, else from the extension attribute; an unreadable one is ignored."""
     header = (("traceparent", b"00-aa-bb-01"),)
@@ -206,13 +222,15 @@ def test_traceparent_is_carried() -> None:
         ("2026-01-01T01:30:03.25+01:30", TIME_US),
         ("2025-12-31T19:00:03.25-05:00", TIME_US),
         ("2026-01-01T00:00:03.250000999Z", TIME_US),
+        ("2026-01-01T00:00:03.2500001234567890Z", TIME_US),
+        ("2026-01-01T00:00:03.25" + "0" * 5_000 + "9+00:00", TIME_US),
         ("2016-12-31T23:59:60Z", 1_483_228_800_000_000),
         ("2017-01-01T00:59:60.5+01:00", 1_483_228_800_500_000),
         ("2024-02-29T00:00:00Z", 1_709_164_800_000_000),
     ],
 )
 def test_times_that_are_read(text: str, time_us: int) -> None:
-    """RFC 3339 with up to nine digits, either case, any offset, and leap seconds."""
+    """RFC 3339 with any number of digits, either case, any offset, and leap seconds."""
     assert parse_time(text) == time_us
 
 
@@ -228,7 +246,6 @@ def test_times_that_are_read(text: str, time_us: int) -> None:
         "2026-01-01T00:00Z",
         "2026-01-01T00:00:03,25Z",
         "2026-01-01T00:00:03.Z",
-        "2026-01-01T00:00:03.1234567890Z",
         "2026-01-01T24:00:00Z",
         "2026-01-01T00:60:00Z",
         "2026-01-01T12:00:60Z",
@@ -264,6 +281,13 @@ def test_times_agree_with_datetime(moment: datetime, offset_minutes: int) -> Non
     [
         (b"text/plain; charset=utf-8", "text/plain"),
         (b'Text/Plain;format=flowed; charset="UTF-8"', "text/plain"),
+        (b"TEXT/PLAIN ; CHARSET=Utf-8 ", "text/plain"),
+        (b" application/json;charset=utf8;", "application/json"),
+        (b'text/plain; title="a; charset=latin-1"; charset = "utf-8"', "text/plain"),
+        (b"text/plain; charset=", "text/plain"),
+        (b"image/jpeg; charset=binary", "image/jpeg"),
+        (b"Image/PNG; charset=ISO-8859-1; boundary=x", "image/png"),
+        (b"audio/x-wav ;codecs=1", "audio/wav"),
         (b"image/png", "image/png"),
         (b"", ""),
     ],
@@ -273,7 +297,15 @@ def test_media_types(raw: bytes, name: str) -> None:
     assert media_type(raw) == name
 
 
-@pytest.mark.parametrize("raw", [b"text/plain; charset=latin-1", b"text/pl\xe4in"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"text/plain; charset=latin-1",
+        b"text/pl\xe4in",
+        b'application/json;charset="ISO-8859-1"',
+        b"Text/Plain ; Charset = UTF-16",
+    ],
+)
 def test_media_types_that_are_not_read(raw: bytes) -> None:
     """A charset other than UTF-8 is refused."""
     with pytest.raises(Poison):

@@ -24,6 +24,8 @@ POLL_MS = 200
 BATCH = 50
 TRANSACTION_TIMEOUT_SECONDS = 60.0
 REPLAYED_TYPE = "fusion.replayed.v1"
+# The partition of a record that only Redis had, and whose place nobody knows.
+_NOWHERE = "-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +133,9 @@ def letter_back(key: bytes | None, value: bytes | None, headers: Sequence[tuple[
     `fusion.attempts` stays, so that the next dead letter counts on. A plain record's id and time are its place and
     timestamp, which a second record does not share: it goes back as a CloudEvent that says them.
     """
-    told = {name: raw or b"" for name, raw in headers}
+    told = {name.lower(): raw or b"" for name, raw in headers}
     place = [told.get(name, b"").decode(errors="replace") for name in names.ERRORS_PLACE]
-    if not all(place):
+    if not all(place) or place[1] == _NOWHERE:
         return None
     kept = [
         (name, raw or b"") for name, raw in headers
@@ -141,7 +143,9 @@ def letter_back(key: bytes | None, value: bytes | None, headers: Sequence[tuple[
     ]  # fmt: skip
     stamp = told.get(names.TIMESTAMP, b"")
     timestamp_ms = int(stamp) if stamp.isdigit() else None
-    structured = told.get(names.CONTENT_TYPE, b"").lower().startswith(names.STRUCTURED.partition("+")[0].encode())
+    structured = (
+        told.get(names.CONTENT_TYPE, b"").strip().lower().startswith(names.STRUCTURED.partition("+")[0].encode())
+    )
     if not structured and not any(name.startswith(names.CE_PREFIX) for name in told):
         attributes = (names.SPEC_VERSION, "/".join(place), place[0], REPLAYED_TYPE)
         kinds = (names.CE_SPECVERSION, names.CE_ID, names.CE_SOURCE, names.CE_TYPE)

@@ -3,7 +3,8 @@
 What the standards leave open is decided here:
 
 - Any `ce_*` header makes a record a CloudEvent in binary mode; `application/cloudevents+json` goes before both.
-- A header that comes twice counts by its last value, as Kafka's own `lastHeader` reads it.
+- Header names count in any case, as bridges from HTTP write them. A header that comes twice, in one case or in two,
+  counts by its last value, as Kafka's own `lastHeader` reads it.
 - An absent `time` (optional in CloudEvents) is the record's timestamp; an absent content type is told by the first
   bytes, as for plain records.
 - Header values are UTF-8 as they stand; the Kafka binding knows no percent-encoding.
@@ -57,9 +58,9 @@ def open_envelope(record: Record, modality: str | None = None) -> Envelope:
     if not value:
         given = "null" if value is None else "empty"
         refuse(Reason.EMPTY_VALUE, f"the record's value is {given}; an event needs a payload")
-    headers = dict(record.headers)
+    headers = {name.lower(): raw for name, raw in record.headers}
     content_type = headers.get(CONTENT_TYPE)
-    if content_type is not None and content_type[: len(_STRUCTURED_START)].lower() == _STRUCTURED_START:
+    if content_type is not None and content_type.lstrip()[: len(_STRUCTURED_START)].lower() == _STRUCTURED_START:
         return _structured(record, value, headers, content_type, modality)
     if CE_SPECVERSION in headers or any(name.startswith(CE_PREFIX) for name in headers):
         return _binary(record, value, headers, content_type, modality)
@@ -92,7 +93,7 @@ def _binary(
 def _structured(
     record: Record, value: bytes, headers: Mapping[str, bytes], content_type: bytes, modality: str | None
 ) -> Envelope:
-    kind = content_type[len(_STRUCTURED_START) :].split(b";")[0].strip().lower()
+    kind = content_type.lstrip()[len(_STRUCTURED_START) :].split(b";")[0].strip().lower()
     if kind != b"+json":
         refuse(
             Reason.CONTENT_TYPE,
