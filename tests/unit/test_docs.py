@@ -1,0 +1,58 @@
+"""The pages: links lead somewhere, commands exist, and the README stays a page that is read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from worker.cli import _parser
+
+ROOT = Path(__file__).parents[2]
+MOST_README_LINES = 150
+_LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+_COMMAND = re.compile(r"fusion-worker ([a-z]+)\b(?!-)")
+
+
+def pages() -> list[Path]:
+    """Every Markdown page of the tree, tracked or about to be."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+PAGES = pages()
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings as GitHub makes links of them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Files are there, and headings within them."""
+    for target, anchor in _LINK.findall(page.read_text()):
+        found = (page.parent / target).resolve() if target else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), f"{target}#{anchor}"
+
+
+def test_commands_exist() -> None:
+    """Whatever a page tells to run is a command, and each command is on some page."""
+    actions = [action for action in _parser()._actions if action.choices and action.dest == "command"]
+    known = set(actions[0].choices or ())
+    told = {name for page in PAGES for name in _COMMAND.findall(page.read_text())}
+    assert known - told == set()
+    assert {name for page in PAGES for name in re.findall(r"`fusion-worker ([a-z]+)", page.read_text())} <= known
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    """What does not fit is a page in docs/."""
+    readme = (ROOT / "README.md").read_text()
+    assert readme.count("\n") < MOST_README_LINES
+    linked = {(ROOT / target).resolve() for target, _ in _LINK.findall(readme)}
+    assert {page for page in PAGES if page.parent == ROOT / "docs"} <= linked
