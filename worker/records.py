@@ -61,6 +61,11 @@ class Record:
         """`topic/partition/offset`: names this record in the whole cluster."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
+    @property
+    def lies_on(self) -> Partition:
+        """Its partition."""
+        return Partition(self.topic, self.partition)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -221,8 +226,9 @@ class PartitionFlow:
     but for `frontier_us` and `indexed_us`, which are event times.
 
     Attributes:
-        frontier_us: event time reached (an anchor partition: of its oldest anchor that holds context back, else of the
-            last that was read; a context that can read no more: of its oldest held event); None: nothing read.
+        frontier_us: event time reached (an anchor partition: of its oldest anchor that holds context back, else the
+            latest that was read; a context: `indexed_us`, or of its oldest held event if it can read no more); None:
+            nothing read.
         clear_from_us: since when every check found the partition read to its end; None: it has lag.
         caught_up_us: the last check that found it read to its end; None: never.
         holds: of an anchor partition, whether context waits for its `frontier_us`.
@@ -230,6 +236,7 @@ class PartitionFlow:
         stopped_us: of a context, since when it can read no more for the same oldest held event; None: it can.
         checked_us: the last time that Kafka told where its log ends; None: never.
         told_us: when this was told; None: by a release that does not say it.
+        rebuilt: of a context, False while it is read again after a loss of Redis.
     """
 
     frontier_us: int | None
@@ -240,6 +247,7 @@ class PartitionFlow:
     stopped_us: int | None = None
     checked_us: int | None = None
     told_us: int | None = None
+    rebuilt: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,7 +232,7 @@ def test_flow_of_all_workers(make: Make) -> None:
     """Everybody's partitions come back, with the server's clock."""
     mine, other = make(rule(), "w1"), make(rule(), "w2")
     assert mine.epoch() == other.epoch()
-    first, second = PartitionFlow(5, None, None), PartitionFlow(None, 2**52, 7, False, 8, 9, 10, 11)
+    first, second = PartitionFlow(5, None, None), PartitionFlow(None, 2**52, 7, False, 8, 9, 10, 11, False)
     mine.exchange_flow({Partition("frames", 0): first})
     flow = other.exchange_flow({Partition("a.b-c", 12): second})
     assert flow.partitions == {Partition("frames", 0): first, Partition("a.b-c", 12): second}

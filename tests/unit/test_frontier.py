@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tests.unit.worker_in_memory import RULE
 from worker.records import Flow, Partition, PartitionFlow
+from worker.stages.flow import FlowBoard
 from worker.stages.frontier import (
     ABSENT_AFTER_US,
     FLOW_AGES_US,
@@ -83,6 +84,17 @@ def test_what_has_stood_for_longer_than_a_wait_may_last_stands_for_late_anchors(
     fresh, reads = replace(stands, stopped_us=NOW - SECOND // 2), replace(stands, stopped_us=None)
     for other in (fresh, reads):
         assert late({F: stands, G: other}).held_us == NOW - HOUR - RULE.horizon_us
+
+
+def test_one_clock_ahead_does_not_say_how_far_a_partition_is_indexed() -> None:
+    """Neither its events among the others', nor a burst of them that others had overtaken."""
+    board = FlowBoard()
+    board.open(F)
+    for offset in range(100):
+        board.indexed(F, offset, NOW + HOUR if offset % 4 == 0 else NOW + offset)
+    for offset in range(0, 80, 4):
+        board.indexed(F, offset, NOW + HOUR)
+    assert NOW + 80 < (board.frontier_us(F) or 0) < NOW + 100
 
 
 def test_a_partition_is_absent_while_kafka_tells_of_others_alone() -> None:

@@ -78,7 +78,7 @@ class Anchors:
             self._expired.pop(token, None)
         for clock in self._clocks.values():
             clock.remove(gone)
-        self._leaving = [w for w in self._leaving if _partition(w.anchor.record) not in set(partitions)]
+        self._leaving = [w for w in self._leaving if w.anchor.record.lies_on not in set(partitions)]
 
     def ask_all_again(self) -> None:
         """Redis has forgotten who waits; the waits begin anew."""
@@ -214,7 +214,3 @@ class Anchors:
         """How long the longest waiting anchor has waited."""
         since = self._room.oldest_since()
         return 0.0 if since is None else time.monotonic() - since
-
-
-def _partition(record: Record) -> Partition:
-    return Partition(record.topic, record.partition)

@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from worker.broker.source import KafkaSource
 from worker.errors import Full, Retryable
 from worker.pipeline.needed import needed_of
+from worker.pipeline.positions import Positions, settled_of
 from worker.ports import ContextStore, Health, Log, Observer
-from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow, Record
+from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow
 from worker.stages.commit import Committer
 from worker.stages.flow import Checked, FlowBoard
-from worker.stages.frontier import Late, Presence, late_anchors, slowest_anchor_us
+from worker.stages.frontier import Late, Presence, late_anchors, rebuilt, slowest_anchor_us
 from worker.stages.hold import NOTHING_YET, HoldBack
 from worker.stages.ledger import Ledger
 
@@ -21,9 +22,6 @@ from worker.stages.ledger import Ledger
 EXCHANGE_EVERY_SECONDS = 0.1
 # Events that Redis refused are packed and sent again after this long; at once would keep the loop busy with that alone.
 INDEX_AGAIN_SECONDS = 0.2
-# A context position's metadata: version, Redis epoch, record time (ms) up to which Redis holds the events, and the
-# offset below which bad records have had their dead letter; the committed offset is its least, and its default.
-_VERSION, _WITHOUT_SETTLED = "c2", "c1"
 
 
 class Contexts:
@@ -49,8 +47,7 @@ class Contexts:
         self._presence = Presence()
         self._slowest_us: int | None = NOTHING_YET
         self._epoch = ""
-        self._targets: dict[Partition, int] = {}
-        self._indexed_ms: dict[Partition, int] = {}
+        self._positions = Positions(source, {topic: rules[name] for topic, name in topics.items()}, observer, log)
         self._exchanged = self._index_again = 0.0
         self._flow_at = 0.0
         self.flow = Flow(0)
@@ -62,8 +59,8 @@ class Contexts:
         if partition.topic == self._anchor_topic:
             return
         self._know_epoch()
-        start = self._start(partition, *committed)
-        settled = max(committed[0], _settled(committed[1]))
+        start = self._positions.start(partition, committed, self._epoch)
+        settled = max(committed[0], settled_of(committed[1]))
         committer.open(partition, Ledger(lease, start, note=self._epoch, settled=settled), context=True)
         self._source.seek(partition, start)
 
@@ -82,45 +79,13 @@ class Contexts:
         self._epoch = epoch
         self._store.enter(epoch)
 
-    def _start(self, partition: Partition, offset: int, metadata: str) -> int:
-        """Where reading begins; what retention has deleted of a context is told, and its anchors go on without it."""
-        first = self._source.first_offset(partition)
-        if offset < first:
-            self._observer.count("bound_hits_total", bound="retention")
-            self._log.warning(
-                "context was deleted before it was read", topic=partition.topic, partition=partition.number,
-                records=first - offset, action="keep the topic for longer than a worker may be down",
-            )  # fmt: skip
-            offset = first
-        version, *told = metadata.split(":")
-        if version in (_VERSION, _WITHOUT_SETTLED) and told[1:2] > [""]:
-            self._indexed_ms[partition] = int(told[1])
-            if told[0] == self._epoch:
-                # Its last owner was filling Redis again: until it is read so far, what was matched before is not there.
-                if (target := int((told[3:4] or ["0"])[0])) > offset:
-                    self._targets[partition] = target
-                return offset
-        return self._before(partition, offset)
-
-    def _before(self, partition: Partition, offset: int) -> int:
-        """The offset from which the events of one horizon before `offset` come again."""
-        rule = self._rules[self._topics[partition.topic]]
-        span_ms = (rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us) // 1000
-        since_ms = self._indexed_ms.get(partition, 0) - span_ms
-        found = self._source.offset_at(partition, since_ms) if since_ms > 0 else self._source.first_offset(partition)
-        self._targets[partition] = offset
-        start = offset if found is None else min(found, offset)
-        self._log.info("rebuilding", topic=partition.topic, partition=partition.number, records=offset - start)
-        return start
-
     def close(self, partitions: Collection[Partition]) -> None:
         """Ends leases."""
         self._board.close(partitions)
         self._hold.drop(partitions)
+        self._positions.close(partitions)
         for partition in partitions:
             self._tell_lag(partition, math.nan)
-            self._targets.pop(partition, None)
-            self._indexed_ms.pop(partition, None)
 
     def add(self, event: Event) -> None:
         """A valid context event was read."""
@@ -128,7 +93,7 @@ class Contexts:
 
     def anchor_read(self, event: Event) -> None:
         """A valid anchor was read: its partition has come this far."""
-        self._board.reached(_partition(event.record), event.time_us)
+        self._board.read(event.record.lies_on, event.time_us)
 
     def index(self, committer: Committer) -> Retryable | None:
         """Puts into Redis what may go there now, then lets its offsets be committed. What keeps it from that is given
@@ -141,16 +106,16 @@ class Contexts:
         try:
             self._store.index(events, self._slowest_us)
         except Full as full:
+            self._index_again = time.monotonic() + INDEX_AGAIN_SECONDS
             refused, events = full, [event for n, event in enumerate(events) if n not in full.refused]
         except Retryable as error:
             self._index_again = time.monotonic() + INDEX_AGAIN_SECONDS
             return error
         for event in events:
-            partition = _partition(event.record)
-            self._board.reached(partition, event.time_us)
+            partition = event.record.lies_on
+            self._board.indexed(partition, event.record.offset, event.time_us)
             # A producer's clock that is ahead of all others must not hide what Redis loses by the time it is reached.
-            time_ms = min(event.record.timestamp_ms, self.now_us() // 1000)
-            self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), time_ms)
+            self._positions.indexed(partition, min(event.record.timestamp_ms, self.now_us() // 1000))
         self._hold.remove(events)
         committer.indexed([event.record for event in events])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
@@ -167,7 +132,7 @@ class Contexts:
         self._board.checked(self._look(now), held)
         self._clear_targets()
         self._board.stopped(self._hold.stopped(self._board.lag), self.now_us())
-        own = self._board.own(unfinished_us, self._targets, self._anchor_topic, self.now_us())
+        own = self._board.own(unfinished_us, self._positions.targets, self._anchor_topic, self.now_us())
         flows = [flow for name in self._rules for flow in self.partitions(name)]
         self.flow = self._store.exchange_flow(own, needed_of(self._slowest_us, flows, self._rules.values()))
         self._flow_at = time.monotonic()
@@ -186,13 +151,14 @@ class Contexts:
 
     def _clear_targets(self) -> None:
         """A rebuild has ended once the partition is read to where it was and nothing of it waits to be indexed."""
-        if not self._targets:
+        targets = self._positions.targets
+        if not targets:
             return
-        waiting = {_partition(event.record) for event in self._hold.allowed(self._horizons, self._slowest_us)}
-        for partition, target in list(self._targets.items()):
+        waiting = {event.record.lies_on for event in self._hold.allowed(self._horizons, self._slowest_us)}
+        for partition, target in list(targets.items()):
             read = (self._source.position(partition) or 0) >= target
             if read and self._slowest_us != NOTHING_YET and partition not in waiting:
-                del self._targets[partition]
+                del targets[partition]
 
     def _tell_lag(self, partition: Partition, records: float) -> None:
         """NaN takes the series away: the lag of a lost partition is somebody else's to tell."""
@@ -214,19 +180,17 @@ class Contexts:
         """True while Redis is the one that was filled; asked after each answer that a decision rests on."""
         return self._store.epoch() == self._epoch
 
-    def lost(self) -> dict[Partition, Ledger]:
-        """Redis was emptied: from where each context partition is read again (CONTRACT 4.7).
+    def lost(self) -> dict[Partition, Ledger | None]:
+        """Redis was emptied: from where each context partition is read again (CONTRACT 4.7); None: its lease begins
+        once it can be asked.
 
         1. Ask Kafka for all starts; until they are known nothing has changed, and the step may be repeated. Held events
            come again too, whatever their records' timestamps; a lease that has not begun yet begins so by itself.
         2. Enter the new epoch: what was indexed since the loss lies under the old one's names, where nobody looks.
         """
-        epoch, starts = self._store.epoch(), {}
-        for partition in self._source.leases:
-            if partition.topic != self._anchor_topic and partition in self._board:
-                position = max(self._source.position(partition) or 0, self._targets.get(partition, 0))
-                start, held = self._before(partition, position), self._hold.first_offset(partition)
-                starts[partition] = start if held is None else min(start, held)
+        epoch = self._store.epoch()
+        mine = [p for p in self._source.leases if p.topic != self._anchor_topic and p in self._board]
+        starts = {partition: self._again_from(partition) for partition in mine}
         self._enter(epoch)
         self.flow, self._slowest_us, self.late = Flow(0), NOTHING_YET, Late()
         self._observer.count("redis_rebuilds_total")
@@ -235,8 +199,23 @@ class Contexts:
             if partition in self._board:
                 self._board.open(partition)
         self._hold.drop(starts)
+        self._board.close(partition for partition, start in starts.items() if start is None)
         leases = self._source.leases
-        return {partition: Ledger(leases[partition], start, note=epoch) for partition, start in starts.items()}
+        return {
+            partition: None if start is None else Ledger(leases[partition], start, note=epoch)
+            for partition, start in starts.items()
+        }
+
+    def _again_from(self, partition: Partition) -> int | None:
+        """None: it is absent, and must not keep the others from being read again."""
+        position = max(self._source.position(partition) or 0, self._positions.targets.get(partition, 0))
+        try:
+            start, held = self._positions.before(partition, position), self._hold.first_offset(partition)
+        except Retryable:
+            if not self._presence.absent(partition):
+                raise
+            return None
+        return start if held is None else min(start, held)
 
     def whole(self) -> bool:
         """True when every partition of every context stream is in Redis as far as it has been read."""
@@ -252,7 +231,7 @@ class Contexts:
         now_us = self.flow.now_us
         read = PartitionFlow(None, now_us, now_us)
         return [
-            read if self._presence.absent(partition) else self.flow.partitions.get(partition)
+            read if self._presence.absent(partition) else rebuilt(self.flow, partition)
             for partition in self._all(self._topic(stream))
         ]
 
@@ -269,8 +248,7 @@ class Contexts:
 
     def describe(self, partition: Partition, epoch: str, settled: int) -> str:
         """The metadata of a context position; `epoch` is the one in which the partition was opened."""
-        target = self._targets.get(partition, 0)
-        return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}:{settled}:{target}"
+        return self._positions.describe(partition, epoch, settled)
 
     def holds_back(self, partition: Partition, waiting_us: Mapping[Partition, int]) -> bool:
         """True for an anchor partition that all waiting anchors' context waits for, while none of its own waits: it
@@ -286,12 +264,3 @@ class Contexts:
     def full(self) -> set[Partition]:
         """The partitions that hold so many events back that they must pause."""
         return self._hold.full()
-
-
-def _partition(record: Record) -> Partition:
-    return Partition(record.topic, record.partition)
-
-
-def _settled(metadata: str) -> int:
-    version, *rest = metadata.split(":")
-    return int(rest[2]) if version == _VERSION else 0

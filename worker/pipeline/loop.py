@@ -12,19 +12,17 @@ from worker.broker.source import KafkaSource, Polled
 from worker.errors import Poison, Retryable, StaleMember, Uncertain
 from worker.pipeline.anchors import Anchors
 from worker.pipeline.contexts import Contexts
+from worker.pipeline.leases import Leases
 from worker.pipeline.outcomes import Outcomes
 from worker.ports import ContextStore, Health, Log, Observer
 from worker.records import Partition, Record
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
-from worker.stages.ledger import Ledger
 from worker.stages.validate import Validator
 
 # While anchors wait, their wake-ups come through Redis, which is looked at once a poll.
 POLL_SECONDS_BUSY = 0.01
 POLL_SECONDS_IDLE = 0.1
-# Leases that could not begin are tried again after this long; asking holds the loop for as long.
-OPEN_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,7 @@ class Pipeline:
         self._batcher, self._committer, self._errors, self._bounds = batcher, committer, errors, bounds
         self._anchor_topic, self._observer, self._health, self._log = anchor_topic, observer, health, log
         self._stop = threading.Event()
-        self._opening: dict[Partition, int] = {}
-        self._open_again = 0.0
-        self._unread: list[Record] = []
+        self._leases = Leases(source, contexts, committer, anchor_topic, health, log)
         self._wide: set[Partition] = set()
         self._redis_away = False
 
@@ -93,9 +89,11 @@ class Pipeline:
         """
         self._health.beat()
         polled = self._poll()
-        self._leases(polled)
+        if polled.revoked:
+            self._close(polled.revoked)
+        self._leases.assign(polled.assigned)
         self._take(polled.records)
-        self._begin_leases()
+        self._leases.begin()
         self._with_redis(self._meet)
         self._throttle()
         self._react()
@@ -103,7 +101,7 @@ class Pipeline:
         self._measure()
 
     def _poll(self) -> Polled:
-        busy = len(self._anchors) or self._batcher.inside or self._opening
+        busy = len(self._anchors) or self._batcher.inside or self._leases.opening
         started = time.perf_counter()
         try:
             polled = self._source.poll(POLL_SECONDS_BUSY if busy else POLL_SECONDS_IDLE)
@@ -121,62 +119,16 @@ class Pipeline:
         except Retryable as error:
             self._log.warning("commit failed", reason=str(error), action="the next one carries it")
 
-    def _leases(self, polled: Polled) -> None:
-        if polled.revoked:
-            self._close(polled.revoked)
-        self._opening.update(polled.assigned)
-
-    def _begin_leases(self) -> None:
-        """After this poll's records: those of a new lease came from where the client thought it should begin."""
-        if self._opening and time.monotonic() >= self._open_again:
-            try:
-                self._open()
-            except Retryable as error:
-                if not self._open_again:
-                    self._log.warning("a partition waits", reason=str(error))
-                self._open_again = time.monotonic() + OPEN_AGAIN_SECONDS
-                self._health.block("partitions", str(error))
-            else:
-                self._open_again = 0.0
-                self._health.clear("partitions")
-        if self._source.membership is not None and not self._opening:
-            self._health.clear("starting")
-
     def _close(self, partitions: frozenset[Partition]) -> None:
         self._committer.forget(partitions)
         self._contexts.close(partitions)
         self._anchors.drop(partitions)
-        for partition in partitions:
-            self._opening.pop(partition, None)
-        self._unread = [r for r in self._unread if Partition(r.topic, r.partition) not in partitions]
-
-    def _open(self) -> None:
-        """Begins leases: reads what the group has committed; a partition stays unread until that is known.
-
-        The client has fetched a position by itself, at another moment; reading begins at the one that the ledger knows.
-
-        Raises:
-            Retryable: of one it is not known yet; it is the last to be asked for the next time.
-        """
-        for partition, lease in list(self._opening.items()):
-            self._opening[partition] = self._opening.pop(partition)
-            committed = self._source.committed(partition)
-            if committed is None:
-                committed = self._source.begin(partition, self._contexts.first_note(partition))
-            self._contexts.open(partition, lease, committed, self._committer)
-            if partition.topic == self._anchor_topic:
-                self._committer.open(partition, Ledger(lease, *committed), context=False)
-                self._source.seek(partition, committed[0])
-            self._unread = [r for r in self._unread if Partition(r.topic, r.partition) != partition]
-            del self._opening[partition]
-        self._log.info("partitions", held=sorted(f"{p.topic}/{p.number}" for p in self._source.leases))
+        self._leases.end(partitions)
 
     def _take(self, records: Sequence[Record]) -> None:
-        """Validates what was polled. Records of partitions that are not open yet wait here."""
-        todo = [*self._unread, *records]
-        self._unread = [r for r in todo if Partition(r.topic, r.partition) in self._opening]
-        for record in todo:
-            if Partition(record.topic, record.partition) in self._opening or not self._committer.read(record):
+        """Validates what was polled, as far as its partitions are open."""
+        for record in self._leases.readable(records):
+            if not self._committer.read(record):
                 continue
             try:
                 event = self._validator.read(record)
@@ -209,8 +161,11 @@ class Pipeline:
     def _rebuild(self) -> None:
         self._log.warning("redis was emptied", action="context is read again from Kafka")
         for partition, ledger in self._contexts.lost().items():
-            self._committer.open(partition, ledger, context=True)
-            self._source.seek(partition, ledger.start or 0)
+            if ledger is None:
+                self._leases.assign({partition: self._source.leases[partition]})
+            else:
+                self._committer.open(partition, ledger, context=True)
+                self._source.seek(partition, ledger.start or 0)
         self._anchors.ask_all_again()
 
     def _with_redis(self, step: Callable[[], None]) -> None:
@@ -231,7 +186,7 @@ class Pipeline:
 
     def _throttle(self) -> None:
         held = set(self._source.leases)
-        stop = held if self._redis_away else self._contexts.full() & held | self._opening.keys() & held
+        stop = held if self._redis_away else self._contexts.full() & held | held.intersection(self._leases.opening)
         full = (
             len(self._anchors) >= self._bounds.max_pending_anchors
             or self._anchors.bytes >= self._bounds.max_pending_bytes
@@ -271,7 +226,7 @@ class Pipeline:
         self._close(frozenset(self._source.leases))
         for partition in self._source.leases:
             self._source.seek_to_start(partition)
-        self._opening.update(self._source.renew_leases())
+        self._leases.assign(self._source.renew_leases())
         self._committer.uncertain = False
 
     def _measure(self) -> None:

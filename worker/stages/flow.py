@@ -28,6 +28,7 @@ class FlowBoard:
     def __init__(self) -> None:
         self._own: dict[Partition, PartitionFlow] = {}
         self._recent: dict[Partition, deque[int]] = {}
+        self._passed: dict[Partition, int] = {}
         self._lag: dict[Partition, int] = {}
         self._stopped: dict[Partition, tuple[int, int]] = {}  # oldest held event time, and since when it is that
 
@@ -35,6 +36,7 @@ class FlowBoard:
         """A lease begins: nothing is known yet."""
         self._own[partition] = PartitionFlow(None, None, None)
         self._recent[partition] = deque(maxlen=STEADY_EVENTS)
+        self._passed.pop(partition, None)
 
     def __contains__(self, partition: Partition) -> bool:
         return partition in self._own
@@ -42,26 +44,30 @@ class FlowBoard:
     def close(self, partitions: Iterable[Partition]) -> None:
         """Leases end."""
         for partition in partitions:
-            for known in (self._own, self._recent, self._lag, self._stopped):
+            for known in (self._own, self._recent, self._passed, self._lag, self._stopped):
                 known.pop(partition, None)
 
     def frontier_us(self, partition: Partition) -> int | None:
-        """The latest event time of what was read (anchor) or indexed (context); None: nothing yet."""
+        """How far an anchor partition was read, or a context indexed; None: nothing yet."""
         known = self._own.get(partition)
         return None if known is None else known.frontier_us
 
-    def reached(self, partition: Partition, time_us: int) -> None:
-        """An event of this time was read (anchor) or indexed (context)."""
+    def read(self, partition: Partition, time_us: int) -> None:
+        """An anchor of this time was read."""
         known = self._own.get(partition)
-        if known is None:
+        if known is not None and (known.frontier_us is None or time_us > known.frontier_us):
+            self._own[partition] = replace(known, frontier_us=time_us)
+
+    def indexed(self, partition: Partition, offset: int, time_us: int) -> None:
+        """A context event was indexed. One that later ones had overtaken says nothing of how far the partition is."""
+        known = self._own.get(partition)
+        if known is None or offset < self._passed.get(partition, 0):
             return
+        self._passed[partition] = offset
         recent = self._recent[partition]
         recent.append(time_us)
-        frontier_us, indexed_us = known.frontier_us, known.indexed_us
-        if frontier_us is None or time_us > frontier_us or indexed_us is None or min(recent) > indexed_us:
-            self._own[partition] = replace(
-                known, frontier_us=max(time_us, frontier_us or 0), indexed_us=max(min(recent), indexed_us or 0)
-            )
+        if known.indexed_us is None or min(recent) > known.indexed_us:
+            self._own[partition] = replace(known, frontier_us=min(recent), indexed_us=min(recent))
 
     def checked(self, found: Mapping[Partition, Checked], held: Collection[Partition]) -> None:
         """Notes which partitions have been read past where they ended; one with held events has not."""
@@ -87,13 +93,12 @@ class FlowBoard:
         }
 
     def own(
-        self, unfinished_us: Mapping[Partition, int], hidden: Collection[Partition], anchor_topic: str, now_us: int
+        self, unfinished_us: Mapping[Partition, int], again: Collection[Partition], anchor_topic: str, now_us: int
     ) -> dict[Partition, PartitionFlow]:
-        """What is told. `unfinished_us`: per anchor partition the oldest unfinished anchor that holds context back."""
+        """What is told. `unfinished_us`: per anchor partition the oldest unfinished anchor that holds context back;
+        `again`: the contexts that are being read again."""
         out = {}
         for partition, flow in self._own.items():
-            if partition in hidden:
-                continue
             if partition.topic == anchor_topic:
                 oldest_us = unfinished_us.get(partition)
                 holds = oldest_us is not None or flow.clear_from_us is None
@@ -101,7 +106,7 @@ class FlowBoard:
             elif partition in self._stopped:
                 held_us, since_us = self._stopped[partition]
                 flow = replace(flow, frontier_us=held_us, stopped_us=since_us)
-            out[partition] = replace(flow, told_us=now_us)
+            out[partition] = replace(flow, told_us=now_us, rebuilt=partition not in again)
         return out
 
     @property

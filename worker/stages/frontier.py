@@ -61,6 +61,12 @@ def slowest_anchor_us(
     return slowest
 
 
+def rebuilt(flow: Flow, partition: Partition) -> PartitionFlow | None:
+    """What is told of a context partition; None also while Redis does not hold what had been read of it."""
+    known = flow.partitions.get(partition)
+    return known if known is not None and known.rebuilt else None
+
+
 def late_anchors(
     flow: Flow, streams: Mapping[str, Sequence[Partition]], rules: Mapping[str, MatchRule],
     absent: Callable[[Partition], bool],
@@ -68,7 +74,7 @@ def late_anchors(
     """Which anchors lie more than `horizon` behind the context that has been read, of every stream."""
     read, held = [], []
     for name, partitions in streams.items():
-        told = [flow.partitions.get(partition) for partition in partitions if not absent(partition)]
+        told = [rebuilt(flow, partition) for partition in partitions if not absent(partition)]
         known = [one for one in told if one is not None]
         if len(known) < len(told):
             return Late()

@@ -1,0 +1,80 @@
+"""Where a context partition is read from: behind what Redis holds of it, or a horizon before what Redis has lost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from worker.broker.source import KafkaSource
+from worker.ports import Log, Observer
+from worker.records import MatchRule, Partition
+
+# A context position's metadata: version, Redis epoch, record time (ms) up to which Redis holds the events, the offset
+# below which bad records have had their dead letter (the committed offset is its least, and its default), and how far
+# the reading again after a loss of Redis goes.
+_VERSION, _WITHOUT_SETTLED = "c2", "c1"
+
+
+class Positions:
+    """The positions of one worker's context partitions.
+
+    Attributes:
+        targets: per partition that is read again, how far it had been read when Redis was lost; until it is there, what
+            was matched before is not.
+    """
+
+    def __init__(self, source: KafkaSource, rules: Mapping[str, MatchRule], observer: Observer, log: Log) -> None:
+        """`rules`: by context topic."""
+        self._source, self._rules, self._observer, self._log = source, rules, observer, log
+        self._indexed_ms: dict[Partition, int] = {}
+        self.targets: dict[Partition, int] = {}
+
+    def indexed(self, partition: Partition, timestamp_ms: int) -> None:
+        """Redis holds an event whose record has this timestamp."""
+        self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), timestamp_ms)
+
+    def start(self, partition: Partition, committed: tuple[int, str], epoch: str) -> int:
+        """Where reading begins; what retention has deleted of a context is told, and its anchors go on without it."""
+        offset, first = committed[0], self._source.first_offset(partition)
+        if offset < first:
+            self._observer.count("bound_hits_total", bound="retention")
+            self._log.warning(
+                "context was deleted before it was read", topic=partition.topic, partition=partition.number,
+                records=first - offset, action="keep the topic for longer than a worker may be down",
+            )  # fmt: skip
+            offset = first
+        version, *told = committed[1].split(":")
+        if version in (_VERSION, _WITHOUT_SETTLED) and told[1:2] > [""]:
+            self._indexed_ms[partition] = int(told[1])
+            if told[0] == epoch:
+                if (target := int((told[3:4] or ["0"])[0])) > offset:
+                    self.targets[partition] = target
+                return offset
+        return self.before(partition, offset)
+
+    def before(self, partition: Partition, offset: int) -> int:
+        """The offset from which the events of one horizon before `offset` come again."""
+        rule = self._rules[partition.topic]
+        span_ms = (rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us) // 1000
+        since_ms = self._indexed_ms.get(partition, 0) - span_ms
+        found = self._source.offset_at(partition, since_ms) if since_ms > 0 else self._source.first_offset(partition)
+        self.targets[partition] = offset
+        start = offset if found is None else min(found, offset)
+        self._log.info("rebuilding", topic=partition.topic, partition=partition.number, records=offset - start)
+        return start
+
+    def describe(self, partition: Partition, epoch: str, settled: int) -> str:
+        """The metadata of a context position; `epoch` is the one in which the partition was opened."""
+        target = self.targets.get(partition, 0)
+        return f"{_VERSION}:{epoch}:{self._indexed_ms.get(partition, 0)}:{settled}:{target}"
+
+    def close(self, partitions: Collection[Partition]) -> None:
+        """Leases are over."""
+        for partition in partitions:
+            self.targets.pop(partition, None)
+            self._indexed_ms.pop(partition, None)
+
+
+def settled_of(metadata: str) -> int:
+    """The offset below which bad records have had their dead letter, from a position's metadata."""
+    version, *rest = metadata.split(":")
+    return int(rest[2]) if version == _VERSION else 0
