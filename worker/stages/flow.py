@@ -66,7 +66,7 @@ class FlowBoard:
         self._passed[partition] = offset
         recent = self._recent[partition]
         recent.append(time_us)
-        if known.indexed_us is None or min(recent) > known.indexed_us:
+        if len(recent) < STEADY_EVENTS or known.indexed_us is None or min(recent) > known.indexed_us:
             self._own[partition] = replace(known, frontier_us=min(recent), indexed_us=min(recent))
 
     def checked(self, found: Mapping[Partition, Checked], held: Collection[Partition]) -> None:
