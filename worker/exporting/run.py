@@ -73,6 +73,8 @@ def _source(arguments: Namespace, console: Console) -> Source:
     splits = ("train", "dev", "test") if "pruned" in arguments.to else ("dev", "test")
     with console.status("reading the data"):
         data: Data = read(arguments.data, arguments.samples, arguments.seed, splits)
+    for warning in data.warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     if sorted(data.inputs.values()) != sorted(model.config.inputs):
         raise ConfigError(
             f"--model {arguments.model}: takes {', '.join(model.config.inputs)}; --data has {', '.join(data.inputs)}"

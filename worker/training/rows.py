@@ -127,7 +127,7 @@ def _given(folder: Path, name: str, modality: str, given: Any) -> tuple[bytes, s
     if isinstance(given, bytes):
         return given, None, None
     if modality == "sensor" and isinstance(given, dict):
-        return json.dumps(given, ensure_ascii=False).encode(), None, None
+        return json.dumps(given, ensure_ascii=False, default=str).encode(), None, None
     if not isinstance(given, str):
         wanted = {"text": "must be a string", "sensor": f"must be an object of numbers, or name a file below {folder}"}
         raise RowError(f"{name} {wanted.get(modality, f'must name a file below {folder}')}")

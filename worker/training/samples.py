@@ -134,7 +134,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     # The `datasets` library writes -1 for none.
                     row["label"] = names[label] if 0 <= label < len(names) else None
                 yield next(numbers), row
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError) as error:
         raise ConfigError(f"{path}: is not Parquet that can be read: {error}") from error
 
 
