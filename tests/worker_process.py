@@ -38,7 +38,7 @@ class EchoModel:
         """A name like any other."""
         return {"name": "echo", "version": "1", "device": "cpu", "precision": "fp32"}
 
-    def prepare(self, aligned: Aligned) -> Any:
+    def prepare(self, aligned: Aligned, begins: Any = None) -> Any:
         """The text and the frames' ids; a frame that says so cannot be decoded."""
         frames = aligned.inputs.get("frames", ())
         if any(event.payload.endswith(b"UNDECODABLE") for event in frames):

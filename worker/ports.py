@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from worker.errors import Poison
@@ -110,8 +110,8 @@ class Model(Protocol):
     def lanes(self) -> int:
         """How many batches may be in `infer` at once, each in a thread of its own."""
 
-    def prepare(self, aligned: Aligned) -> Any:
-        """Decodes and tokenises one item; runs in any thread.
+    def prepare(self, aligned: Aligned, begins: Callable[[str, int], None]) -> Any:
+        """Decodes and tokenises one item; runs in any thread. `begins(stream, number)` is called before each body.
 
         Raises:
             Poison: stage DECODE; `stream` and `number` name the event whose body cannot be decoded.

@@ -30,7 +30,8 @@ from worker.model.preprocess import Body, Preprocessor, text_of
 from worker.model.signals import read_sensor
 from worker.records import Aligned, Candidate, Event, Missing, Record, Rejected, Verdict
 from worker.stages import validate
-from worker.stages.batch import Batcher, Fused, reject
+from worker.stages.batch import Batcher, Fused
+from worker.stages.decode import reject
 from worker.store.codec import encode_record, kept_record
 
 
@@ -61,7 +62,7 @@ class Preparing:
     def __init__(self, preprocessor: Preprocessor) -> None:
         self._preprocessor = preprocessor
 
-    def prepare(self, aligned: Aligned) -> Any:
+    def prepare(self, aligned: Aligned, begins: Any) -> Any:
         """Each stream's bodies as tensors."""
         streams = {"texts": (aligned.anchor,), **aligned.inputs}
         modality = {"texts": "text", "frames": "image", "sensors": "sensor", "sounds": "audio"}

@@ -119,7 +119,7 @@ def _model(settings: Settings) -> ModelRuntime:
 
 def _verdict(model: ModelRuntime, aligned: Aligned, say: Say) -> tuple[Aligned, Any, Verdict]:
     """As the worker does it: a context that cannot be decoded is left out; such an anchor is a dead letter."""
-    from worker.stages.batch import undecodable, without
+    from worker.stages.decode import undecodable, without
 
     while True:
         try:

@@ -27,6 +27,10 @@ class Body(NamedTuple):
     stream: str
 
 
+def nobody(stream: str, number: int) -> None:
+    """Does not want to hear which body is decoded."""
+
+
 class Preprocessor:
     """Bodies of one input -> tensors, as the model's configuration asks. Thread-safe."""
 
@@ -34,9 +38,11 @@ class Preprocessor:
         """`tokenizer` cuts texts to `max_tokens` and pads none."""
         self._config, self._tokenizer = config, tokenizer
 
-    def tensors(self, modality: str, bodies: Sequence[Body]) -> tuple[Tensor, ...]:
+    def tensors(
+        self, modality: str, bodies: Sequence[Body], begins: Callable[[str, int], None] = nobody
+    ) -> tuple[Tensor, ...]:
         """Image: [3, S, S] uint8 each; text: [T], all bodies as one text, a line each; sensor: [S, C], all bodies as
-        one series; audio: [F, L] each; nothing of no body.
+        one series; audio: [F, L] each; nothing of no body. `begins(stream, number)` hears of each before it is decoded.
 
         Raises:
             Poison: stage DECODE; `stream` names the stream, and `number` which of its bodies cannot be decoded.
@@ -45,14 +51,14 @@ class Preprocessor:
             return ()
         config = self._config
         if modality == "image":
-            return _each(bodies, lambda one: decode_image(one.payload, config.image_size, one.stream))
+            return _each(bodies, begins, lambda one: decode_image(one.payload, config.image_size, one.stream))
         if modality == "text":
-            lines = _each(bodies, lambda one: text_of(one.payload, one.content_type, one.stream))
+            lines = _each(bodies, begins, lambda one: text_of(one.payload, one.content_type, one.stream))
             return (self._ids("\n".join(lines), bodies[0].stream),)
         if modality == "audio":
             sound = (config.audio_rate, config.audio_seconds, config.mels)
-            return _each(bodies, lambda one: read_audio(one.payload, *sound, one.stream))
-        steps = torch.cat(_each(bodies, lambda one: read_sensor(one.payload, config.channels, one.stream)))
+            return _each(bodies, begins, lambda one: read_audio(one.payload, *sound, one.stream))
+        steps = torch.cat(_each(bodies, begins, lambda one: read_sensor(one.payload, config.channels, one.stream)))
         padded = torch.full((config.max_steps, len(config.channels)), torch.nan)
         kept = steps[-config.max_steps :]
         padded[config.max_steps - len(kept) :] = kept
@@ -72,14 +78,18 @@ class Preprocessor:
         return [str(self._tokenizer.id_to_token(number)) for number in ids.tolist() if number != NO_TOKEN]
 
 
-def _each(bodies: Sequence[Body], decode: Callable[[Body], Made]) -> tuple[Made, ...]:
+def _each(
+    bodies: Sequence[Body], begins: Callable[[str, int], None], decode: Callable[[Body], Made]
+) -> tuple[Made, ...]:
     made = []
     for place, one in enumerate(bodies):
+        number = sum(other.stream == one.stream for other in bodies[:place])
+        begins(one.stream, number)
         try:
             made.append(decode(one))
         except BaseException as error:  # noqa: BLE001  the boundary of one body
             poison = error if isinstance(error, Poison) else blamed(error, "DECODE", "undecodable", one.stream)
-            poison.number = sum(other.stream == one.stream for other in bodies[:place])
+            poison.number = number
             raise poison  # noqa: B904  it has its cause
     return tuple(made)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from worker.errors import ConfigError, Poison
 from worker.model.evidence import evidence_of
 from worker.model.items import Item, collate, on_device
-from worker.model.preprocess import Body, Preprocessor
+from worker.model.preprocess import Body, Preprocessor, nobody
 from worker.model.served import Served, lanes_of, serve
 from worker.records import Aligned, Event, Verdict
 
@@ -75,8 +75,8 @@ class ModelRuntime:
         """name, version, device, precision."""
         return self._info
 
-    def prepare(self, aligned: Aligned) -> Item:
-        """Decodes and tokenises.
+    def prepare(self, aligned: Aligned, begins: Callable[[str, int], None] = nobody) -> Item:
+        """Decodes and tokenises; `begins(stream, number)` hears of each body before it is decoded.
 
         Raises:
             Poison: stage DECODE; `stream` and `number` name the event whose body cannot be decoded.
@@ -85,7 +85,7 @@ class ModelRuntime:
         for streams, modality in zip(self._streams, self._config.inputs, strict=True):
             events = [(name, event) for name in streams for event in self._events(aligned, name)]
             given = [Body(event.payload, event.content_type, name) for name, event in events]
-            bodies.append(self._preprocessor.tensors(modality, given))
+            bodies.append(self._preprocessor.tensors(modality, given, begins))
         return Item(tuple(bodies))
 
     def _events(self, aligned: Aligned, stream: str) -> tuple[Event, ...]:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from worker.errors import Poison
 from worker.ports import Clock, Observer
 from worker.records import Event, Outcome, Record, Rejected
-from worker.stages.batch import Fused, reject
+from worker.stages.batch import Fused
 from worker.stages.commit import Committer
+from worker.stages.decode import reject
 from worker.stages.guard import DeadLetterGuard
 from worker.stages.publish import ResultWriter
 from worker.stages.shrink import is_dead_letter, shrunk
