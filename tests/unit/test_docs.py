@@ -56,3 +56,12 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     assert readme.count("\n") < MOST_README_LINES
     linked = {(ROOT / target).resolve() for target, _ in _LINK.findall(readme)}
     assert {page for page in PAGES if page.parent == ROOT / "docs"} <= linked
+
+
+def test_log_lines_of_the_runbook_are_written() -> None:
+    """Who finds a line in a log and looks it up finds it as it is written."""
+    table = (ROOT / "deploy/RUNBOOK.md").read_text().partition("# Log lines worth a look")[2].partition("\n# ")[0]
+    lines = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    code = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
+    assert lines
+    assert [line for line in lines if line not in code] == []
