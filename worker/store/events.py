@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import OutOfMemoryError
@@ -15,8 +15,11 @@ from worker.store.client import raise_first, translated
 from worker.store.codec import decode_member, encode_member, encode_record, kept_record
 from worker.store.epoch import Epochs
 
+# Waiters of one key told in one step: about half a millisecond of the server.
+MOST_TOLD = 500
 # Woken anchors taken at once.
 MOST_WOKEN = 10_000
+_Key = tuple[str, str]  # stream, key
 
 
 class Events(Epochs):
@@ -45,35 +48,41 @@ class Events(Epochs):
 
     def _put(self, pipe: Any, function: str, events: Sequence[Event]) -> None:
         for event in events:
-            most_events, most_bytes = self._bounds[event.stream]
+            rule, (most_events, most_bytes) = self._rules[event.stream], self._bounds[event.stream]
             pipe.fcall(
                 self._named(function), 5, *self._keys(event.stream, event.key),
                 encode_member(event.time_us, event.id), event.time_us, encode_record(event.record),
-                self._rules[event.stream].lateness_us, self._keep_us(event.stream), most_events, most_bytes,
-                self._lifetime.data_ms,
+                rule.lateness_us, self._keep_us(event.stream), most_events, most_bytes, self._lifetime.data_ms,
+                rule.after_us if rule.mode == "nearest" else "", MOST_TOLD,
             )  # fmt: skip
 
     def _wake(self, events: Sequence[Event], answers: Sequence[Any]) -> int:
         """Counts what came late and tells the waiters; returns how many were late."""
         late = 0
-        woken: defaultdict[str, list[bytes]] = defaultdict(list)
-        told: dict[tuple[str, str], bytes] = {}
+        waiters: defaultdict[_Key, dict[bytes, None]] = defaultdict(dict)
+        reached: dict[_Key, bytes] = {}
         for event, answer in zip(events, answers, strict=True):
             if isinstance(answer, Exception):
                 continue
-            was_late, w, *waiters = answer
-            if waiters:
-                told[event.stream, event.key] = w
+            was_late, w, *woken = answer
+            if woken:
+                reached[event.stream, event.key] = w
+                waiters[event.stream, event.key].update(dict.fromkeys(woken))
             late += was_late
             if was_late:
                 self._observer.count("late_events_total", stream=event.stream)
-            for waiter in waiters:
-                worker, _, token = waiter.partition(b"|")
-                woken[worker.decode()].append(token)
-        if woken:
-            self._answers(lambda pipe: self._tell(pipe, woken))
-            self._answers(lambda pipe: self._strike_out(pipe, told))
+        rest: Mapping[_Key, Iterable[bytes]] = waiters
+        while rest:
+            rest = self._tell_some(rest, reached)
         return late
+
+    def _tell_some(
+        self, waiters: Mapping[_Key, Iterable[bytes]], reached: Mapping[_Key, bytes]
+    ) -> Mapping[_Key, Iterable[bytes]]:
+        """Tells these, then strikes their notes out; returns those of the same keys that come next."""
+        self._answers(lambda pipe: self._tell(pipe, waiters))
+        more = self._answers(lambda pipe: self._strike_out(pipe, waiters, reached))
+        return {key: found for key, found in zip(waiters, more, strict=True) if found}
 
     def _keep_us(self, stream: str) -> int:
         rule = self._rules[stream]
@@ -104,14 +113,20 @@ class Events(Epochs):
                 admitted.append(place)
         return admitted
 
-    def _tell(self, pipe: Any, woken: Mapping[str, list[bytes]]) -> None:
+    def _tell(self, pipe: Any, waiters: Mapping[_Key, Iterable[bytes]]) -> None:
+        woken: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for waiter in (waiter for each in waiters.values() for waiter in each):
+            worker, _, token = waiter.partition(b"|")
+            woken[worker].append(token)
         for worker, tokens in woken.items():
-            own = f"{self._prefix}:wake:{worker}"
+            own = f"{self._prefix}:wake:{worker.decode()}"
             pipe.fcall(self._named("fusion_wake"), 1, own, self._lifetime.data_ms, *dict.fromkeys(tokens))
 
-    def _strike_out(self, pipe: Any, told: Mapping[tuple[str, str], bytes]) -> None:
-        for (stream, key), w in told.items():
-            pipe.fcall(self._named("fusion_told"), 5, *self._keys(stream, key), w)
+    def _strike_out(
+        self, pipe: Any, waiters: Mapping[_Key, Iterable[bytes]], reached: Mapping[_Key, bytes]
+    ) -> None:  # fmt: skip
+        for key, told in waiters.items():
+            pipe.fcall(self._named("fusion_told"), 5, *self._keys(*key), reached[key], MOST_TOLD, *told)
 
     def match(self, queries: Sequence[Query]) -> list[Match]:
         """See ContextStore.match."""

@@ -5,7 +5,19 @@ local function is_late(keys, member, time, highest, lateness)
   return redis.call('ZREVRANGEBYSCORE', keys[1], us(time), us(time), 'LIMIT', 0, 1)[1] ~= member
 end
 
--- ARGV: member, time, record, lateness, keep_us, max_events, max_bytes, ttl_ms -> {late, W, woken waiters...}
+local function up_to(keys, w, most) return redis.call('ZRANGEBYSCORE', keys[4], '-inf', w, 'LIMIT', 0, most) end
+
+-- An event that later ones have overtaken may be the nearest of anchors before it, which then wait for W to pass it and
+-- no longer. Of a few: the others learn of it when they would have been complete without it.
+local MOST_HURRIED = 100
+local function hurry(keys, time, after)
+  local until_w = us(time + after + 1)
+  local waiters = redis.call('ZRANGEBYSCORE', keys[4], '(' .. us(time), until_w, 'LIMIT', 0, MOST_HURRIED)
+  for _, waiter in ipairs(waiters) do redis.call('ZADD', keys[4], us(time), waiter) end
+end
+
+-- ARGV: member, time, record, lateness, keep_us, max_events, max_bytes, ttl_ms, after (of nearest; else ''), most_told
+-- -> {late, W, woken waiters...}
 -- Old is what lies `keep_us` before this event and before the one that came just before it: one clock that is ahead,
 -- or behind, for one event takes nothing away.
 -- The notes stay until their waiters were told: a worker killed in between has not committed this event, and whoever
@@ -18,6 +30,7 @@ local function index(keys, args)
     redis.call('ZADD', keys[1], us(time), member)
     if is_late(keys, member, time, e.h, tonumber(args[4])) then late = 1 end
     e.n, e.b = e.n + 1, e.b + string.len(args[3])
+    if time < e.h and args[9] ~= '' then hurry(keys, time, tonumber(args[9])) end
   end
   local agreed = e.l < 0 and time or math.min(time, e.l)
   e.l, e.h = time, math.max(time, e.h)
@@ -30,7 +43,7 @@ local function index(keys, args)
   close(keys, e, args[8])
   local w = us(e.h - tonumber(args[4]))
   local out = { late, w }
-  for _, waiter in ipairs(redis.call('ZRANGEBYSCORE', keys[4], '-inf', w)) do table.insert(out, waiter) end
+  for _, waiter in ipairs(up_to(keys, w, args[10])) do table.insert(out, waiter) end
   return out
 end
 
@@ -45,12 +58,16 @@ local function relieve(keys, args)
   return us(e.h)
 end
 
--- ARGV: W. The waiters up to it have been told.
+-- ARGV: W, most_told, waiter, ... These have been told, unless they wait anew since -> the next ones that W wakes
 local function told(keys, args)
   local e = open(keys)
   if not e then return broken() end
-  e.w = e.w - redis.call('ZREMRANGEBYSCORE', keys[4], '-inf', args[1])
+  for i = 3, #args do
+    local at = redis.call('ZSCORE', keys[4], args[i])
+    if at and tonumber(at) <= tonumber(args[1]) then e.w = e.w - redis.call('ZREM', keys[4], args[i]) end
+  end
   close(keys, e)
+  return up_to(keys, args[1], args[2])
 end
 
 -- ARGV: member, anchor, ttl_ms -> 1 for the first anchor that claims this event, and for it alone

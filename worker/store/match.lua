@@ -49,11 +49,11 @@ local function window(keys, at, low, high, limit)
   return chosen
 end
 
--- The W from which asking again may complete a match that is open at w. Past the anchor's time the next event may
--- be the nearest one and so end the wait before `needed` does: then any step of W is worth a question.
+-- The W from which asking again may complete a match that is open at w. Before the anchor's time the nearest event is
+-- still to come; past it only one that is overtaken by later ones can be nearer, and `hurry` tells of that.
 local function ask_again_at(mode, at, w, needed)
-  if mode ~= 'nearest' then return needed end
-  return math.max(at, w + 1)
+  if mode == 'nearest' and w < at then return at end
+  return needed
 end
 
 -- The partition on which this key's anchors lie, from the waiter "<worker>|<topic>/<partition>/<offset>"; a second one
