@@ -27,8 +27,9 @@ from worker.ops.http import OpsServer
 from worker.ops.logs import configure, get_logger
 from worker.ops.metrics import PrometheusObserver
 from worker.pipeline.anchors import Anchors
+from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
-from worker.pipeline.loop import Bounds, Pipeline
+from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
 from worker.records import Aligned, Candidate, Event, MatchRule, Partition, Record
 from worker.stages.batch import Batcher

@@ -13,9 +13,11 @@ from tests.fakes.context_store import FakeContextStore, FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.incoming import TIME_US, FixedClock, plain, validator
 from tests.unit.test_batch import EchoModel, Silent
+from worker.errors import Retryable
 from worker.pipeline.anchors import Anchors
+from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
-from worker.pipeline.loop import Bounds, Pipeline
+from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
 from worker.records import MatchRule, Outgoing, Partition, Record
 from worker.stages.batch import Batcher
@@ -49,7 +51,7 @@ class MemorySink:
     """Takes transactions; fails as told, one error a call."""
 
     def __init__(self, source: FakeSource) -> None:
-        self.source, self.errors = source, list[Exception]()
+        self.source, self.errors, self.refuses = source, list[Exception](), False
         self.results: list[dict[str, Any]] = []
         self.dead: list[Outgoing] = []
 
@@ -59,6 +61,8 @@ class MemorySink:
         """Publishes or fails."""
         if self.errors:
             raise self.errors.pop(0)
+        if self.refuses:
+            raise Retryable("Kafka takes no transaction")
         self.results += [json.loads(out.value or b"{}") for out in outgoing if out.topic == "fusions"]
         self.dead += [out for out in outgoing if out.topic == "dead"]
         self.source.commits.update(offsets)
@@ -80,6 +84,7 @@ class InMemory:
         rule: MatchRule = RULE,
         *,
         max_pending: int = 1_000,
+        max_pending_bytes: int = 2**30,
         in_a_row: int = 0,
         ratio: float = 0.0,
         model: EchoModel | None = None,
@@ -108,7 +113,7 @@ class InMemory:
         self.anchors = Anchors(
             self.store, self.contexts, self.batcher, rules, checks, lambda record: False, silent, quiet
         )
-        bounds = Bounds(max_pending, 2**30, 64, 1.0)
+        bounds = Bounds(max_pending, max_pending_bytes, 64, 1.0)
         self.pipeline = Pipeline(
             kept, self.store, checks, self.contexts, self.anchors, self.fates, self.batcher, self.committer, errors,
             bounds, TEXTS, silent, quiet, quiet,

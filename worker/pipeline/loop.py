@@ -6,16 +6,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from worker.broker.source import KafkaSource, Polled
 from worker.errors import Poison, Retryable, StaleMember, Uncertain
 from worker.pipeline.anchors import Anchors
+from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leases import Leases
 from worker.pipeline.outcomes import Outcomes
 from worker.ports import ContextStore, Health, Log, Observer
 from worker.records import Partition, Record
+from worker.stages.backlog import Load
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.validate import Validator
@@ -23,16 +24,6 @@ from worker.stages.validate import Validator
 # While anchors wait, their wake-ups come through Redis, which is looked at once a poll.
 POLL_SECONDS_BUSY = 0.01
 POLL_SECONDS_IDLE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Past these the loop slows its reading; it never loses."""
-
-    max_pending_anchors: int
-    max_pending_bytes: int
-    max_inside: int
-    drain_timeout_seconds: float
 
 
 class Pipeline:
@@ -187,14 +178,8 @@ class Pipeline:
     def _throttle(self) -> None:
         held = set(self._source.leases)
         stop = held if self._redis_away else self._contexts.full() & held | held.intersection(self._leases.opening)
-        full = (
-            len(self._anchors) >= self._bounds.max_pending_anchors
-            or self._anchors.bytes >= self._bounds.max_pending_bytes
-        )
-        if full:
-            waiting_us = self._committer.unfinished_us(self._contexts.late.before_us)
-            anchors = {p for p in held if p.topic == self._anchor_topic}
-            stop = stop | {p for p in anchors if not self._contexts.holds_back(p, waiting_us)}
+        waiting = Load(len(self._anchors) + self._batcher.inside, self._anchors.bytes)
+        stop = stop | self._bounds.stopped(held, self._anchor_topic, waiting, self._committer, self._contexts)
         wide = self._committer.too_wide() & held
         if wide - self._wide:
             self._log.warning(
@@ -231,7 +216,7 @@ class Pipeline:
 
     def _measure(self) -> None:
         """Counts the held anchors along their way: one that moves on meanwhile is counted twice, never missed."""
-        held = len(self._anchors) + self._batcher.inside + self._committer.queued(self._anchor_topic)
+        held = len(self._anchors) + self._batcher.inside + self._committer.queued(self._anchor_topic).count
         unfinished = self._committer.unfinished()
         self._observer.gauge("pending_anchors", unfinished)
         self._observer.gauge("unaccounted_anchors", max(0, unfinished - held))
@@ -247,4 +232,6 @@ class Pipeline:
             self._react()
         drained = self._committer.drain(max(0.0, deadline - time.monotonic()))
         self._send_commits()
-        self._log.info("drained" if drained else "drain timed out", left=self._committer.queued(self._anchor_topic))
+        self._log.info(
+            "drained" if drained else "drain timed out", left=self._committer.queued(self._anchor_topic).count
+        )

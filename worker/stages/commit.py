@@ -5,16 +5,15 @@ A transaction takes all that is finished when it begins, so it grows by itself w
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from worker.errors import Retryable, TooLarge, Uncertain
 from worker.ports import Observer
 from worker.records import Outcome, Outgoing, Partition, Record
+from worker.stages.backlog import Backlog, Load
 from worker.stages.ledger import Ledger
 
 # Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
@@ -65,7 +64,7 @@ class Committer:
         self._ledgers: dict[Partition, Ledger] = {}
         self._contexts: set[Partition] = set()
         self._moved: set[Partition] = set()
-        self._queue: deque[Outcome] = deque()
+        self._queue = Backlog()
         self._tried: list[Outcome] = []  # the outcomes of the transaction under way, or of the last
         self._gate = threading.Lock()  # held through a transaction; `forget` waits for it
         self._lock = threading.Lock()  # guards ledgers and queue; held for moments only
@@ -91,7 +90,7 @@ class Committer:
             for partition in partitions:
                 self._ledgers.pop(partition, None)
                 self._moved.discard(partition)
-            self._queue = deque(outcome for outcome in self._queue if self._ledger(outcome.record) is not None)
+            self._queue.keep(lambda outcome: self._ledger(outcome.record) is not None)
 
     def read(self, record: Record) -> bool:
         """Registers a record that was read; False for one that is finished already, or is not ours."""
@@ -143,10 +142,10 @@ class Committer:
         with self._lock:
             return sum(ledger.unfinished for p, ledger in self._ledgers.items() if p not in self._contexts)
 
-    def queued(self, topic: str) -> int:
-        """Outcomes of this topic's records that wait for their transaction."""
+    def queued(self, topic: str) -> Load:
+        """How much of this topic's records waits for its transaction."""
         with self._lock:
-            return sum(outcome.record.topic == topic for outcome in self._queue)
+            return self._queue.load(topic)
 
     def too_wide(self) -> set[Partition]:
         """Anchor partitions whose finished offsets are too scattered to read on."""
@@ -232,7 +231,7 @@ class Committer:
         with self._lock:
             for partition, done in finished.items():
                 self._ledgers[partition].finish(done)
-            self._queue = deque(outcome for outcome in self._queue if not self._is_done(outcome, finished))
+            self._queue.keep(lambda outcome: not self._is_done(outcome, finished))
             self._moved -= {p for p in moved if self._preview({p: set()}) == {p: offsets.get(p)}}
         if not offsets:
             return False
@@ -245,7 +244,7 @@ class Committer:
     def _take(self) -> tuple[list[Outcome], dict[Partition, set[int]]]:
         """The next transaction's outcomes, and their offsets: the first in the queue, and of a partition where these
         would not fit into the commit's metadata the lowest that do, wherever they are in the queue."""
-        live = [o for o in itertools.islice(self._queue, MOST_OUTCOMES) if self._ledger(o.record) is not None]
+        live = [o for o in self._queue.first(MOST_OUTCOMES) if self._ledger(o.record) is not None]
         finished = _offsets(live)
         narrow = {p for p, done in finished.items() if p not in self._contexts and not self._ledgers[p].fits(done)}
         if not narrow:
@@ -279,9 +278,10 @@ class Committer:
             if number in error.places:
                 refused.setdefault(id(outcome), set()).add(place)
         with self._lock:
-            self._queue = deque(
-                self._smaller(outcome, refused[id(outcome)], str(error)) if id(outcome) in refused else outcome
-                for outcome in self._queue
+            self._queue.replace(
+                lambda outcome: (
+                    self._smaller(outcome, refused[id(outcome)], str(error)) if id(outcome) in refused else outcome
+                )
             )
 
     def _ledger(self, record: Record) -> Ledger | None:

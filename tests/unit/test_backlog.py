@@ -1,0 +1,100 @@
+"""What Kafka does not take is counted, weighed and bounded, and goes out once when Kafka takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes.context_store import FakeServer
+from tests.fakes.source import FakeSource
+from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from worker.records import Outcome, Outgoing, Partition, Record, Rejected, Stage
+from worker.stages.backlog import Backlog, Load
+
+LONG = b"x" * 500
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., InMemory]]:
+    """Workers in memory that are closed at the end."""
+    made: list[InMemory] = []
+
+    def build(source: FakeSource, **changes: Any) -> InMemory:
+        made.append(InMemory(source, FakeServer(), **changes))
+        return made[-1]
+
+    yield build
+    for worker in made:
+        worker.close()
+
+
+@pytest.mark.parametrize(
+    "fed",
+    [
+        [text(0, value=LONG)],
+        [text(0, value=b"\xff")],
+        [reading(0, value=b"{")],
+        [text(0, value=LONG), text(0, value=b"\xff"), reading(0, value=b"{"), reading(0)],
+    ],
+    ids=["results", "bad anchors", "bad context", "all of it"],
+)
+@pytest.mark.parametrize("bound", [{"max_pending": 10}, {"max_pending_bytes": 4_000}], ids=["count", "bytes"])
+def test_while_kafka_takes_no_transaction_reading_pauses(
+    make: Callable[..., InMemory], fed: list[Record], bound: dict[str, int]
+) -> None:
+    """What waits for its transaction counts into the bound, a poll at most beyond it; then all go out once."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, **bound)
+    source.max_poll_records = 5
+    for _ in range(300):
+        for record in fed:
+            source.send(record)
+    worker.sink.refuses = True
+    busy = {Partition(record.topic, 0) for record in fed}
+    assert worker.turn_until(lambda: source.paused >= busy)
+    worker.turn_until(lambda: False, 0.3)
+    texts, frames = (source.positions[Partition(topic, 0)] for topic in (TEXTS, FRAMES))
+    assert texts + frames < 100
+    worker.sink.refuses = False
+    outcomes = sum(record.topic == TEXTS or record.value == b"{" for record in fed) * 300
+    assert worker.turn_until(lambda: len(worker.sink.results) + len(worker.sink.dead) == outcomes, 30.0)
+    assert not worker.turn_until(lambda: len(worker.sink.results) + len(worker.sink.dead) != outcomes, 0.2)
+
+
+def outcome(topic: str, offset: int, value: bytes, dead: bool) -> Outcome:
+    """A result, or the dead letter of its record."""
+    record = Record(topic, 0, offset, 0, b"key", value)
+    if not dead:
+        return Outcome(record, (Outgoing("fusions", b"key", b"{}" * offset),))
+    rejected = Rejected(record, Stage.VALIDATE, "bad", "it is bad")
+    return Outcome(record, (Outgoing("dead", record.key, record.value, (("why", b"bad"),)),), (rejected,))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["texts", "frames"]), st.binary(max_size=20), st.booleans()), max_size=40),
+    st.randoms(use_true_random=False),
+)
+def test_loads_are_those_of_what_is_there(made: list[tuple[str, bytes, bool]], rng: Any) -> None:
+    """However outcomes come, change and go; a body that record and dead letter share counts once."""
+    backlog = Backlog()
+    every = [outcome(topic, offset, value, dead) for offset, (topic, value, dead) in enumerate(made)]
+    half = len(every) // 2
+    backlog.extend(every[:half])
+    backlog.keep(lambda one: rng.random() < 0.5)
+    backlog.extend(every[half:])
+    backlog.replace(lambda one: outcome(one.record.topic, 3, b"other", True) if rng.random() < 0.3 else one)
+    for topic in ("texts", "frames"):
+        mine = [one for one in backlog if one.record.topic == topic]
+        sizes = (
+            3 + len(one.record.value or b"") + (3 if one.rejected else 3 + len(one.outgoing[0].value or b""))
+            for one in mine
+        )
+        assert backlog.load(topic).count == len(mine)
+        assert backlog.load(topic).bytes <= sum(sizes)
+    backlog.keep(lambda one: False)
+    assert backlog.load("texts") == backlog.load("frames") == Load()
+    assert len(backlog) == 0
