@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from worker.errors import Full
+from worker.pipeline.contexts import INDEX_AGAIN_SECONDS
 from worker.records import Outcome, Outgoing, Partition, Record, Rejected, Stage
 from worker.stages.backlog import Backlog, Load
 
@@ -63,6 +67,26 @@ def test_while_kafka_takes_no_transaction_reading_pauses(
     outcomes = sum(record.topic == TEXTS or record.value == b"{" for record in fed) * 300
     assert worker.turn_until(lambda: len(worker.sink.results) + len(worker.sink.dead) == outcomes, 30.0)
     assert not worker.turn_until(lambda: len(worker.sink.results) + len(worker.sink.dead) != outcomes, 0.2)
+
+
+def test_what_a_full_redis_refuses_is_not_sent_again_in_every_turn(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packing a whole hold-back a hundred times a second would take the loop's time from those that could leave."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    sent: list[float] = []
+
+    def refuse(events: Sequence[Any], *_: Any) -> int:
+        sent.append(time.monotonic())
+        raise Full("Redis: OOM", dict.fromkeys(range(len(events))))
+
+    monkeypatch.setattr(worker.store, "index", refuse)
+    source.send(reading(0))
+    assert worker.turn_until(lambda: len(sent) == 4)
+    assert all(after - before >= INDEX_AGAIN_SECONDS for before, after in pairwise(sent))
+    monkeypatch.undo()
+    assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 1)
 
 
 def outcome(topic: str, offset: int, value: bytes, dead: bool) -> Outcome:

@@ -49,6 +49,7 @@ class Contexts:
         self._epoch = ""
         self._positions = Positions(source, {topic: rules[name] for topic, name in topics.items()}, observer, log)
         self._exchanged = self._index_again = 0.0
+        self._refused: Retryable | None = None  # what kept events from Redis when they were last sent
         self._flow_at = 0.0
         self.flow = Flow(0)
         self.late = Late()
@@ -98,18 +99,19 @@ class Contexts:
     def index(self, committer: Committer) -> Retryable | None:
         """Puts into Redis what may go there now, then lets its offsets be committed. What keeps it from that is given
         back and not raised: while Redis is full, anchors must go on, so that old events may go."""
-        events = self._hold.allowed(self._horizons, self._slowest_us)
-        if not events or time.monotonic() < self._index_again:
+        if time.monotonic() < self._index_again:
+            return self._refused
+        if not (events := self._hold.allowed(self._horizons, self._slowest_us)):
             return None
         started = time.perf_counter()
         refused: Retryable | None = None
         try:
             self._store.index(events, self._slowest_us)
         except Full as full:
-            self._index_again = time.monotonic() + INDEX_AGAIN_SECONDS
+            self._refused, self._index_again = full, time.monotonic() + INDEX_AGAIN_SECONDS
             refused, events = full, [event for n, event in enumerate(events) if n not in full.refused]
         except Retryable as error:
-            self._index_again = time.monotonic() + INDEX_AGAIN_SECONDS
+            self._refused, self._index_again = error, time.monotonic() + INDEX_AGAIN_SECONDS
             return error
         for event in events:
             partition = event.record.lies_on
