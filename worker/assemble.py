@@ -98,23 +98,22 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         closing.callback(sink.close)
         committer = Committer(
             lambda: sink, lambda: source.membership, lambda partition, *told: contexts.describe(partition, *told),
-            lambda outcomes: fates.committed(outcomes), errors.put, observer, lambda *refused: fates.smaller(*refused),
+            lambda done: outcomes.committed(done), errors.put, observer, lambda *refused: outcomes.smaller(*refused),
+            DeadLetterGuard(settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio, clock),
         )  # fmt: skip
         closing.callback(committer.close)
         anchor_topic = settings.streams[settings.anchor].topic
         named = {stream.topic: name for name, stream in settings.contexts.items()}
         contexts = Contexts(store, source, rules, named, anchor_topic, observer, health, log)
-        limits = settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio
         streams = {stream.topic: name for name, stream in settings.streams.items()}
-        guards = {topic: DeadLetterGuard(*limits) for topic in streams}
-        fates = Outcomes(committer, writer_of(settings, model.info), guards, streams, anchor_topic, observer, clock)
-        batcher = _batcher(settings, model, store, fates, errors.put, observer)
+        outcomes = Outcomes(committer, writer_of(settings, model.info), streams, anchor_topic, observer, clock)
+        batcher = _batcher(settings, model, store, outcomes, errors.put, observer)
         closing.callback(batcher.close)
         validator = validator_of(settings, clock)
         is_stale = _shedder(settings, clock)
         anchors = Anchors(store, contexts, batcher, rules, validator, is_stale, observer, log)
         yield Pipeline(
-            source, store, validator, contexts, anchors, fates, batcher, committer, errors,
+            source, store, validator, contexts, anchors, outcomes, batcher, committer, errors,
             _bounds(settings, model.lanes), anchor_topic, observer, health, log,
         )  # fmt: skip
 
@@ -127,12 +126,12 @@ def _shedder(settings: Settings, clock: SystemClock) -> Callable[[Record], bool]
 
 
 def _batcher(
-    settings: Settings, model: ModelRuntime, store: RedisContextStore, fates: Outcomes, failed: Any, observer: Any
+    settings: Settings, model: ModelRuntime, store: RedisContextStore, outcomes: Outcomes, failed: Any, observer: Any
 ) -> Batcher:
     return Batcher(
         model,
         lambda aligned, event: _claim(store, aligned, event),
-        fates.fused,
+        outcomes.fused,
         failed,
         observer,
         max_batch=settings.model.max_batch,

@@ -13,6 +13,7 @@ from worker.records import (
     Flow,
     Match,
     Needed,
+    Outgoing,
     Partition,
     PartitionFlow,
     Query,
@@ -162,3 +163,18 @@ class Observer(Protocol):
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Sets a gauge."""
+
+
+class Sink(Protocol):
+    """Publishes records and offsets together (see worker.broker.sink)."""
+
+    def publish(
+        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
+    ) -> None:
+        """Raises Retryable (nothing was published) or Uncertain (nobody knows)."""
+
+    def fence(self) -> None:
+        """Returns once no earlier transaction of ours can commit any more. Raises Retryable."""
+
+    def close(self) -> None:
+        """Ends the producer."""

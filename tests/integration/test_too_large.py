@@ -141,14 +141,14 @@ def _post(stack: Any, name: str, guarantee: str, closing: contextlib.ExitStack) 
     errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
     committer = Committer(
         lambda: sink, member.group_metadata, lambda partition, note, settled: "", lambda done: None, errors.put,
-        Silent(), lambda *refused: outcomes.smaller(*refused),
+        Silent(), lambda *refused: outcomes.smaller(*refused), DeadLetterGuard(0, 0, FixedClock()),
 
     )  # fmt: skip
     closing.callback(committer.close)
     texts = f"{name}.texts"
     writer = ResultWriter(f"{name}.fusions", f"{name}.dead", source="/t", model_name="m", model_version="1")
     outcomes = Outcomes(
-        committer, writer, {texts: DeadLetterGuard(0, 0)}, {texts: "texts"}, texts, Silent(), FixedClock()
+        committer, writer, {texts: "texts"}, texts, Silent(), FixedClock()
     )  # fmt: skip
     committer.open(Partition(texts, 0), Ledger(0, 0), context=False)
     return Post(stack, name, outcomes, committer, member, exactly)

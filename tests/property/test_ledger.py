@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from worker.errors import Fatal
 from worker.stages.ledger import MAX_METADATA_BYTES, Ledger, decode_finished, encode_finished
+from worker.stages.runs import Runs
 
 
 @st.composite
@@ -117,10 +119,12 @@ def test_preview_changes_nothing(history: tuple[list[int], list[int]]) -> None:
 @given(st.integers(0, 2**50), st.sets(st.integers(1, 5_000), max_size=300))
 def test_encoding_round_trip(base: int, above: set[int]) -> None:
     """What is encoded is what is decoded, and it fits into a commit's metadata."""
-    offsets = sorted(base + step for step in above)
-    text = encode_finished(base, offsets)
+    runs = Runs()
+    for step in above:
+        runs.add(base + step)
+    text = encode_finished(base, runs)
     assert len(text) <= MAX_METADATA_BYTES
-    assert sorted(decode_finished(base, text)) == offsets
+    assert list(decode_finished(base, text)) == list(runs)
 
 
 def test_a_record_read_twice_is_skipped() -> None:
@@ -170,3 +174,86 @@ def test_the_oldest_time_is_that_of_what_is_not_committed(times: list[int], rng:
         ledger.finish((offset,))
         del left[offset]
     assert ledger.oldest_us() is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=60))
+def test_runs_are_the_set_that_they_stand_for(steps: list[tuple[int, bool]]) -> None:
+    """Sorted, disjoint and as few as can be, whatever is added or dropped."""
+    runs, kept = Runs(), set[int]()
+    for number, adds in steps:
+        if adds:
+            runs.add(number)
+            kept.add(number)
+        else:
+            runs.drop_below(number)
+            kept = {one for one in kept if one >= number}
+        assert [number for start, end in runs for number in range(start, end)] == sorted(kept)
+        assert all(start > end for (_, end), (start, _) in itertools.pairwise(runs))
+        assert all((n in runs) == (n in kept) for n in range(31))
+
+
+class Plain:
+    """The ledger as sets: what it says is right, what it costs is not."""
+
+    def __init__(self, committed: int, finished: Iterable[int] = ()) -> None:
+        self.next, self.unfinished, self.finished = committed, list[int](), set(finished)
+
+    def read(self, offset: int) -> bool:
+        """See Ledger.read."""
+        if offset < self.next:
+            return False
+        self.next = offset + 1
+        if offset not in self.finished:
+            self.unfinished.append(offset)
+        return offset not in self.finished
+
+    def finish(self, offsets: Iterable[int]) -> None:
+        """See Ledger.finish."""
+        self.finished |= {offset for offset in offsets if offset in self.unfinished}
+        self.unfinished = [offset for offset in self.unfinished if offset not in self.finished]
+
+    def preview(self, offsets: Iterable[int]) -> tuple[int, list[int]]:
+        """The floor, and what is finished from there on."""
+        done = self.finished | set(offsets)
+        floor = next((offset for offset in self.unfinished if offset not in done), self.next)
+        return floor, sorted(offset for offset in done if offset >= floor)
+
+
+@given(st.integers(0, 2**32))
+def test_the_ledger_says_what_plain_sets_say(seed: int) -> None:
+    """In any order of reading, finishing, previewing and changing hands, gaps and repeats among them."""
+    rng = random.Random(seed)
+    ledger, plain, offset = Ledger(1, 0), Plain(0), 0
+    for _ in range(80):
+        chance = rng.random()
+        if chance < 0.5:
+            offset = max(0, offset + rng.choice((-1, 0, 1, 1, 1, 2)))
+            assert ledger.read(offset) == plain.read(offset)
+        else:
+            some = set(rng.sample(plain.unfinished, rng.randint(0, len(plain.unfinished))))
+            floor, beyond = plain.preview(some)
+            position = ledger.preview(some)
+            assert position is not None
+            assert position[0] == floor == ledger.floor(some)
+            told = [one for start, end in decode_finished(floor, position[1]) for one in range(start, end)]
+            assert told == beyond
+            if chance < 0.9:
+                ledger.finish(some)
+                plain.finish(some)
+            else:
+                ledger, plain, offset = Ledger(2, *position), Plain(floor, beyond), floor
+        assert ledger.unfinished == len(plain.unfinished)
+        assert ledger.floor() == plain.preview(())[0]
+
+
+def test_what_is_held_costs_those_behind_it_nothing() -> None:
+    """100,000 records behind one that is held are one run: each is finished by a look at its neighbour."""
+    ledger = Ledger(1, 0)
+    for offset in range(100_000):
+        ledger.read(offset)
+    for offset in range(1, 100_000):
+        ledger.finish((offset,))
+    assert list(ledger._finished) == [(1, 100_000)]
+    ledger.finish((0,))
+    assert ledger.preview() == (100_000, "")
+    assert list(ledger._finished) == []

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from tests.unit.incoming import FixedClock
 from tests.unit.test_batch import Silent
 from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
 from worker.records import Outcome, Outgoing, Partition, Record
 from worker.stages import ledger
 from worker.stages.commit import MOST_OUTCOMES, Committer
+from worker.stages.guard import DeadLetterGuard
 from worker.stages.ledger import Ledger
 
 TEXTS = Partition("texts", 0)
@@ -75,7 +77,7 @@ def make() -> Any:
     def build(sink: FakeSink, failed: Callable[[BaseException], None] = lambda error: None) -> Committer:
         committer = Committer(
             lambda: sink, lambda: "generation 7", lambda p, note, settled: "c1", lambda o: None, failed, Silent(),
-            lambda refused, places, said: without_values(refused, places),
+            lambda refused, places, said: without_values(refused, places), DeadLetterGuard(0, 0, FixedClock()),
         )  # fmt: skip
         made.append(committer)
         committer.open(TEXTS, Ledger(1, 0), context=False)

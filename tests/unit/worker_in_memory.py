@@ -98,25 +98,23 @@ class InMemory:
         self.counted = silent.counted
         self.committer = Committer(
             lambda: self.sink, lambda: member.membership, lambda p, *told: self.contexts.describe(p, *told),
-            lambda outcomes: self.fates.committed(outcomes), errors.put, silent,
-            lambda *refused: self.fates.smaller(*refused),
+            lambda done: self.outcomes.committed(done), errors.put, silent,
+            lambda *refused: self.outcomes.smaller(*refused), DeadLetterGuard(in_a_row, ratio, FixedClock()),
         )  # fmt: skip
         kept: Any = source
         rules = {"sensors": rule}
         self.contexts = Contexts(self.store, kept, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
         streams = {TEXTS: "texts", FRAMES: "sensors"}
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
-        guards = {topic: DeadLetterGuard(in_a_row, ratio) for topic in streams}
-        self.fates = Outcomes(self.committer, writer, guards, streams, TEXTS, silent, FixedClock())
-        self.batcher = _batcher(model or EchoModel(), self.fates, errors, rules)
+        self.outcomes = Outcomes(self.committer, writer, streams, TEXTS, silent, FixedClock())
+        self.batcher = _batcher(model or EchoModel(), self.outcomes, errors, rules)
         checks = validator()
         self.anchors = Anchors(
             self.store, self.contexts, self.batcher, rules, checks, lambda record: False, silent, quiet
         )
-        bounds = Bounds(max_pending, max_pending_bytes, 64, 1.0)
         self.pipeline = Pipeline(
-            kept, self.store, checks, self.contexts, self.anchors, self.fates, self.batcher, self.committer, errors,
-            bounds, TEXTS, silent, quiet, quiet,
+            kept, self.store, checks, self.contexts, self.anchors, self.outcomes, self.batcher, self.committer, errors,
+            Bounds(max_pending, max_pending_bytes, 64, 1.0), TEXTS, silent, quiet, quiet,
         )  # fmt: skip
 
     def turn_until(self, done: Callable[[], bool], seconds: float = 3.0) -> bool:
@@ -135,10 +133,10 @@ class InMemory:
 
 
 def _batcher(
-    model: EchoModel, fates: Outcomes, errors: queue.SimpleQueue[BaseException], rules: Mapping[str, MatchRule]
+    model: EchoModel, outcomes: Outcomes, errors: queue.SimpleQueue[BaseException], rules: Mapping[str, MatchRule]
 ) -> Batcher:
     return Batcher(
-        model, lambda aligned, event: True, fates.fused, errors.put, Silent(),
+        model, lambda aligned, event: True, outcomes.fused, errors.put, Silent(),
         max_batch=8, max_delay_seconds=0, threads=1,
         required=[name for name, rule in rules.items() if rule.required],
     )  # fmt: skip

@@ -91,6 +91,7 @@ class Leases:
         lease, committed = self._opening[partition], self._source.committed(partition)
         if committed is None:
             committed = self._source.begin(partition, self._contexts.first_note(partition))
+        self._committer.resume(partition, committed[1])
         self._contexts.open(partition, lease, committed, self._committer)
         if partition.topic == self._anchor_topic:
             self._committer.open(partition, Ledger(lease, *committed), context=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,6 @@ from worker.records import Event, Outcome, Record, Rejected
 from worker.stages.batch import Fused
 from worker.stages.commit import Committer
 from worker.stages.decode import reject
-from worker.stages.guard import DeadLetterGuard
 from worker.stages.publish import ResultWriter
 from worker.stages.shrink import is_dead_letter, shrunk
 
@@ -25,30 +23,21 @@ class Outcomes:
         self,
         committer: Committer,
         writer: ResultWriter,
-        guards: Mapping[str, DeadLetterGuard],
         streams: Mapping[str, str],
         anchor_topic: str,
         observer: Observer,
         clock: Clock,
     ) -> None:
-        """`guards` and `streams` (their names): by input topic."""
-        self._committer, self._writer, self._guards = committer, writer, guards
+        """`streams`: their names by input topic."""
+        self._committer, self._writer = committer, writer
         self._streams, self._anchor_topic, self._observer, self._clock = streams, anchor_topic, observer, clock
-        self._lock = threading.Lock()
 
     def accepted(self, event: Event) -> None:
         """A record was good so far; whether an anchor stays so is known when it has its result."""
         self._observer.count("events_total", stream=event.stream, outcome="accepted")
-        if event.record.topic != self._anchor_topic:
-            with self._lock:
-                self._guards[event.record.topic].saw(False)
 
     def invalid(self, record: Record, poison: Poison) -> None:
-        """A record that cannot be read becomes a dead letter.
-
-        Raises:
-            DeadLetterLimit: too many; this one is not published.
-        """
+        """A record that cannot be read becomes a dead letter."""
         self._observer.count("events_total", stream=self._streams[record.topic], outcome="rejected")
         self._finish(record, (reject(record, poison),), None)
 
@@ -67,13 +56,6 @@ class Outcomes:
             except ValueError as error:
                 poison = Poison("PUBLISH", "invalid_result", f"the verdict cannot be written as JSON: {error}")
                 rejected, fused = (*rejected, reject(record, poison)), None
-        with self._lock:
-            for one in rejected:
-                # What was kept under a topic's earlier name counts for none.
-                if (guard := self._guards.get(one.record.topic)) is not None:
-                    guard.saw(True, one.message)
-            if results:
-                self._guards[record.topic].saw(False)
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
         self._committer.finish((Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused)),))
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from worker.records import Outcome, Outgoing, Record
+from worker.records import Outcome, Outgoing, Partition, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +53,28 @@ class Backlog:
 
     def replace(self, change: Callable[[Outcome], Outcome | None]) -> None:
         """Puts what `change` gives in an outcome's place; nothing for None."""
-        before, self._outcomes = self._outcomes, []
-        for outcome in before:
+        left: list[Outcome] = []
+        for outcome in self._outcomes:
             after = change(outcome)
             if after is not None:
-                self._outcomes.append(after)
+                left.append(after)
             if after is not outcome:
                 self._weigh(outcome, -1)
                 if after is not None:
                     self._weigh(after, 1)
+        self._outcomes = left
 
     def _weigh(self, outcome: Outcome, sign: int) -> None:
         topic = outcome.record.topic
         self._loads[topic] += Load(sign, sign * _bytes(outcome))
+
+
+def offsets_of(outcomes: Iterable[Outcome]) -> dict[Partition, set[int]]:
+    """The offsets of their records, by partition."""
+    found: dict[Partition, set[int]] = {}
+    for outcome in outcomes:
+        found.setdefault(Partition(outcome.record.topic, outcome.record.partition), set()).add(outcome.record.offset)
+    return found
 
 
 def _bytes(outcome: Outcome) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from worker.errors import Retryable, TooLarge, Uncertain
-from worker.ports import Observer
-from worker.records import Outcome, Outgoing, Partition, Record
-from worker.stages.backlog import Backlog, Load
+from worker.ports import Observer, Sink
+from worker.records import Outcome, Partition, Record
+from worker.stages.backlog import Backlog, Load, offsets_of
+from worker.stages.guard import DeadLetterGuard, Tally, judged_of, suffix
 from worker.stages.ledger import Ledger
 
 # Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
@@ -22,21 +23,6 @@ MOST_OUTCOMES = 500
 POSITIONS_EVERY_SECONDS = 1.0
 # A refused transaction is tried again after this long, or at once when the membership has changed.
 RETRY_SECONDS = 0.1
-
-
-class Sink(Protocol):
-    """Publishes records and offsets together (see worker.broker.sink)."""
-
-    def publish(
-        self, outgoing: Sequence[Outgoing], offsets: Mapping[Partition, tuple[int, str]], membership: Any
-    ) -> None:
-        """Raises Retryable (nothing was published) or Uncertain (nobody knows)."""
-
-    def fence(self) -> None:
-        """Returns once no earlier transaction of ours can commit any more. Raises Retryable."""
-
-    def close(self) -> None:
-        """Ends the producer."""
 
 
 class Committer:
@@ -56,11 +42,12 @@ class Committer:
         failed: Callable[[BaseException], None],
         observer: Observer,
         smaller: Callable[[Outcome, Collection[int], str], Outcome],
+        guard: DeadLetterGuard,
     ) -> None:
         """`sink` gives the producer of now; `describe` the metadata of a context position, from its ledger's note and
         up to where it is settled; `smaller` an outcome some of whose records, by number, are too large, and why."""
         self._sink, self._membership, self._describe, self._smaller = sink, membership, describe, smaller
-        self._committed, self._failed, self._observer = committed, failed, observer
+        self._committed, self._failed, self._observer, self._guard = committed, failed, observer, guard
         self._ledgers: dict[Partition, Ledger] = {}
         self._contexts: set[Partition] = set()
         self._moved: set[Partition] = set()
@@ -84,6 +71,11 @@ class Committer:
             self._ledgers[partition] = ledger
             (self._contexts.add if context else self._contexts.discard)(partition)
 
+    def resume(self, partition: Partition, metadata: str) -> None:
+        """The dead letters of its topic are counted on from what was committed with the partition."""
+        with self._gate, self._lock:
+            self._guard.resume(partition.topic, metadata)
+
     def forget(self, partitions: Collection[Partition]) -> None:
         """Ends leases: waits for the transaction under way; what was not in it is not ours any more."""
         with self._gate, self._lock:
@@ -102,15 +94,16 @@ class Committer:
         """Notes that a record that was read is good, and of an anchor its event time."""
         with self._lock:
             if (ledger := self._ledger(record)) is not None:
-                ledger.good(record.offset)
-                if _partition(record) not in self._contexts:
+                if _partition(record) in self._contexts:
+                    ledger.good(record.offset)
+                else:
                     ledger.timed(record.offset, time_us)
 
     def bad(self, record: Record) -> bool:
         """True when a record that was read and is bad has had no dead letter yet, and none is on its way."""
         with self._lock:
             ledger = self._ledger(record)
-            needs_one = ledger is None or ledger.bad(record.offset)
+            needs_one = ledger is None or _partition(record) not in self._contexts or ledger.bad(record.offset)
             if not needs_one:
                 self._moved.add(_partition(record))
             return needs_one
@@ -216,23 +209,30 @@ class Committer:
         """One transaction; False when nothing could be committed.
 
         1. Take what is queued and still ours; a partition's ledger previews its offset with them finished.
-        2. Publish records and offsets together, under the membership captured when records were polled.
-        3. Only then the ledgers move.
+        2. Count what becomes of the records: past a limit on dead letters none of it is committed.
+        3. Publish records and offsets together, under the membership captured when records were polled.
+        4. Only then the ledgers and the counts move.
         """
         started = time.perf_counter()
         with self._lock:
             moved = set(self._moved)
             live, finished = self._take()
             self._tried = live
-            offsets = self._preview({**{partition: set() for partition in moved}, **finished})
+            every = {**{partition: set[int]() for partition in moved}, **finished}
+            settled = {p: self._ledgers[p].settled(done) for p, done in every.items() if p in self._contexts}
+            tallies = self._guard.after(judged_of(live, {p: self._ledgers[p].judged(s) for p, s in settled.items()}))
+            offsets = self._preview(every, tallies)
         if offsets:
             outgoing = [out for outcome in live for out in outcome.outgoing]
             self._sink().publish(outgoing, offsets, self._membership())
         with self._lock:
             for partition, done in finished.items():
                 self._ledgers[partition].finish(done)
+            for partition, offset in settled.items():
+                self._ledgers[partition].counted(offset)
+            self._guard.keep(tallies)
             self._queue.keep(lambda outcome: not self._is_done(outcome, finished))
-            self._moved -= {p for p in moved if self._preview({p: set()}) == {p: offsets.get(p)}}
+            self._moved -= {p for p in moved if self._preview({p: set()}, tallies) == {p: offsets.get(p)}}
         if not offsets:
             return False
         self._last = time.monotonic()
@@ -245,11 +245,11 @@ class Committer:
         """The next transaction's outcomes, and their offsets: the first in the queue, and of a partition where these
         would not fit into the commit's metadata the lowest that do, wherever they are in the queue."""
         live = [o for o in self._queue.first(MOST_OUTCOMES) if self._ledger(o.record) is not None]
-        finished = _offsets(live)
+        finished = offsets_of(live)
         narrow = {p for p, done in finished.items() if p not in self._contexts and not self._ledgers[p].fits(done)}
         if not narrow:
             return live, finished
-        every = _offsets(o for o in self._queue if self._ledger(o.record) is not None)
+        every = offsets_of(o for o in self._queue if self._ledger(o.record) is not None)
         for partition in narrow:
             finished[partition] = self._ledgers[partition].fitting(sorted(every[partition])[:MOST_OUTCOMES])
         finished = {partition: done for partition, done in finished.items() if done}
@@ -260,14 +260,19 @@ class Committer:
         mine = self._ledger(outcome.record) is not None
         return not mine or outcome.record.offset in finished.get(_partition(outcome.record), ())
 
-    def _preview(self, finished: Mapping[Partition, set[int]]) -> dict[Partition, tuple[int, str]]:
+    def _preview(
+        self, finished: Mapping[Partition, set[int]], tallies: Mapping[str, Tally]
+    ) -> dict[Partition, tuple[int, str]]:
         offsets: dict[Partition, tuple[int, str]] = {}
         for partition, done in finished.items():
-            if (position := self._ledgers[partition].preview(done)) is not None:
-                ledger, metadata = self._ledgers[partition], position[1]
-                if partition in self._contexts:
-                    metadata = self._describe(partition, ledger.note, ledger.settled(done))
-                offsets[partition] = (position[0], metadata)
+            ledger = self._ledgers[partition]
+            if (floor := ledger.floor(done)) is None:
+                continue
+            if partition in self._contexts:
+                metadata = self._describe(partition, ledger.note, ledger.settled(done))
+            else:
+                metadata = ledger.beyond(floor, done)
+            offsets[partition] = floor, metadata + suffix(tallies.get(partition.topic, Tally()))
         return offsets
 
     def _shrink(self, error: TooLarge) -> None:
@@ -287,13 +292,6 @@ class Committer:
     def _ledger(self, record: Record) -> Ledger | None:
         ledger = self._ledgers.get(_partition(record))
         return ledger if ledger is not None and ledger.lease == record.lease else None
-
-
-def _offsets(outcomes: Iterable[Outcome]) -> dict[Partition, set[int]]:
-    found: dict[Partition, set[int]] = {}
-    for outcome in outcomes:
-        found.setdefault(_partition(outcome.record), set()).add(outcome.record.offset)
-    return found
 
 
 def _partition(record: Record) -> Partition:

@@ -10,12 +10,14 @@ import binascii
 import heapq
 import itertools
 import zlib
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from worker.errors import Fatal
+from worker.stages.runs import Runs
 
-# The broker refuses metadata over 4,096 bytes (offset.metadata.max.bytes); a little room is left below it.
-MAX_METADATA_BYTES = 4_000
+# The broker refuses metadata over 4,096 bytes (offset.metadata.max.bytes); the dead letters' tally takes up to 190.
+MAX_METADATA_BYTES = 3_850
 _VERSION = "a1:"
 
 
@@ -23,7 +25,8 @@ class Ledger:
     """Which records of one partition were read and which are finished, under one assignment.
 
     Guarantees: `read` says False for exactly the offsets that an earlier owner finished; `preview` never moves past an
-    unfinished record. Not thread-safe: the committer guards it.
+    unfinished record; a record costs O(log n) of the gaps between those that are finished. Not thread-safe: the
+    committer guards it.
     """
 
     def __init__(self, lease: int, committed: int | None, metadata: str = "", note: str = "", settled: int = 0) -> None:
@@ -36,9 +39,11 @@ class Ledger:
         self._next = committed
         self._settled, self._seen = settled, 0  # `_seen`: behind the last that was read
         self._unsettled: set[int] = set()  # from there on: not known to be good, or without its dead letter yet
-        self._unfinished: dict[int, None] = {}
+        self._judged: deque[tuple[int, bool]] = deque()  # (offset, bad) in the order of reading, until it is counted
+        self._unfinished: set[int] = set()
+        self._read: deque[int] = deque()  # in this order; its head is unfinished
         self._times: list[tuple[int, int]] = []  # a heap of (event time, offset)
-        self._finished = set(decode_finished(committed or 0, metadata))
+        self._finished = Runs(decode_finished(committed or 0, metadata))
         self._is_wide: bool | None = None  # None: to be found out, since something was finished
 
     def read(self, offset: int) -> bool:
@@ -48,18 +53,22 @@ class Ledger:
         self._next = self._seen = offset + 1
         if offset in self._finished:
             return False
-        self._unfinished[offset] = None
+        self._unfinished.add(offset)
+        self._read.append(offset)
         if offset >= self._settled:
             self._unsettled.add(offset)
         return True
 
     def good(self, offset: int) -> None:
         """Notes that a record that was read needs no dead letter."""
-        self._unsettled.discard(offset)
+        if offset in self._unsettled:
+            self._unsettled.remove(offset)
+            self._judged.append((offset, False))
 
     def bad(self, offset: int) -> bool:
         """True when the record needs a dead letter; else it has had one, or that is on its way."""
         if offset >= self._settled:
+            self._judged.append((offset, True))
             return True
         if offset not in self._unsettled:
             self.finish((offset,))
@@ -75,6 +84,16 @@ class Ledger:
         """Goes on for a ledger of the same lease that is read again: what it has found bad is not bad anew."""
         self._settled = max(self._settled, earlier._settled, earlier._seen)
         self._unsettled |= earlier._unsettled
+        self._judged = earlier._judged
+
+    def judged(self, settled: int) -> list[tuple[int, bool]]:
+        """(offset, bad) of the records below `settled`, in the order of reading, that were not counted yet."""
+        return list(itertools.takewhile(lambda one: one[0] < settled, self._judged))
+
+    def counted(self, settled: int) -> None:
+        """The records below `settled` were counted."""
+        while self._judged and self._judged[0][0] < settled:
+            self._judged.popleft()
 
     def timed(self, offset: int, time_us: int) -> None:
         """Notes the event time of a record that was read."""
@@ -92,17 +111,26 @@ class Ledger:
         self._is_wide = None
         for offset in offsets:
             self._unsettled.discard(offset)
-            if self._unfinished.pop(offset, offset) is None:
+            if offset in self._unfinished:
+                self._unfinished.remove(offset)
                 self._finished.add(offset)
-        floor = self._floor(())
-        self._finished = {offset for offset in self._finished if floor is not None and offset >= floor}
+        while self._read and self._read[0] not in self._unfinished:
+            self._read.popleft()
+        if (floor := self.floor()) is not None:
+            self._finished.drop_below(floor)
 
     def preview(self, offsets: Collection[int] = ()) -> tuple[int, str] | None:
         """(offset, metadata) to commit if `offsets` were finished as well; None when nothing was read yet."""
-        if (floor := self._floor(offsets)) is None:
-            return None
-        beyond = sorted(o for o in itertools.chain(self._finished, offsets) if o >= floor)
-        return floor, encode_finished(floor, beyond)
+        floor = self.floor(offsets)
+        return None if floor is None else (floor, self.beyond(floor, offsets))
+
+    def beyond(self, floor: int, offsets: Collection[int]) -> str:
+        """The metadata that says which offsets from `floor` on are finished, `offsets` among them."""
+        runs = Runs(self._finished)
+        for offset in offsets:
+            runs.add(offset)
+        runs.drop_below(floor)
+        return encode_finished(floor, runs)
 
     def fits(self, offsets: Collection[int]) -> bool:
         """Whether a commit's metadata holds it if `offsets` were finished as well."""
@@ -128,26 +156,28 @@ class Ledger:
             self._is_wide = now is not None and len(now[1]) > MAX_METADATA_BYTES // 2
         return self._is_wide
 
-    def _floor(self, also_finished: Collection[int]) -> int | None:
-        """The lowest unfinished offset, or the next to be read: an earlier owner may have finished some beyond it."""
+    def floor(self, also_finished: Collection[int] = ()) -> int | None:
+        """The lowest offset that would be unfinished, or the next to be read: an earlier owner may have finished some
+        beyond it."""
         skip = also_finished if isinstance(also_finished, set | frozenset) else set(also_finished)
-        return next((offset for offset in self._unfinished if offset not in skip), self._next)
+        left = (offset for offset in self._read if offset not in skip and offset in self._unfinished)
+        return next(left, self._next)
 
 
-def encode_finished(base: int, offsets: Iterable[int]) -> str:
-    """Sorted finished offsets from `base` on as run lengths, compressed: `a1:` + base64; empty for none."""
-    runs = bytearray()
+def encode_finished(base: int, runs: Iterable[tuple[int, int]]) -> str:
+    """Runs of finished offsets from `base` on by their gaps and lengths, compressed: `a1:` + base85; empty for none."""
+    numbers = bytearray()
     position = base
-    for start, length in _runs(offsets):
-        runs += _varint(start - position) + _varint(length)
-        position = start + length
-    if not runs:
+    for start, end in runs:
+        numbers += _varint(start - position) + _varint(end - start)
+        position = end
+    if not numbers:
         return ""
-    return _VERSION + base64.b85encode(zlib.compress(bytes(runs), 9)).decode("ascii")
+    return _VERSION + base64.b85encode(zlib.compress(bytes(numbers), 9)).decode("ascii")
 
 
-def decode_finished(base: int, metadata: str) -> Iterator[int]:
-    """The finished offsets from `base` on; none for metadata of another origin.
+def decode_finished(base: int, metadata: str) -> Iterator[tuple[int, int]]:
+    """The runs of finished offsets from `base` on; none for metadata of another origin.
 
     Raises:
         Fatal: metadata that begins like ours and cannot be read; guessing would repeat or skip records.
@@ -155,19 +185,14 @@ def decode_finished(base: int, metadata: str) -> Iterator[int]:
     if not metadata.startswith(_VERSION):
         return
     try:
-        numbers = list(_numbers(zlib.decompress(base64.b85decode(metadata[len(_VERSION) :]))))
+        packed = metadata[len(_VERSION) :].partition(":")[0]  # what follows is the dead letters' tally
+        numbers = list(_numbers(zlib.decompress(base64.b85decode(packed))))
     except (ValueError, zlib.error, binascii.Error) as error:
         raise Fatal(f"the committed metadata at offset {base} cannot be read: {error}") from error
     position = base
     for gap, length in zip(numbers[::2], numbers[1::2], strict=True):
-        yield from range(position + gap, position + gap + length)
+        yield position + gap, position + gap + length
         position += gap + length
-
-
-def _runs(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
-    for _, run in itertools.groupby(enumerate(offsets), key=lambda pair: pair[1] - pair[0]):
-        members = [offset for _, offset in run]
-        yield members[0], len(members)
 
 
 def _varint(number: int) -> bytes:
