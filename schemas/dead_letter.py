@@ -27,4 +27,6 @@ class DeadLetterHeaders(BaseModel):
         alias=names.ERRORS_MESSAGE, max_length=1000, description="What was given, the limit and the remedy."
     )
     attempts: Digits = Field(alias=names.ATTEMPTS, description="How often the record became a dead letter.")
-    timestamp: Digits = Field(alias=names.TIMESTAMP, description="The record's own timestamp, in milliseconds.")
+    timestamp: Annotated[str, Field(pattern=r"^-?[0-9]+$")] = Field(
+        alias=names.TIMESTAMP, description="The record's own timestamp, in milliseconds; -1: it had none."
+    )

@@ -122,7 +122,7 @@ def _shedder(settings: Settings, clock: SystemClock) -> Callable[[Record], bool]
     oldest_us = micros(settings.limits.max_age)
     if settings.limits.shed == "none":
         return lambda record: False
-    return lambda record: clock.now_us() - record.timestamp_ms * 1000 > oldest_us
+    return lambda record: record.timestamp_ms >= 0 and clock.now_us() - record.timestamp_ms * 1000 > oldest_us
 
 
 def _batcher(

@@ -44,7 +44,7 @@ class Record:
 
     Attributes:
         lease: the number of the assignment under which it was read; a record whose lease is over is forgotten.
-        timestamp_ms: the record's own timestamp (milliseconds).
+        timestamp_ms: the record's own timestamp (milliseconds); -1: it has none.
     """
 
     topic: str
@@ -53,7 +53,7 @@ class Record:
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     lease: int = 0
 
     @property
@@ -199,7 +199,7 @@ class Outgoing:
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     timestamp_ms: int | None = None
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from kafka import TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -74,10 +75,32 @@ class Delivery:
 
 
 def send(producer: Any, out: Outgoing) -> Any:
-    """The future of one record."""
-    return producer.send(
-        out.topic, key=out.key, value=out.value, headers=list(out.headers), timestamp_ms=out.timestamp_ms
-    )
+    """The future of one record, of any shape that Kafka can deliver.
+
+    `send` of kafka-python 3.0.12 refuses a record with neither key nor value, and a header without a value; both are in
+    Kafka, and what it does below that check takes them.
+    """
+    if (out.key is not None or out.value is not None) and all(value is not None for _, value in out.headers):
+        return producer.send(
+            out.topic, key=out.key, value=out.value, headers=list(out.headers), timestamp_ms=out.timestamp_ms
+        )
+    producer.partitions_for(out.topic)
+    producer._ensure_valid_record_size(producer._estimate_size_in_bytes(out.key, out.value, out.headers))
+    number = producer._partition(out.topic, None, out.key, out.value, out.key, out.value)
+    place = TopicPartition(out.topic, number)
+    transaction = producer._transaction_manager
+    if transaction and transaction.is_transactional():
+        transaction.maybe_add_partition_to_transaction(place)
+    sent, *_ = producer._accumulator.append(place, out.timestamp_ms, out.key, out.value, _Headers(out.headers))
+    producer._sender.wakeup()
+    return sent
+
+
+class _Headers(list[tuple[str, bytes | None]]):
+    """Headers of which kafka-python does not sum up the values' lengths for its metadata: one may have none."""
+
+    def __bool__(self) -> bool:
+        return False
 
 
 def _bytes(out: Outgoing) -> int:

@@ -109,7 +109,7 @@ class CommittedReader:
 
 def record_of(raw: Any, lease: int = 0) -> Record:
     """A record of kafka-python as ours; `lease`: under which assignment it was read."""
-    headers = tuple((name, value if value is not None else b"") for name, value in raw.headers)
+    headers = tuple(raw.headers)
     return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, headers, lease)
 
 

@@ -121,7 +121,7 @@ def _kept_back(back: Outgoing, plan: Plan) -> str:
     """Why a letter is not sent; empty for one that is."""
     if back.topic not in plan.topics:
         return f"it came from {back.topic}"
-    left_out = ", ".join(f"{name} = {value.decode()}" for name, value in back.headers if name in names.OMITTED)
+    left_out = ", ".join(f"{name} = {(raw or b'').decode()}" for name, raw in back.headers if name in names.OMITTED)
     if left_out:
         return f"the dead-letter topic did not take all of it ({left_out}); send it again from {back.topic} itself"
     return ""
@@ -138,11 +138,12 @@ def letter_back(key: bytes | None, value: bytes | None, headers: Sequence[tuple[
     if not all(place) or place[1] == _NOWHERE:
         return None
     kept = [
-        (name, raw or b"") for name, raw in headers
+        (name, raw) for name, raw in headers
         if not name.startswith(names.ERRORS_PREFIX) and name != names.TIMESTAMP
     ]  # fmt: skip
     stamp = told.get(names.TIMESTAMP, b"")
-    timestamp_ms = int(stamp) if stamp.isdigit() else None
+    # A record that had no timestamp (-1) goes back without one; a letter that does not say gets the time of now.
+    timestamp_ms = int(stamp) if stamp.removeprefix(b"-").isdigit() else None
     structured = (
         told.get(names.CONTENT_TYPE, b"").strip().lower().startswith(names.STRUCTURED.partition("+")[0].encode())
     )

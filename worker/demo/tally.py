@@ -67,7 +67,7 @@ class Tally:
         """A result or dead letter has become visible."""
         if record.topic.endswith("fusions.dead"):
             headers = dict(record.headers)
-            self._dead.append(headers.get("ce_id", b"").decode())
+            self._dead.append((headers.get("ce_id") or b"").decode())
             return
         result = json.loads(record.value or b"")
         self._results.append(result)

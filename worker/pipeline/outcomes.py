@@ -15,6 +15,10 @@ from worker.stages.decode import reject
 from worker.stages.publish import ResultWriter
 from worker.stages.shrink import is_dead_letter, shrunk
 
+# A record whose timestamp is missing (-1), ahead of the clock, or further behind than topics are kept, says nothing of
+# how long it took: one of them would shift a histogram's sum for ever.
+LONGEST_SECONDS = 366 * 86_400.0
+
 
 class Outcomes:
     """Turns every fate into what will be published; called by the loop and by the model's thread."""
@@ -91,7 +95,9 @@ class Outcomes:
                 self._observer.count("results_total", label=label, complete=complete)
                 self._observer.count("inputs_present_total", pattern=pattern)
             if outcome.record.topic == self._anchor_topic:
-                self._observer.observe("end_to_end_seconds", (now_ms - outcome.record.timestamp_ms) / 1000)
+                seconds = (now_ms - outcome.record.timestamp_ms) / 1000
+                if 0 <= seconds <= LONGEST_SECONDS:
+                    self._observer.observe("end_to_end_seconds", seconds)
 
 
 def fused_labels(fused: Fused | None) -> tuple[str, str, str] | None:

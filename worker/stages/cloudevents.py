@@ -58,7 +58,7 @@ def open_envelope(record: Record, modality: str | None = None) -> Envelope:
     if not value:
         given = "null" if value is None else "empty"
         refuse(Reason.EMPTY_VALUE, f"the record's value is {given}; an event needs a payload")
-    headers = {name.lower(): raw for name, raw in record.headers}
+    headers = {name.lower(): raw or b"" for name, raw in record.headers}
     content_type = headers.get(CONTENT_TYPE)
     if content_type is not None and content_type.lstrip()[: len(_STRUCTURED_START)].lower() == _STRUCTURED_START:
         return _structured(record, value, headers, content_type, modality)

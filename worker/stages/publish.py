@@ -152,8 +152,8 @@ def _is_ours(header: str) -> bool:
     return header.startswith(names.ERRORS_PREFIX) or header in _OURS
 
 
-def _earlier_attempts(headers: tuple[tuple[str, bytes], ...]) -> int:
-    raw = next((value for name, value in reversed(headers) if name == names.ATTEMPTS), b"")
+def _earlier_attempts(headers: tuple[tuple[str, bytes | None], ...]) -> int:
+    raw = next((value for name, value in reversed(headers) if name == names.ATTEMPTS), b"") or b""
     return int(raw) if raw.isdigit() and len(raw) <= _ATTEMPTS_DIGITS else 0
 
 

@@ -43,5 +43,5 @@ def shrunk(letter: Outgoing, place: str) -> Outgoing:
     return replace(letter, headers=(*(one for one in letter.headers if one not in came), told))
 
 
-def _bytes(headers: Sequence[tuple[str, bytes]]) -> int:
-    return sum(len(name.encode()) + len(value) for name, value in headers)
+def _bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    return sum(len(name.encode()) + len(value or b"") for name, value in headers)

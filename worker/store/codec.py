@@ -10,18 +10,20 @@ from worker.records import Candidate, Record, Stage
 _VERSION = 1
 _HEAD = struct.Struct(">BBiqqH")  # version, flags, partition, offset, timestamp, headers
 _HAS_KEY, _HAS_VALUE = 1, 2
+_NO_VALUE = 0xFFFFFFFF  # the length of a header that has none
 _TIME_DIGITS = 16
 
 
 def encode_record(record: Record) -> bytes:
     """All of the record but its lease."""
     flags = (_HAS_KEY if record.key is not None else 0) | (_HAS_VALUE if record.value is not None else 0)
-    parts = [record.topic.encode(), record.key or b""]
+    parts: list[bytes | None] = [record.topic.encode(), record.key or b""]
     for name, value in record.headers:
         parts += [name.encode(), value]
     parts.append(record.value or b"")
+    lengths = (_NO_VALUE if part is None else len(part) for part in parts)
     head = _HEAD.pack(_VERSION, flags, record.partition, record.offset, record.timestamp_ms, len(record.headers))
-    return b"".join((head, struct.pack(f">{len(parts)}I", *map(len, parts)), *parts))
+    return b"".join((head, struct.pack(f">{len(parts)}I", *lengths), *filter(None, parts)))
 
 
 def decode_record(data: bytes) -> Record:
@@ -37,13 +39,13 @@ def decode_record(data: bytes) -> Record:
     position = _HEAD.size + 4 * len(lengths)
     parts = []
     for length in lengths:
-        parts.append(data[position : position + length])
-        position += length
+        parts.append(data[position : position + length] if length != _NO_VALUE else None)
+        position += length if length != _NO_VALUE else 0
     if position != len(data):
         raise ValueError(f"a record of {len(data)} bytes in Redis; it was written with {position}")
-    names = (part.decode() for part in parts[2:-1:2])
+    topic, *names = ((part or b"").decode() for part in (parts[0], *parts[2:-1:2]))
     return Record(
-        topic=parts[0].decode(),
+        topic=topic,
         partition=partition,
         offset=offset,
         timestamp_ms=timestamp_ms,
