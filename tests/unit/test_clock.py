@@ -91,3 +91,27 @@ def test_a_wait_that_begins_again_is_as_long_as_the_first() -> None:
     assert clock.tick(9_500, [clear(0, 8_999)], COUNTED) == []
     assert clock.tick(10_999, [clear(0, 9_500)], COUNTED) == []
     assert clock.tick(11_000, [clear(0, 9_500)], COUNTED) == ["a"]
+
+
+def test_a_wait_does_not_end_while_what_has_come_since_is_held_or_unread() -> None:
+    """The clock had started when the stream was caught up; then a backlog came, or what came is held back."""
+    second = 1_000_000
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=second)
+    assert clock.tick(second + 1, [clear(0, second)], COUNTED) == []
+    assert clock.tick(9 * second, [PartitionFlow(5, None, second)], COUNTED) == []
+    assert clock.tick(10 * second, [clear(10 * second, 10 * second)], COUNTED) == ["a"]
+    clock.add("b", 10, read_us=second)
+    assert clock.tick(second + 1, [clear(0, second)], COUNTED) == []
+    assert clock.tick(9 * second, [PartitionFlow(510, None, second)], COUNTED) == []
+    assert clock.tick(9 * second, [PartitionFlow(511, None, second)], COUNTED) == ["b"]
+
+
+def test_no_wait_ends_before_the_partitions_were_counted() -> None:
+    """A topic may have gained one, which holds what the anchor waits for."""
+    second = 1_000_000
+    clock = WaitClock(RULE)
+    clock.add("a", 10, read_us=second)
+    assert clock.tick(9 * second, [clear(0, 9 * second)], second - 1) == []
+    assert clock.tick(9 * second, [clear(0, 9 * second)], second) == []
+    assert clock.tick(9 * second, [clear(0, 9 * second)], 9 * second) == ["a"]
