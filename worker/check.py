@@ -12,6 +12,7 @@ from worker.broker.admin import NewTopic, create_topics, ensure_reachable, parti
 from worker.broker.options import connection_options
 from worker.config import Settings
 from worker.errors import ConfigError, Fatal, Retryable, Unreachable
+from worker.redaction import without_secrets
 from worker.settings import DEFAULT, Loaded, redacted
 from worker.store.client import connect, translated
 from worker.store.eviction import refuse_eviction
@@ -68,7 +69,7 @@ def _ask(part: str, ask: _Question, settings: Settings) -> _Answer:
     try:
         return _Answer(part, ask(settings))
     except Fatal as error:
-        return _Answer(part, " ".join(str(error).split()), error.exit_code)
+        return _Answer(part, " ".join(without_secrets(str(error)).split()), error.exit_code)
 
 
 def _kafka(settings: Settings) -> str:

@@ -9,6 +9,8 @@ import argparse
 import os
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from types import TracebackType
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from worker.arguments import add_debug, add_demo, add_feed, add_replay, add_settings, add_topics, no_more
 from worker.errors import ConfigError, Fatal, FusionError
+from worker.redaction import without_secrets
 
 if TYPE_CHECKING:
     from worker.settings import Loaded
@@ -41,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    if not debug:
-        sys.excepthook = _unforeseen
+    sys.excepthook = _traced if debug else _unforeseen
+    threading.excepthook = _in_thread
     try:
         return _command(given)
     except FusionError as error:
@@ -81,7 +84,16 @@ def _unforeseen(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def _tell(message: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {' '.join(message.split())}\n")
+    sys.stderr.write(f"{PROGRAM}: {' '.join(without_secrets(message).split())}\n")
+
+
+def _traced(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _in_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None:
+        sys.excepthook(told.exc_type, told.exc_value, told.exc_traceback)
 
 
 def _say(line: str) -> None:

@@ -8,15 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, model_validator
 
+from worker.addresses import brokers, redis_address
 from worker.durations import Duration, Timeout, format_duration
-
-
-def _addresses(value: str) -> str:
-    given = [address.strip() for address in value.split(",")]
-    if bad := [a for a in given if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):\d{1,5}", a)]:
-        raise ValueError(f"{bad[0]!r} is not host:port")
-    return value
-
 
 Topic = Annotated[
     str,
@@ -30,13 +23,13 @@ Topic = Annotated[
 class Section(BaseModel):
     """A section of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
 class Kafka(Section):
     """Connection to Kafka, named as kafka-python names it."""
 
-    bootstrap_servers: Annotated[str, AfterValidator(_addresses)] = Field(
+    bootstrap_servers: Annotated[str, AfterValidator(brokers)] = Field(
         "localhost:9092",
         description="Brokers to begin with.",
         json_schema_extra={"form": "one or more host:port, separated by commas"},
@@ -80,7 +73,7 @@ class Kafka(Section):
 class Redis(Section):
     """Connection to Redis or Valkey."""
 
-    url: str = Field(
+    url: Annotated[str, AfterValidator(redis_address)] = Field(
         "redis://localhost:6379/0",
         pattern=r"^(redis|rediss|unix)://",
         description="Address; a password in it is a secret.",

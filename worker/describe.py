@@ -61,7 +61,7 @@ def render(value: Any, info: FieldInfo) -> str:
     if value is None:
         return "not set"
     if is_secret(info):
-        return _render_plain(masked_url(value)) if "://" in str(value) else HIDDEN
+        return _render_plain(masked_url(value)) if isinstance(value, str) and "://" in value else HIDDEN
     return _render_plain(value)
 
 

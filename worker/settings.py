@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from worker.config import Settings
 from worker.describe import expected, flatten, is_secret, keys, render, sections
 from worker.errors import ConfigError
+from worker.redaction import remember
 
 ENVIRONMENT_PREFIX = "FUSION__"
 FILE_SUFFIX = "_file"
@@ -54,6 +55,8 @@ def load(config_file: Path | None, overrides: Sequence[str], environ: Mapping[st
         given |= _from_file(table, name)
     given |= _from_environment(environ, given)
     given |= _from_overrides(overrides, given)
+    known = keys(_streams(given))
+    remember(str(found.value) for key, found in given.items() if is_secret(known[key]))
     try:
         settings = Settings.model_validate(_nested(given))
     except ValidationError as error:
@@ -212,4 +215,5 @@ def _sentence(error: ValidationError, given: Mapping[str, _Given]) -> str:
     if first["type"] == "missing":
         return f"{key}: must be given: {expected(info)}; {info.description}{more}"
     found = given.get(key, _Given(info.get_default(), DEFAULT))
-    return f"{key} = {render(found.value, info)} ({found.origin}): must be {expected(info)}{more}"
+    why = f"; {str(first['msg']).removeprefix('Value error, ')}" if first["type"] == "value_error" else ""
+    return f"{key} = {render(found.value, info)} ({found.origin}): must be {expected(info)}{why}{more}"

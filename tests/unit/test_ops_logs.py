@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from worker.ops.logs import REDACTED, adopt_libraries, configure, get_logger, without_secrets
+from worker.ops.logs import adopt_libraries, configure, get_logger
+from worker.redaction import REDACTED, remember, without_secrets
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +167,26 @@ def test_python_warnings_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     fields = one(capsys)
     assert fields["logger"] == "py.warnings"
     assert "an old way" in fields["event"]
+
+
+def test_a_repeated_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also a library's own."""
+    configure("json")
+    for number in range(50):
+        logging.getLogger("a_library").warning("node %d is away", number)
+        get_logger().warning("kafka away", reason=f"after {number} ms")
+    assert len(lines(capsys)) == 2
+
+
+def test_secrets_of_the_settings_never_leave(capsys: pytest.CaptureFixture[str]) -> None:
+    """Any of them, in any value, though nothing around it says that it is one."""
+    remember(["correct horse/battery"])
+    try:
+        configure("json")
+        get_logger().error(
+            "refused correct horse/battery", x=["correct%20horse%2Fbattery"], y="'correct horse/battery'"
+        )
+    finally:
+        remember(())
+    (line,) = lines(capsys)
+    assert "horse" not in line

@@ -16,6 +16,7 @@ from prometheus_client.exposition import choose_encoder
 
 from worker.errors import ConfigError
 from worker.ops.health import Health
+from worker.redaction import without_secrets
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -134,4 +135,4 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _verdict(good: str, reasons: tuple[str, ...]) -> tuple[HTTPStatus, str, bytes]:
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    return status, _TEXT, ("\n".join(reasons or (good,)) + "\n").encode()
+    return status, _TEXT, without_secrets("\n".join(reasons or (good,)) + "\n").encode()

@@ -12,15 +12,11 @@ from typing import Any
 
 import structlog
 
-REDACTED = "[redacted]"
+from worker.ops.repeats import Repeats
+from worker.redaction import REDACTED, without_secrets
+
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SECRET_KEY = re.compile(r"pass(word|wd|phrase)|secret|token|credential|authorization|api_?key", re.IGNORECASE)
-_WORD = re.compile(r"\S+")
-_ASSIGNED_SECRET = re.compile(
-    r"((?:password|passwd|passphrase|secret|api_?key|access_token|auth_token)[\w.-]*"
-    r"[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s&,;\"']+)",
-    re.IGNORECASE,
-)
 # Control, format (bidirectional overrides among them), surrogate and separators: what could forge a line.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -29,7 +25,8 @@ def configure(format: str = "auto", level: str = "info") -> None:
     """Sets up structlog and the standard library's logging for this process; may be called again.
 
     Guarantees: each event is one line on stderr; values of keys that look like secrets, credentials in URLs and
-    `password=...` in texts are replaced; libraries' own logs come out the same way, from WARNING up.
+    `password=...` in texts are replaced; libraries' own logs come out the same way, from WARNING up; a warning
+    that repeats is written once in `REPEAT_SECONDS`.
 
     Args:
         format: `json`, `console`, or `auto`: console where stderr is a terminal, else json.
@@ -47,6 +44,7 @@ def configure(format: str = "auto", level: str = "info") -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            Repeats(_left_out),
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
             redact,
@@ -57,6 +55,10 @@ def configure(format: str = "auto", level: str = "info") -> None:
         cache_logger_on_first_use=False,
     )
     adopt_libraries(max(least, logging.WARNING))
+
+
+def _left_out(event: str, times: int) -> None:
+    get_logger().info("repeated", what=event, left_out=times)
 
 
 def get_logger() -> Any:
@@ -112,18 +114,6 @@ def _value(key: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     return without_secrets(str(value))
-
-
-def without_secrets(text: str) -> str:
-    """`text` with the credentials of URLs and the values of `password=...` and its like replaced."""
-    return _ASSIGNED_SECRET.sub(rf"\1{REDACTED}", _WORD.sub(_without_credentials, text))
-
-
-def _without_credentials(word: re.Match[str]) -> str:
-    # A password may hold a slash or an @ that should have been escaped, so all up to the last @ goes.
-    scheme, separator, rest = word[0].partition("://")
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{REDACTED}@{host}" if separator and at else word[0]
 
 
 def escape(text: str) -> str:
