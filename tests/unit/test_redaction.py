@@ -59,7 +59,7 @@ def test_pieces_of_an_address_go_and_its_host_stays() -> None:
     """A parser that cuts the password at a slash may tell what lies before it."""
     remember(["redis://user:pa/ss?wqrd#x@example:6379/0", "redis://h/0?password=q%2Fw"])
     told = without_secrets("could not cast 'pa' at example:6379, user; neither wqrd nor q/w")
-    assert f"as '{REDACTED}' at example:6379, user; neither {REDACTED} nor {REDACTED}" in told
+    assert f"cast '{REDACTED}' at example:6379, user; neither {REDACTED} nor {REDACTED}" in told
     remember(["a"])
     assert without_secrets("a bad day") == f"{REDACTED} bad day"
     remember(())
