@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.story import Fed, headers_of, minutes_ago
 from tests.town import Town, town
 from tests.unit.incoming import png
+from tests.unit.media import four, jpeg, many_scans, patched, saved
 from worker.demo.processes import free_port
 from worker.feeds.junction import scene
 
 GOOD = scene(np.random.default_rng(6))
 CUT = scene(np.random.default_rng(2)).image
+CMYK = saved(Image.fromarray(np.random.default_rng(1).integers(0, 255, (96, 128, 4), np.uint8), "CMYK"), "JPEG")
+DEEP = b'{"text": "x", "more": ' + b"[" * 982 + b"]" * 982 + b"}"
 Headers = dict[str, bytes | None]
 
 
@@ -48,13 +52,19 @@ BAD = [
     Bad("unknown ce_specversion", "specversion is .*this worker reads 1.0", headers=(("ce_specversion", b"9.9"),)),
     Bad("1970", "it must be after 1970", headers=(("ce_time", b"1970-01-01T00:00:00Z"),)),
     Bad("before 1970", "it must be after 1970", headers=(("ce_time", b"1969-07-20T20:17:40Z"),)),
-    Bad("2100", "ahead of the clock, over the limit of 3600 s", headers=(("ce_time", b"2100-01-01T00:00:00Z"),)),
+    Bad("2100", "ahead of the clock, over the limit of 30 s", headers=(("ce_time", b"2100-01-01T00:00:00Z"),)),
     Bad("not JSON", "JSON", "texts", value=b"{", headers=(("content-type", b"application/cloudevents+json"),)),
+    Bad("JSON 983 deep", "nested deeper than the limit of 64", "texts", value=DEEP,
+        headers=(("content-type", b"application/json"),)),
+    Bad("scans", "more than 64 scans", value=many_scans(saved(four(), "JPEG", progressive=True), 64)),
+    Bad("a long side", "over the limit of 65535", value=png(1, 39_999_999), headers=(("content-type", b"image/png"),)),
+    Bad("4:1:0", "its components are sampled 4x2, 1x1, 1x1", value=patched(jpeg(four()), 11, 0x42)),
     Bad("no image", "JPEG header cannot be read|no signature", value=b"\xff\xd8 no image"),
 ]  # fmt: skip
 UNDECODABLE = {
     "corrupt JPEG": (CUT[: len(CUT) // 2] + bytes(len(CUT) // 2), b"image/jpeg"),
     "truncated JPEG": (CUT[: len(CUT) // 2], b"image/jpeg"),
+    "truncated CMYK": (CMYK[: len(CMYK) // 2] + b"\xff\xd9", b"image/jpeg"),
     "truncated PNG": (png(40, 30), b"image/png"),
 }
 STRANGE_KEYS = ["nul\0key", "bell\akey\n", "ключ 🔑", " ", "x" * 5000]
