@@ -94,7 +94,10 @@ class ContextStore(Protocol):
         """Slots whose lease ran out without being given back: their holders were killed, or stand still."""
 
     def adopt_slot(self, slot: int) -> bool:
-        """Takes an orphaned slot beside one's own; True for one worker alone."""
+        """Takes an orphaned slot beside one's own; True for one worker alone. `renew_slot` prolongs it as well."""
+
+    def has_adopted(self, slot: int) -> bool:
+        """True from `adopt_slot` until the slot was buried, or its lease went to another."""
 
     def bury_slot(self, slot: int) -> None:
         """Gives an adopted slot back, once its open transaction was ended."""

@@ -274,9 +274,14 @@ def test_an_orphaned_slot_is_adopted_by_one_and_buried(make: Make) -> None:
     expire(first)
     assert second.orphaned_slots() == [0]
     assert second.adopt_slot(0)
+    assert second.has_adopted(0)
     assert not third.adopt_slot(0)
+    assert not third.has_adopted(0)
     assert not first.renew_slot()
+    assert second.renew_slot()
+    assert second.has_adopted(0)
     second.bury_slot(0)
+    assert not second.has_adopted(0)
     assert third.orphaned_slots() == []
     assert third.lease_slot() == 0
     third.release_slot()

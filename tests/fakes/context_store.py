@@ -248,6 +248,10 @@ class FakeContextStore:
         self._server.slots[slot] = self._worker
         return True
 
+    def has_adopted(self, slot: int) -> bool:
+        """See ContextStore.has_adopted."""
+        return self._server.slots.get(slot) == self._worker
+
     def bury_slot(self, slot: int) -> None:
         """See ContextStore.bury_slot."""
         if self._server.slots.get(slot) == self._worker:

@@ -19,6 +19,7 @@ class StubConsumer:
 
     def __init__(self, **_: Any) -> None:
         self.member, self.held, self.listener = "m1", {A, B}, None
+        self.commits: list[dict[int, int]] = []
         self._fetcher = SimpleNamespace(_next_partition_records=None)
         self._cluster = SimpleNamespace(topic_id=lambda topic: None)
 
@@ -39,6 +40,9 @@ class StubConsumer:
 
     def poll(self, timeout_ms: int) -> dict[Any, Any]:
         return {}
+
+    def commit(self, offsets: Any, timeout_ms: int) -> None:
+        self.commits.append({tp.partition: meta.offset for tp, meta in offsets.items()})
 
 
 def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +65,21 @@ def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytes
     assert again.assigned[Partition("texts", 0)] != first[Partition("texts", 0)]
     assert made.membership.member_id == "m2"
     assert made.poll(0).revoked == frozenset()
+
+
+def test_a_commit_of_a_lease_that_is_over_is_not_sent_under_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another member owned the partition in between and committed further: its records would be read again."""
+    monkeypatch.setattr(room, "strict_consumer", StubConsumer)
+    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None))
+    made = room.KafkaSource({}, {"auto_offset_reset": "earliest"}, ["texts"], lambda gone: None)
+    client: Any = made._consumer
+    client.listener.on_partitions_assigned([A, B])
+    made.poll(0)
+    made.commit_later({Partition("texts", 0): (7, ""), Partition("texts", 1): (8, "")})
+    client.listener.on_partitions_revoked([A])
+    client.listener.on_partitions_assigned([A])
+    made.poll(0)
+    made.send_commits()
+    made.commit_later({Partition("texts", 0): (20, ""), Partition("other", 0): (1, "")})
+    made.send_commits()
+    assert client.commits == [{1: 8}, {0: 20}]

@@ -16,6 +16,8 @@ from worker.records import Outgoing, Partition
 RENEW_EVERY_SECONDS = 0.4
 # After Redis was away or this process stood still all leases look as if they had run out; their holders need a moment.
 STEADY_SECONDS = 4.0
+# A dead worker's transaction whose coordinator is away is tried again after this long.
+REAP_AGAIN_SECONDS = 1.0
 
 
 class Slots(Protocol):
@@ -25,7 +27,7 @@ class Slots(Protocol):
         """Takes the lowest free slot."""
 
     def renew_slot(self) -> bool:
-        """Prolongs the lease; False when another holds it."""
+        """Prolongs the lease, and those of adopted slots; False when another holds one's own."""
 
     def release_slot(self) -> None:
         """Gives the slot back."""
@@ -35,6 +37,9 @@ class Slots(Protocol):
 
     def adopt_slot(self, slot: int) -> bool:
         """Takes an orphaned slot; True for one worker alone."""
+
+    def has_adopted(self, slot: int) -> bool:
+        """True until it was buried, or its lease went to another."""
 
     def bury_slot(self, slot: int) -> None:
         """Gives an adopted slot back."""
@@ -88,7 +93,7 @@ class SlotSink:
                     if time.monotonic() - last > 2 * RENEW_EVERY_SECONDS:
                         self._steady_since = time.monotonic()
                     elif time.monotonic() - self._steady_since > STEADY_SECONDS:
-                        self.reap()
+                        self._adopt()
                 except Retryable:
                     # The loop says that Redis or Kafka is away; leases are looked at again once it has answered.
                     self._steady_since = time.monotonic()
@@ -96,16 +101,24 @@ class SlotSink:
         except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
             self._failed(error)
 
-    def reap(self) -> None:
-        """Ends the open transactions of workers that died."""
+    def _adopt(self) -> None:
+        """Each in a thread of its own: a coordinator that is away holds up neither the leases nor the other slots."""
         for slot in self._slots.orphaned_slots():
             if self._slots.adopt_slot(slot):
-                sink = self._make(slot)
+                threading.Thread(target=self._reap, args=(slot,), name=f"slot {slot}", daemon=True).start()
+
+    def _reap(self, slot: int) -> None:
+        """Ends the open transaction of a worker that died, and gives its slot back."""
+        try:
+            while self._slots.has_adopted(slot) and not self._stop.is_set():
                 try:
-                    sink.fence()
-                    self._slots.bury_slot(slot)
-                finally:
-                    sink.close()
+                    with contextlib.closing(self._make(slot)) as sink:
+                        sink.fence()
+                        self._slots.bury_slot(slot)
+                except Retryable:
+                    self._stop.wait(REAP_AGAIN_SECONDS)
+        except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
+            self._failed(error)
 
     def close(self) -> None:
         """Ends the producer and gives the slot back; while Redis is away its lease runs out instead."""

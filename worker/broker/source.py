@@ -64,7 +64,7 @@ class KafkaSource:
         self._next_lease = 0
         self._membership: Any = None
         self._topic_ids: dict[str, Any] = {}
-        self._commits: dict[TopicPartition, OffsetAndMetadata] = {}
+        self._commits: dict[tuple[Partition, int], OffsetAndMetadata] = {}  # by partition and lease
         self._committing = threading.Lock()
         self._consumer = self._call(
             strict_consumer,
@@ -257,13 +257,13 @@ class KafkaSource:
         """Commits outside any transaction (at_least_once); from any thread, sent by `send_commits`."""
         with self._committing:
             for partition, (offset, metadata) in offsets.items():
-                self._commits[_topic_partition(partition)] = OffsetAndMetadata(offset, metadata, -1)
+                self._commits[partition, self._leases.get(partition, 0)] = OffsetAndMetadata(offset, metadata, -1)
 
     def send_commits(self) -> None:
-        """Sends what `commit_later` left, for partitions still held."""
+        """Sends what `commit_later` left under leases that last: after another owner it would go back."""
         with self._committing:
             commits, self._commits = self._commits, {}
-        held = {tp: meta for tp, meta in commits.items() if Partition(tp.topic, tp.partition) in self._leases}
+        held = {_topic_partition(p): meta for (p, lease), meta in commits.items() if self._leases.get(p) == lease}
         if held:
             self._call(self._consumer.commit, held, timeout_ms=CALL_TIMEOUT_MS)
 

@@ -19,6 +19,7 @@ class Slots(Server):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._slot: int | None = None
+        self._adopted: set[int] = set()
 
     def lease_slot(self) -> int:
         """See ContextStore.lease_slot."""
@@ -26,15 +27,19 @@ class Slots(Server):
         while not self.adopt_slot(slot):
             slot += 1
         self._slot = slot
+        self._adopted.discard(slot)
         self.renew_slot()
         return slot
 
     def renew_slot(self) -> bool:
         """See ContextStore.renew_slot."""
+        for slot in tuple(self._adopted):
+            if not self._hold(slot, 0):
+                self._adopted.discard(slot)
         if self._slot is None:
             return True
         self._call("fusion_enlist", f"{self._prefix}:slots", self._slot, LIST_TTL_MS)
-        return bool(self._call("fusion_hold", self._slot_key(self._slot), self._worker, SLOT_TTL_MS, 0))
+        return self._hold(self._slot, 0)
 
     def release_slot(self) -> None:
         """See ContextStore.release_slot."""
@@ -50,10 +55,21 @@ class Slots(Server):
 
     def adopt_slot(self, slot: int) -> bool:
         """See ContextStore.adopt_slot."""
-        return bool(self._call("fusion_hold", self._slot_key(slot), self._worker, SLOT_TTL_MS, 1))
+        if not self._hold(slot, 1):
+            return False
+        self._adopted.add(slot)
+        return True
+
+    def has_adopted(self, slot: int) -> bool:
+        """See ContextStore.has_adopted."""
+        return slot in self._adopted
+
+    def _hold(self, slot: int, take: int) -> bool:
+        return bool(self._call("fusion_hold", self._slot_key(slot), self._worker, SLOT_TTL_MS, take))
 
     def bury_slot(self, slot: int) -> None:
         """See ContextStore.bury_slot."""
+        self._adopted.discard(slot)
         if self._call("fusion_release", self._slot_key(slot), self._worker):
             with translated():
                 self._client.srem(f"{self._prefix}:slots", slot)
