@@ -1,4 +1,4 @@
-"""The batcher: one fate per item, at its own place, whatever fails beside it."""
+"""The batcher: one outcome per item, at its own place, whatever fails beside it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def item(number: int, body: bytes, frame: bytes = b"ok") -> Aligned:
 
 
 def fuse(items: Sequence[Aligned], model: EchoModel, max_batch: int = 8, required: Sequence[str] = ()) -> list[Fused]:
-    """Runs items through a batcher and returns their fates in the order in which they came out."""
+    """Runs items through a batcher and returns their outcomes in the order in which they came out."""
     out: list[Fused] = []
     failed: list[BaseException] = []
     batcher = Batcher(
@@ -126,7 +126,7 @@ BODIES = st.lists(KINDS, min_size=1, max_size=40).filter(lambda bodies: bodies.c
 
 @settings(max_examples=40, deadline=None)
 @given(BODIES, st.integers(1, 16), st.integers(1, 3))
-def test_every_item_gets_its_own_fate_in_order(bodies: list[bytes], max_batch: int, lanes: int) -> None:
+def test_every_item_gets_its_own_outcome_in_order(bodies: list[bytes], max_batch: int, lanes: int) -> None:
     """Never a neighbour's result, never none, never two, on however many lanes."""
     out = fuse([item(n, body) for n, body in enumerate(bodies)], EchoModel(lanes), max_batch)
     assert [fused.aligned.anchor.id for fused in out] == [str(n) for n in range(len(bodies))]
@@ -184,7 +184,7 @@ def test_of_a_window_only_the_undecodable_events_are_lost() -> None:
 
 
 def test_a_claim_waits_while_redis_is_away() -> None:
-    """Nobody knows whose dead letter it is until Redis answers; the lane lives on, and every item has its fate."""
+    """Nobody knows whose dead letter it is until Redis answers; the lane lives on, and every item has its outcome."""
     out: list[Fused] = []
     failed: list[BaseException] = []
     away = [Retryable("Redis is away"), Retryable("Redis is away")]

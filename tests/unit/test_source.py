@@ -1,4 +1,4 @@
-"""A member that the group has put out and taken in again begins its leases anew."""
+"""A member that the group has evicted and that joined again begins its leases anew."""
 
 from __future__ import annotations
 

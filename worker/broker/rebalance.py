@@ -38,7 +38,7 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._start(assigned)
         self._assigned |= {Partition(tp.topic, tp.partition) for tp in assigned}
 
-    def put_out(self, leased: Iterable[Partition], held: Iterable[Partition]) -> None:
+    def evicted(self, leased: Iterable[Partition], held: Iterable[Partition]) -> None:
         """Ends all leases of which nothing was heard; those still held begin anew."""
         gone = frozenset(leased) - self._revoked
         self._on_revoked(gone)

@@ -126,14 +126,14 @@ class KafkaSource:
     def _know_membership(self) -> None:
         """Under another member id every lease is over, before anything can be published in its name.
 
-        kafka-python 3.0.12 does not tell of it when the group has put this member out during a rebalance and gives it
+        kafka-python 3.0.12 does not tell of it when the group has evicted this member during a rebalance and gives it
         the same partitions again: others had them in between, and have committed.
         """
         metadata = self._consumer.group_metadata()
         if metadata.generation_id < 0:
             return
         if self._membership is not None and self._membership.member_id != metadata.member_id:
-            self._listener.put_out(self._leases, map(_of, self._consumer.assignment()))
+            self._listener.evicted(self._leases, map(_of, self._consumer.assignment()))
         self._membership = metadata
 
     def _same_topics(self) -> None:

@@ -21,7 +21,7 @@ LONGEST_SECONDS = 366 * 86_400.0
 
 
 class Outcomes:
-    """Turns every fate into what will be published; called by the loop and by the model's thread."""
+    """Turns verdicts and rejections into what will be published; called by the loop and by the model's thread."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ SHED = Verdict("shed", 0.0, {})
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """One anchor's fate: a verdict or a rejection, with the context records that proved undecodable."""
+    """What became of one anchor: a verdict or a rejection, with the context records that proved undecodable."""
 
     aligned: Aligned
     verdict: Verdict | None

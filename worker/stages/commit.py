@@ -58,7 +58,7 @@ class Committer:
         self._wake = threading.Event()
         self._stop = False
         self.uncertain = False
-        self._doubt: Uncertain | None = None
+        self._unknown: Uncertain | None = None
         self._last = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
@@ -164,8 +164,8 @@ class Committer:
     def _run(self) -> None:
         try:
             while not self._stop:
-                if self._doubt is not None:
-                    self._settle(self._doubt)
+                if self._unknown is not None:
+                    self._fence(self._unknown)
                     continue
                 due = self._moved and time.monotonic() - self._last >= POSITIONS_EVERY_SECONDS
                 if self.uncertain or not (self._queue or due):
@@ -186,7 +186,7 @@ class Committer:
         except TooLarge as error:
             self._shrink(error)
         except Uncertain as error:
-            self.uncertain, self._doubt = True, error
+            self.uncertain, self._unknown = True, error
             self._observer.count("transactions_total", outcome="uncertain")
         except Retryable as error:
             self._observer.count("transactions_total", outcome="aborted")
@@ -194,7 +194,7 @@ class Committer:
             self._wake.clear()
             self._wake.wait(RETRY_SECONDS)
 
-    def _settle(self, doubt: Uncertain) -> None:
+    def _fence(self, error: Uncertain) -> None:
         """Commits that are read before the transaction has ended may be moved by it afterwards."""
         try:
             self._sink().fence()
@@ -202,8 +202,8 @@ class Committer:
             self._wake.clear()
             self._wake.wait(RETRY_SECONDS)
         else:
-            self._doubt = None
-            self._failed(doubt)
+            self._unknown = None
+            self._failed(error)
 
     def _transact(self) -> bool:
         """One transaction; False when nothing could be committed.
