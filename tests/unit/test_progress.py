@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from worker.errors import Retryable
 from worker.pipeline import contexts
 from worker.records import Partition
 from worker.stages import frontier, hold
@@ -157,3 +159,37 @@ def test_what_a_worker_that_is_gone_has_told_is_not_believed(make: Callable[...,
     heir.withheld = set()
     assert second_worker.turn_until(lambda: len(second_worker.sink.results) == 598, 20.0)
     assert found(second_worker, "k1") == list(range(3, 600, 2))
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_partition_that_cannot_be_opened_stops_nobody(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """It has no leader, at a start or while Redis is filled again: once it counts as absent the others go on."""
+    monkeypatch.setattr(frontier, "ABSENT_AFTER_US", 400_000)
+    source = FakeSource({TEXTS: 1, FRAMES: 2})
+    worker = make(source)
+    ends, first, away = source.ends, source.first_offset, {Partition(FRAMES, 1)}
+
+    def first_offset(partition: Partition) -> int:
+        if partition in away:
+            raise Retryable("no leader")
+        return first(partition)
+
+    if lost:
+        away.clear()
+        source.send(reading(-1))
+        assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 1)
+        away.add(Partition(FRAMES, 1))
+        worker.server.empty()
+    monkeypatch.setattr(source, "ends", lambda: {p: e for p, e in ends().items() if p not in away})
+    monkeypatch.setattr(source, "first_offset", first_offset)
+    source.send(text(0))
+    source.send(reading(0))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1, 5.0)
+    assert found(worker, "k") == [1 if lost else 0]
+    away.clear()
+    source.send(replace(reading(1_000_000), partition=1))
+    source.send(text(1_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 2, 5.0)
+    assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 1), (0, ""))[0] == 1, 5.0)
