@@ -60,13 +60,22 @@ class EchoModel:
         return Verdict(label, score, {label: score})
 
 
+def _spoil(what: str, folder: Path) -> None:
+    """`NAME` is a mutant's; `tests.hangs:NAME` a library's that never comes back."""
+    if what.startswith("tests.hangs:"):
+        sys.modules["tests.worker_process"] = sys.modules[__name__]
+        importlib.import_module("tests.hangs").begin(what.partition(":")[2], folder)
+    else:
+        importlib.import_module("tests.chaos.mutants").mutate(what, folder)
+
+
 def main() -> int:
     """Runs until a signal; the exit code is the worker's."""
     given = json.loads(Path(sys.argv[1]).read_text())
     if given["cost_ms"] is not None:
         assemble.model_of = lambda settings: EchoModel(given["cost_ms"])  # type: ignore[assignment,return-value]
     if given.get("mutant") is not None:
-        importlib.import_module("tests.chaos.mutants").mutate(given["mutant"], Path(sys.argv[1]).parent)
+        _spoil(given["mutant"], Path(sys.argv[1]).parent)
     structlog.contextvars.bind_contextvars(pid=os.getpid())
     try:
         return assemble.run(Settings.model_validate(given["settings"]))

@@ -22,10 +22,11 @@ from worker.durations import micros
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.model.runtime import ModelRuntime
 from worker.ops.clock import SystemClock
-from worker.ops.health import Health
+from worker.ops.health import Health, stall_seconds
 from worker.ops.http import OpsServer
 from worker.ops.logs import configure, get_logger
 from worker.ops.metrics import PrometheusObserver
+from worker.ops.watchdog import Watchdog, end_now
 from worker.pipeline.anchors import Anchors
 from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
@@ -52,7 +53,8 @@ def run(settings: Settings) -> int:
     log = get_logger()
     for number in _STOP_SIGNALS:
         signal.signal(number, _leave_start)
-    health = Health()
+    watchdog = Watchdog(_STOP_SIGNALS, settings.delivery.drain_timeout.total_seconds(), log)
+    health = Health(stall_seconds(settings.kafka.max_poll_interval, settings.delivery.commit_timeout))
     health.block("starting", "the worker is starting")
     observer = PrometheusObserver()
     server = OpsServer(settings.http.host, settings.http.port, observer.registry, health)
@@ -60,12 +62,13 @@ def run(settings: Settings) -> int:
     log.info("listening", host=settings.http.host, port=server.port)
     try:
         with worker(settings, observer, health, log) as pipeline:
+            watchdog.left = pipeline.books.left
             for number in _STOP_SIGNALS:
                 signal.signal(number, lambda *_: pipeline.stop())
-            pipeline.run()
+            drained = watchdog.closes_after(pipeline.run)
     finally:
         server.stop()
-    return 0
+    return 0 if drained else end_now(1)
 
 
 def _leave_start(*_: object) -> None:
@@ -246,8 +249,8 @@ def _worker_id() -> str:
 
 def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    needed = [*_topics(settings), settings.output.topic, settings.output.dead_letter_topic]
-    if missing := missing_topics(connection, needed):
+    outputs = settings.output.topic, settings.output.dead_letter_topic
+    if missing := missing_topics(connection, [*_topics(settings), *outputs]):
         raise ConfigError(
             f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them, "
             "or name others in streams.*.topic, output.topic and output.dead_letter_topic"
@@ -262,9 +265,7 @@ def _source(
     settings: Settings, connection: Mapping[str, Any], on_revoked: Callable[[frozenset[Partition]], None]
 ) -> KafkaSource:
     options, topics = member_options(settings.kafka.model_dump()), _topics(settings)
-    return _reached(
-        settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked)
-    )  # fmt: skip
+    return _reached(settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked))
 
 
 def _sink(

@@ -113,7 +113,9 @@ def test_sigterm_finishes_and_commits_what_is_on_the_model(stack: Any, tmp_path:
         made.read(1.0)
         assert verdicts(made.results) == nearest_frame(events)
         assert len(made.results) == 16
-        assert [line["left"] for line in lines(made) if line["event"] == "drained"] == [0]
+        assert [line["left"] for line in lines(made) if line["event"] == "drained"] == [
+            "0 anchors read and not committed"
+        ]
 
 
 def test_metrics_are_the_contract_s(stack: Any, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from worker.records import Outgoing, Partition
 
 # The lease lives 2 s in the store; a fifth of that survives four lost renewals.
 RENEW_EVERY_SECONDS = 0.4
+# It may be ending a dead worker's transaction; another one will.
+CLOSE_SECONDS = 1.0
 # After Redis was away or this process stood still all leases look as if they had run out; their holders need a moment.
 STEADY_SECONDS = 4.0
 # A dead worker's transaction whose coordinator is away is tried again after this long.
@@ -123,7 +125,7 @@ class SlotSink:
     def close(self) -> None:
         """Ends the producer and gives the slot back; while Redis is away its lease runs out instead."""
         self._stop.set()
-        self._keeper.join()
+        self._keeper.join(CLOSE_SECONDS)
         if self._sink is not None:
             self._sink.close()
             with contextlib.suppress(Retryable):

@@ -5,13 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
-# Seconds without a turn of the loop. The default `max_poll_interval`: past it the group has given the partitions away,
-# so a restart costs nothing more; much less, and a slow batch would be taken for a stall.
+# Seconds without a turn of the loop; a worker's own come from its configuration, by `stall_seconds`.
 STALL_SECONDS = 60.0
 
 # Seconds until the first turn. Loading a model from a cold disk takes tens of seconds; a start of five minutes hangs.
 STARTUP_SECONDS = 300.0
+
+
+def stall_seconds(max_poll_interval: timedelta, commit_timeout: timedelta) -> float:
+    """How long the loop may stand before /livez says so.
+
+    A turn in which partitions are revoked waits for the transaction under way, whose steps (a producer, the
+    transaction, its abort) take up to `commit_timeout` each while Kafka is away. Before `max_poll_interval` the group
+    itself still counts on the worker; past both, its partitions are others' and a restart costs nothing more.
+    """
+    return max(4 * commit_timeout, max_poll_interval).total_seconds()
 
 
 class Health:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from worker.broker.source import KafkaSource, Polled
 from worker.errors import Poison, Retryable, StaleMember, Uncertain
 from worker.pipeline.anchors import Anchors
+from worker.pipeline.books import Books
 from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leases import Leases
@@ -54,20 +55,21 @@ class Pipeline:
         self._leases = Leases(source, contexts, committer, anchor_topic, health, log)
         self._wide: set[Partition] = set()
         self._redis_away = False
+        self.books = Books(anchors, batcher, committer, anchor_topic, observer)
 
     def stop(self) -> None:
         """Asks the loop to drain and return; from any thread or signal handler."""
         self._stop.set()
 
-    def run(self) -> None:
-        """Turns until stopped.
+    def run(self) -> bool:
+        """Turns until stopped; False when the drain took too long, and work was left.
 
         Raises:
             Fatal: the process must end; nothing uncommitted was published.
         """
         while not self._stop.is_set():
             self.turn()
-        self._drain()
+        return self._drain()
 
     def turn(self) -> None:
         """One trip round the loop.
@@ -89,7 +91,7 @@ class Pipeline:
         self._throttle()
         self._react()
         self._send_commits()
-        self._measure()
+        self.books.measure()
 
     def _poll(self) -> Polled:
         busy = len(self._anchors) or self._batcher.inside or self._leases.opening
@@ -214,24 +216,22 @@ class Pipeline:
         self._leases.assign(self._source.renew_leases())
         self._committer.uncertain = False
 
-    def _measure(self) -> None:
-        """Counts the held anchors along their way: one that moves on meanwhile is counted twice, never missed."""
-        held = len(self._anchors) + self._batcher.inside + self._committer.queued(self._anchor_topic).count
-        unfinished = self._committer.unfinished()
-        self._observer.gauge("pending_anchors", unfinished)
-        self._observer.gauge("unaccounted_anchors", max(0, unfinished - held))
-        self._observer.gauge("oldest_pending_seconds", self._anchors.oldest_seconds())
-
-    def _drain(self) -> None:
+    def _drain(self) -> bool:
         """Finishes what is on the model and commits it; the rest stays uncommitted for the next owner."""
         self._health.block("draining", "the worker is stopping")
-        deadline = time.monotonic() + self._bounds.drain_timeout_seconds
+        deadline, opening = time.monotonic() + self._bounds.drain_timeout_seconds, set(self._leases.opening)
         self._source.pause(self._source.leases)
         while self._batcher.inside and time.monotonic() < deadline:
+            self._health.beat()
             self._close(self._poll().revoked)
             self._react()
-        drained = self._committer.drain(max(0.0, deadline - time.monotonic()))
+            self.books.measure()
+        done = self._committer.drain(max(0.0, deadline - time.monotonic())) and not self._batcher.inside
+        # A lease that began anew has lost a transaction, and its outcomes with it.
+        drained = done and opening.issuperset(self._leases.opening)
         self._send_commits()
-        self._log.info(
-            "drained" if drained else "drain timed out", left=self._committer.queued(self._anchor_topic).count
+        self.books.measure()
+        (self._log.info if drained else self._log.error)(
+            "drained" if drained else "drain timed out", left=self.books.left()
         )
+        return drained

@@ -23,6 +23,8 @@ from worker.stages.infer import Asker
 # A batch waits so long for items that are being decoded: some dozens of frames. With less a model would get them one
 # by one, with more a slow body would hold all others up.
 LINGER_SECONDS = 0.05
+# What is inside is finished for so long; after a drain nothing is, and after an error nobody waits for it.
+CLOSE_SECONDS = 1.0
 # The verdict of an anchor that was shed: no label of the model's, no score.
 SHED = Verdict("shed", 0.0, {})
 
@@ -97,11 +99,12 @@ class Batcher:
         self._queue.put(_Ready(prepared, since))
 
     def close(self) -> None:
-        """Ends the threads once what is inside is done; what waits for Redis is left undone."""
+        """Ends the threads once what is inside is done; what waits for Redis, or hangs, is left undone."""
         self._decoder.close()
         self._queue.put(None)
+        deadline = time.monotonic() + CLOSE_SECONDS
         for lane in self._lanes:
-            lane.join()
+            lane.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         try:

@@ -155,11 +155,11 @@ class Committer:
         with self._lock:
             return not self._queue
 
-    def close(self) -> None:
-        """Stops the thread after the transaction under way."""
+    def close(self, timeout_seconds: float = 1.0) -> None:
+        """Stops the thread after the transaction under way; one that hangs is ended by its slot's next owner."""
         self._stop = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
         try:

@@ -115,17 +115,18 @@ class Decoder:
                 self._keys.setdefault(aligned.anchor.key, deque()).append(place)
         self._jobs.put(_Job(aligned, place))
 
-    def close(self) -> None:
-        """Ends the threads once all is ready; what waits for Redis is left undone."""
+    def close(self, timeout_seconds: float = 1.0) -> None:
+        """Ends the threads once all is ready; what waits for Redis, or hangs, is left undone."""
         self._closing.set()
+        deadline = time.monotonic() + timeout_seconds
         with self._changed:
-            self._changed.wait_for(lambda: not self._unready)
+            self._changed.wait_for(lambda: not self._unready, timeout_seconds)
             threads = list(self._threads)
         self._closed.set()
         for _ in threads:
             self._jobs.put(None)
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name="prepare", daemon=True)
