@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import pytest
 import redis
 
 from tests.fakes.context_store import FakeContextStore, FakeServer
 from tests.store_fixtures import AMPLE, CountingObserver, fresh_namespace, options
+from worker.errors import Retryable
 from worker.ports import ContextStore
 from worker.records import MatchRule, Needed
 from worker.store.context_store import RedisContextStore
@@ -31,6 +33,12 @@ class World(Protocol):
     def keys_of(self, epoch: str) -> int:
         """How many keys lie under an epoch."""
 
+    def fill(self, full: bool) -> None:
+        """The server is at its limit of memory, or not."""
+
+    def break_after(self, commands: int | None) -> None:
+        """From now on the connection breaks after so many commands of a call; None: it holds."""
+
 
 class FakeWorld:
     """Without a server."""
@@ -50,6 +58,12 @@ class FakeWorld:
     def keys_of(self, epoch: str) -> int:
         return sum(place[0] == epoch for place in self.server.entities)
 
+    def fill(self, full: bool) -> None:
+        self.server.full = full
+
+    def break_after(self, commands: int | None) -> None:
+        self.server.breaks_after = commands
+
 
 class RealWorld:
     """On a real Valkey, whose clock nobody can move: its keys' ends are moved instead."""
@@ -57,6 +71,7 @@ class RealWorld:
     def __init__(self, url: str) -> None:
         self.url, self.namespace, self.observer = url, fresh_namespace(), CountingObserver()
         self.passed_us = 0
+        self.breaks_after: int | None = None
 
     def store(self, used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE) -> ContextStore:
         made = _Moved.connect(
@@ -81,6 +96,13 @@ class RealWorld:
         with redis.Redis.from_url(self.url) as client:
             return len(client.keys(f"fw:{self.namespace}:{epoch}:*"))
 
+    def fill(self, full: bool) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory", "1mb" if full else 0)
+
+    def break_after(self, commands: int | None) -> None:
+        self.breaks_after = commands
+
 
 class _Moved(RedisContextStore):
     """Its server's clock is ahead by what the test let pass."""
@@ -90,8 +112,28 @@ class _Moved(RedisContextStore):
     def _step(self, now_us: int, needed: Needed | None) -> None:
         super()._step(now_us + self.world.passed_us, needed)
 
+    def _once(self, fill: Callable[[Any], None]) -> list[Any]:
+        left = self.world.breaks_after
+        if left is None:
+            return super()._once(fill)
+
+        def some(pipe: Any) -> None:
+            fill(pipe)
+            del pipe.command_stack[left:]
+
+        sent = len(super()._once(some))
+        self.world.breaks_after = left - sent
+        if sent == left:
+            raise Retryable("the connection broke")
+        return super()._once(fill)
+
 
 @pytest.fixture(params=["valkey", "fake"])
-def world(request: pytest.FixtureRequest) -> World:
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Each of the two."""
-    return FakeWorld() if request.param == "fake" else RealWorld(request.getfixturevalue("redis_url"))
+    if request.param == "fake":
+        yield FakeWorld()
+        return
+    real = RealWorld(request.getfixturevalue("redis_url"))
+    yield real
+    real.fill(False)

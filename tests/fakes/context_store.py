@@ -3,83 +3,18 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from tests.fakes.redis_server import Entity, FakeServer
 from tests.oracle import match as matched
-from worker.errors import Poison, Retryable
+from worker.errors import Full, Poison
 from worker.ports import Observer
 from worker.records import Candidate, Event, Flow, Match, MatchRule, Needed, Partition, PartitionFlow, Query, Record
 from worker.store.lifetime import Lifetime, Upkeep
 
-
-@dataclass
-class _Entity:
-    records: dict[tuple[int, str], Record | Poison] = field(default_factory=dict)
-    claims: dict[Candidate, str] = field(default_factory=dict)
-    waiters: dict[tuple[str, str], int] = field(default_factory=dict)
-    highest_us: int | None = None
-    trimmed_us: int = -1
-    bound: str | None = None
-    last_us: int | None = None
-    anchor_partition: int | None = None
-    second_partition: int | None = None
-    ends_us: int = 0
-    lost: bool = False
-
-
-class FakeServer:
-    """What all fake stores of one test share: the Redis that is not there. `now_us` is its clock."""
-
-    def __init__(self) -> None:
-        self.now_us = 1
-        self.empty()
-
-    def empty(self) -> None:
-        """FLUSHALL."""
-        self.entities: defaultdict[tuple[str, str, str], _Entity] = defaultdict(_Entity)
-        self.epoch_ends_us = 0
-        self.woken: defaultdict[str, list[str]] = defaultdict(list)
-        self.flows: defaultdict[str, dict[Partition, PartitionFlow]] = defaultdict(dict)
-        self.slots: dict[int, str] = {}
-        self.known_slots: set[int] = set()
-        self.lose_epoch()
-
-    def lose_epoch(self) -> None:
-        """What is there vouches for nothing any more."""
-        self.epoch = secrets.token_hex(8)
-
-    def entity(self, place: tuple[str, str, str], ttl_ms: int | None = None) -> _Entity:
-        """What lies under a key; touched when it is given a time to live.
-
-        Raises:
-            Retryable: a part of it was lost; the epoch has ended.
-        """
-        if self.entities[place].ends_us < self.now_us:
-            self.entities[place] = _Entity(ends_us=self.now_us)
-        entity = self.entities[place]
-        if entity.lost:
-            self.lose_epoch()
-            raise Retryable("Redis lost a part of a key")
-        if ttl_ms is not None:
-            entity.ends_us = self.now_us + ttl_ms * 1000
-        return entity
-
-    def pass_time(self, milliseconds: int) -> None:
-        """The server's clock goes on."""
-        self.now_us += milliseconds * 1000
-
-    def lose(self, part: str) -> None:
-        """One part of every key is gone, of those that had it."""
-        for entity in self.entities.values():
-            held = {"z": entity.records, "p": entity.records, "q": entity.waiters, "c": entity.claims}
-            entity.lost |= bool(held.get(part, held))
-
-    def expire_slots(self) -> None:
-        """All leases run out."""
-        self.slots.clear()
+__all__ = ["FakeContextStore", "FakeServer"]
 
 
 class FakeContextStore:
@@ -98,14 +33,35 @@ class FakeContextStore:
         self._slot: int | None = None
         self.enter("")
 
-    def _entity(self, stream: str, key: str) -> _Entity:
+    def _entity(self, stream: str, key: str) -> Entity:
         return self._server.entity((self._epoch, stream, key), self._lifetime.data_ms)
 
     def index(self, events: Sequence[Event], needed_us: int | None = None) -> int:
         """See ContextStore.index."""
-        return sum(self._index_one(event) for event in events)
+        refused = set(range(len(events))) if self._server.full else set()
+        late = sum(self._index_one(event) for place, event in enumerate(events) if place not in refused)
+        newest = {(e.stream, e.key): e.time_us for e in sorted(events, key=lambda e: e.time_us)} if refused else {}
+        for (stream, key), time_us in newest.items():
+            self._relieve(self._rules[stream], self._entity(stream, key), time_us, needed_us)
+        for place in sorted(refused) if needed_us is not None else ():
+            rule, entity = self._rules[events[place].stream], self._entity(events[place].stream, events[place].key)
+            if (entity.highest_us or -1) <= needed_us + rule.after_us + rule.lateness_us:
+                late += self._index_one(events[place])
+                refused.remove(place)
+        self._server.command()
+        if refused:
+            raise Full("Redis: command not allowed when used memory > 'maxmemory'.", refused)
+        return late
+
+    def _relieve(self, rule: MatchRule, entity: Entity, time_us: int, needed_us: int | None) -> None:
+        newest_us = min(time_us, time_us if entity.last_us is None else entity.last_us)
+        since_us = newest_us - rule.before_us - rule.after_us - rule.lateness_us
+        for place in sorted(entity.records):
+            if place[0] < (since_us if needed_us is None else needed_us - rule.before_us):
+                _take(entity, place, "maxmemory")
 
     def _index_one(self, event: Event) -> bool:
+        self._server.command()
         rule, entity = self._rules[event.stream], self._entity(event.stream, event.key)
         place, late = (event.time_us, event.id), False
         if place not in entity.records:
@@ -122,7 +78,7 @@ class FakeContextStore:
                 self._server.woken[worker].append(token)
         return late
 
-    def _trim(self, rule: MatchRule, entity: _Entity, agreed_us: int) -> None:
+    def _trim(self, rule: MatchRule, entity: Entity, agreed_us: int) -> None:
         most_events, most_bytes = self._bounds[rule.stream]
         keep_us = rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
         for place in sorted(entity.records):
@@ -134,10 +90,7 @@ class FakeContextStore:
                 bound = "max_bytes_per_key"
             else:
                 return
-            del entity.records[place]
-            entity.claims.pop(Candidate(*place), None)
-            if place[0] > entity.trimmed_us:
-                entity.trimmed_us, entity.bound = place[0], bound
+            _take(entity, place, bound)
 
     def match(self, queries: Sequence[Query]) -> list[Match]:
         """See ContextStore.match."""
@@ -195,7 +148,7 @@ class FakeContextStore:
             if epoch == self._epoch and wanted and entity.ends_us >= self._server.now_us:
                 entity.ends_us = ends_us
         self._server.entities = defaultdict(
-            _Entity, {place: entity for place, entity in self._server.entities.items() if place[0] == self._epoch}
+            Entity, {place: entity for place, entity in self._server.entities.items() if place[0] == self._epoch}
         )
         self._upkeep.touched(self._server.now_us, needed)
         self._prolong()
@@ -262,7 +215,14 @@ class FakeContextStore:
         """Nothing to end."""
 
 
-def _cost(rule: MatchRule, entity: _Entity, at_us: int, found: Sequence[Candidate]) -> str | None:
+def _take(entity: Entity, place: tuple[int, str], bound: str) -> None:
+    del entity.records[place]
+    entity.claims.pop(Candidate(*place), None)
+    if place[0] > entity.trimmed_us:
+        entity.trimmed_us, entity.bound = place[0], bound
+
+
+def _cost(rule: MatchRule, entity: Entity, at_us: int, found: Sequence[Candidate]) -> str | None:
     if entity.trimmed_us < at_us - rule.before_us:
         return None
     most = rule.limit if rule.mode == "window" else 1
@@ -271,7 +231,7 @@ def _cost(rule: MatchRule, entity: _Entity, at_us: int, found: Sequence[Candidat
     return None if is_full and at_us - entity.trimmed_us > farthest_us else entity.bound
 
 
-def _elsewhere(entity: _Entity, token: str) -> int | None:
+def _elsewhere(entity: Entity, token: str) -> int | None:
     place = re.search(r"/(\d+)/\d+$", token)
     if place is None:
         return None
@@ -284,7 +244,7 @@ def _elsewhere(entity: _Entity, token: str) -> int | None:
     return known
 
 
-def _is_late(rule: MatchRule, entity: _Entity, place: tuple[int, str]) -> bool:
+def _is_late(rule: MatchRule, entity: Entity, place: tuple[int, str]) -> bool:
     if entity.highest_us is None:
         return False
     if rule.lateness_us > 0 or place[0] != entity.highest_us:
