@@ -12,7 +12,6 @@ from worker.records import (
     Event,
     Flow,
     Match,
-    Needed,
     Outgoing,
     Partition,
     PartitionFlow,
@@ -67,11 +66,12 @@ class ContextStore(Protocol):
     def woken(self) -> list[str]:
         """Drains the tokens of anchors that were completed since the last call."""
 
-    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed: Needed | None = None) -> Flow:
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed_us: int | None = None) -> Flow:
         """Publishes this worker's partitions and returns everybody's; called often, it keeps alive what is needed.
 
         Args:
-            needed: what is; None: not known, and then everything is.
+            needed_us: event time before which no anchor, unfinished or to come, wants context; None: not known, and
+                then everything is needed.
         """
 
     def epoch(self) -> str:

@@ -256,16 +256,3 @@ class Flow:
 
     now_us: int
     partitions: Mapping[Partition, PartitionFlow] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Needed:
-    """What of the context an anchor may still want.
-
-    Attributes:
-        from_us: no anchor that is unfinished or to come wants an event before it.
-        indexed_us: the highest event time that was indexed.
-    """
-
-    from_us: int
-    indexed_us: int

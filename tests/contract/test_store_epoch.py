@@ -11,7 +11,7 @@ from tests.contract.world import World, world
 from tests.store_fixtures import event, redis_url, rule
 from worker.errors import Retryable
 from worker.ports import ContextStore
-from worker.records import Candidate, Needed, Query
+from worker.records import Candidate, Query
 from worker.store.lifetime import Lifetime
 
 __all__ = ["redis_url", "world"]
@@ -32,11 +32,11 @@ def is_kept(store: ContextStore, time_us: int, key: str = "k") -> bool:
     return store.fetch([("frames", key, Candidate(time_us, "e"))])[0] is not None
 
 
-def exchange(store: ContextStore, needed: Needed | None) -> bool:
+def exchange(store: ContextStore, needed_us: int | None) -> bool:
     """Often enough for a pass over a few keys; True while the epoch holds, which is asked for as the loop does it."""
     epoch = store.epoch()
     for _ in range(4):
-        store.exchange_flow({}, needed)
+        store.exchange_flow({}, needed_us)
         if store.epoch() != epoch:
             return False
     return True
@@ -60,7 +60,7 @@ def test_a_key_that_is_silent_while_its_anchors_lag_is_kept(world: World) -> Non
     assert not store.match([Query("frames", "asked", 1000, "a")])[0].complete
     for _ in range(12):
         world.pass_time(EPOCH_MS // 3)
-        assert exchange(store, Needed(800, 1000))
+        assert exchange(store, 800)
     assert store.epoch() == epoch
     assert is_kept(store, 1000, "silent")
     assert not is_kept(store, 500, "passed")
@@ -75,7 +75,7 @@ def test_a_key_used_once_lives_about_a_horizon(world: World) -> None:
     for n in range(1, 10):
         world.pass_time(DATA_MS // 8)
         store.index([event(1000 + n * 10**6)])
-        assert exchange(store, Needed(n * 10**6, 1000 + n * 10**6))
+        assert exchange(store, n * 10**6)
     assert store.epoch() == epoch
     assert not is_kept(store, 1000, "once")
     assert LIFE.data_ms < 10 * 60_000
@@ -95,15 +95,15 @@ def test_without_anything_told_everything_is_kept(world: World) -> None:
 def test_a_worker_that_stood_still_does_not_prolong_what_it_has_not_seen(world: World) -> None:
     """It was away for longer than an epoch lives: what anchors passed meanwhile says nothing of what was touched."""
     stood, epoch = entered(world, "w1")
-    exchange(stood, Needed(0, 1000))
+    exchange(stood, 0)
     world.pass_time(EPOCH_MS - 1_000)
     other, _ = entered(world, "w2")
-    exchange(other, Needed(0, 1000))
+    exchange(other, 0)
     other.index([event(5000, key="silent")])
     world.pass_time(EPOCH_MS - 1_000)
-    exchange(other, Needed(2000, 5000))
+    exchange(other, 2000)
     world.pass_time(EPOCH_MS - 1_000)
-    stood.exchange_flow({}, Needed(2000, 5000))
+    stood.exchange_flow({}, 2000)
     world.pass_time(DATA_MS - 2 * EPOCH_MS + 4_000)
     assert not is_kept(stood, 5000, "silent")
     assert stood.epoch() != epoch
@@ -118,8 +118,8 @@ class Walk:
     at_us: int = 1000
     indexed: dict[str, int] = field(default_factory=dict)
 
-    def needed(self) -> Needed:
-        return Needed(self.at_us - 200, max(self.indexed.values(), default=-1))
+    def needed(self) -> int:
+        return self.at_us - 200
 
     def check(self) -> None:
         """Everything an anchor may still want is there, or the epoch says that it is not."""

@@ -12,7 +12,7 @@ from tests.fakes.context_store import FakeContextStore, FakeServer
 from tests.store_fixtures import AMPLE, CountingObserver, fresh_namespace, options
 from worker.errors import Retryable
 from worker.ports import ContextStore
-from worker.records import MatchRule, Needed
+from worker.records import MatchRule
 from worker.store.context_store import RedisContextStore
 
 
@@ -109,8 +109,8 @@ class _Moved(RedisContextStore):
 
     world: RealWorld
 
-    def _step(self, now_us: int, needed: Needed | None) -> None:
-        super()._step(now_us + self.world.passed_us, needed)
+    def _step(self, now_us: int, needed_us: int | None) -> None:
+        super()._step(now_us + self.world.passed_us, needed_us)
 
     def _once(self, fill: Callable[[Any], None]) -> list[Any]:
         left = self.world.breaks_after

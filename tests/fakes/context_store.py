@@ -11,7 +11,7 @@ from tests.fakes.redis_server import Entity, FakeServer
 from tests.oracle import match as matched
 from worker.errors import Full, Poison
 from worker.ports import Observer
-from worker.records import Candidate, Event, Flow, Match, MatchRule, Needed, Partition, PartitionFlow, Query, Record
+from worker.records import Candidate, Event, Flow, Match, MatchRule, Partition, PartitionFlow, Query, Record
 from worker.store.lifetime import Lifetime, Upkeep
 
 __all__ = ["FakeContextStore", "FakeServer"]
@@ -131,26 +131,30 @@ class FakeContextStore:
         """See ContextStore.woken."""
         return self._server.woken.pop(self._worker, [])
 
-    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed: Needed | None = None) -> Flow:
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed_us: int | None = None) -> Flow:
         """See ContextStore.exchange_flow."""
         self._server.flows[self._epoch].update(own)
         now_us = self._server.now_us
-        if self._upkeep.passed(now_us, needed):
+        if self._upkeep.passed(now_us, needed_us, self._top_us()):
             self._prolong()
         if self._epoch == self._server.epoch and (self._is_due or self._upkeep.is_slow(now_us)):
-            self._pass_over_all(needed)
+            self._pass_over_all(needed_us)
         return Flow(now_us, dict(self._server.flows[self._epoch]))
 
-    def _pass_over_all(self, needed: Needed | None) -> None:
+    def _top_us(self) -> int:
+        tops = (e.highest_us for (epoch, *_), e in self._server.entities.items() if epoch == self._epoch)
+        return max((top for top in tops if top is not None), default=-1)
+
+    def _pass_over_all(self, needed_us: int | None) -> None:
         ends_us = self._server.now_us + self._lifetime.data_ms * 1000
         for (epoch, *_), entity in list(self._server.entities.items()):
-            wanted = needed is None or (entity.highest_us or -1) >= needed.from_us or entity.waiters
+            wanted = needed_us is None or (entity.highest_us or -1) >= needed_us or entity.waiters
             if epoch == self._epoch and wanted and entity.ends_us >= self._server.now_us:
                 entity.ends_us = ends_us
         self._server.entities = defaultdict(
             Entity, {place: entity for place, entity in self._server.entities.items() if place[0] == self._epoch}
         )
-        self._upkeep.touched(self._server.now_us, needed)
+        self._upkeep.touched(self._server.now_us, self._top_us())
         self._prolong()
         self._is_due = False
 

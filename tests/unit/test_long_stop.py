@@ -11,9 +11,9 @@ from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
 from worker.pipeline import contexts
-from worker.pipeline.needed import needed_of
-from worker.records import Needed, Partition, PartitionFlow
-from worker.stages.flow import NOTHING_YET
+from worker.pipeline.needed import needed_from_us
+from worker.records import Partition, PartitionFlow
+from worker.stages.hold import NOTHING_YET
 
 HOUR_US = 3_600_000_000
 
@@ -28,7 +28,7 @@ class Town:
 
     def worker(self) -> InMemory:
         """The next owner of all partitions."""
-        self.source.membership = None
+        self.source.leases = {}
         made = InMemory(self.source, self.server)
         made.clock_us = lambda: self.now_us
         self.made.append(made)
@@ -83,15 +83,15 @@ def test_an_hour_without_records_loses_no_match(town: Town) -> None:
     ("slowest_us", "frontiers", "expected"),
     [
         (NOTHING_YET, [100], None),
-        (None, [10_000, None], Needed(10_000 - 1_040 - 10, 10_000)),
-        (9_990, [10_000], Needed(10_000 - 1_040 - 10, 10_000)),
-        (500, [10_000, 20_000], Needed(490, 20_000)),
-        (None, [None], Needed(0, -1)),
+        (None, [10_000, None], 10_000 - 1_040 - 10),
+        (9_990, [10_000], 10_000 - 1_040 - 10),
+        (500, [10_000, 20_000], 490),
+        (None, [None], 0),
     ],
 )
-def test_what_is_needed(slowest_us: int | None, frontiers: list[int | None], expected: Needed | None) -> None:
+def test_what_is_needed(slowest_us: int | None, frontiers: list[int | None], expected: int | None) -> None:
     """By the slowest anchor, and no later than what is kept behind the context that was read."""
     rule = replace(RULE, horizon_us=1_000, before_us=10, after_us=20, lateness_us=10)
     flows = [PartitionFlow(frontier, None, None) for frontier in frontiers]
-    assert needed_of(slowest_us, flows, [rule]) == expected
-    assert needed_of(slowest_us, [*flows, None], [rule]) is None
+    assert needed_from_us(slowest_us, flows, [rule]) == expected
+    assert needed_from_us(slowest_us, [*flows, None], [rule]) is None

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker.broker.source import KafkaSource
 from worker.errors import Full, Retryable
-from worker.pipeline.needed import needed_of
+from worker.pipeline.needed import needed_from_us
 from worker.pipeline.positions import Positions, settled_of
 from worker.ports import ContextStore, Health, Log, Observer
 from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow
@@ -136,7 +136,7 @@ class Contexts:
         self._board.stopped(self._hold.stopped(self._board.lag), self.now_us())
         own = self._board.own(unfinished_us, self._positions.targets, self._anchor_topic, self.now_us())
         flows = [flow for name in self._rules for flow in self.partitions(name)]
-        self.flow = self._store.exchange_flow(own, needed_of(self._slowest_us, flows, self._rules.values()))
+        self.flow = self._store.exchange_flow(own, needed_from_us(self._slowest_us, flows, self._rules.values()))
         self._flow_at = time.monotonic()
         self._judge()
         for partition, lag in self._board.lag.items():

@@ -21,6 +21,7 @@ class Epochs(Server):
         super().__init__(*args)
         self._epoch = ""
         self._last_seen: str | None = None
+        self._indexed_us = -1
 
     def epoch(self) -> str:
         """See ContextStore.epoch.
@@ -46,7 +47,7 @@ class Epochs(Server):
 
     def enter(self, epoch: str) -> None:
         """See ContextStore.enter."""
-        self._epoch = epoch
+        self._epoch, self._indexed_us = epoch, -1
 
     def _prolong(self) -> None:
         """The epoch lives on, unless it has ended."""

@@ -31,6 +31,7 @@ class Events(Epochs):
 
     def index(self, events: Sequence[Event], needed_us: int | None = None) -> int:
         """See ContextStore.index."""
+        self._indexed_us = max([self._indexed_us, *(event.time_us for event in events)])
         answers = self._execute(lambda pipe: self._put(pipe, "fusion_index", events))
         refused = [n for n, answer in enumerate(answers) if isinstance(answer, OutOfMemoryError)]
         admitted = self._relieve([events[n] for n in refused], needed_us)

@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import astuple, fields
 
-from worker.records import Flow, Needed, Partition, PartitionFlow
+from worker.records import Flow, Partition, PartitionFlow
 from worker.store.sweep import Sweeps
 
 
 class Flows(Sweeps):
     """The flow of ContextStore."""
 
-    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed: Needed | None = None) -> Flow:
+    def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed_us: int | None = None) -> Flow:
         """See ContextStore.exchange_flow."""
         told = [
             text
@@ -31,5 +31,5 @@ class Flows(Sweeps):
             # Of two releases in one pool the older one tells fewer of these, and reads those that it knows.
             flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value)[: len(fields(PartitionFlow))])
         now_us = int(seconds) * 1_000_000 + int(micros)
-        self._step(now_us, needed)
+        self._step(now_us, needed_us)
         return Flow(now_us, flows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from worker.records import MatchRule, Needed
+from worker.records import MatchRule
 
 # A worker's loop may stand, or a pool be exchanged, for so long without a rebuild; more keeps what was used once.
 LEAST_EPOCH_MS = 120_000
 # Anchors of a live stream pass everything that was indexed before within about two spans of what is kept.
-SPANS = 4
+SPANS = 5
 # What is indexed now is told to the others at the next exchange; far less would do.
 MARGIN_MS = 30_000
 
@@ -46,14 +46,13 @@ class Upkeep:
     def __init__(self, epoch_ms: int) -> None:
         self._life_us = epoch_ms * 1000
         self._since_us: int | None = None
-        self._top_us: int | None = None
+        self._top_us = -1
 
-    def passed(self, now_us: int, needed: Needed | None) -> bool:
-        """(a). Times of one server's clock."""
-        top_us = None if needed is None else needed.indexed_us
+    def passed(self, now_us: int, needed_us: int | None, top_us: int) -> bool:
+        """(a). `now_us` is of one server's clock; `top_us`: the highest event time that any worker has indexed."""
         if self._since_us is None or now_us - self._since_us > self._life_us:
             self._since_us, self._top_us = now_us, top_us
-        elif needed is not None and self._top_us is not None and needed.from_us > self._top_us:
+        elif needed_us is not None and needed_us > self._top_us:
             self._since_us, self._top_us = now_us, top_us
             return True
         return False
@@ -62,6 +61,6 @@ class Upkeep:
         """True when half of the epoch's life went by without (a)."""
         return self._since_us is not None and now_us - self._since_us > self._life_us // 2
 
-    def touched(self, began_us: int, needed: Needed | None) -> None:
+    def touched(self, began_us: int, top_us: int) -> None:
         """(b). A pass that began then has touched everything."""
-        self._since_us, self._top_us = began_us, None if needed is None else needed.indexed_us
+        self._since_us, self._top_us = began_us, top_us

@@ -41,6 +41,13 @@ local function prolong(keys, args)
   return redis.call('PEXPIRE', keys[1], args[2])
 end
 
+-- ARGV: event time, ttl_ms -> the highest that anybody told
+local function top(keys, args)
+  local highest = us(math.max(tonumber(redis.call('GET', keys[1])) or -1, tonumber(args[1])))
+  redis.call('SET', keys[1], highest, 'PX', args[2])
+  return highest
+end
+
 -- ARGV: ttl_ms, anchor, ... KEYS[1] lists the woken anchors of one worker.
 local function wake(keys, args)
   for i = 2, #args do redis.call('RPUSH', keys[1], args[i]) end
@@ -49,6 +56,7 @@ end
 
 register('fusion_epoch_VERSION', epoch)
 register('fusion_prolong_VERSION', prolong)
+register('fusion_top_VERSION', top)
 register('fusion_wake_VERSION', wake)
 register('fusion_hold_VERSION', hold)
 register('fusion_enlist_VERSION', enlist)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from worker.records import Needed
 from worker.store.client import translated
 from worker.store.epoch import Epochs
 from worker.store.lifetime import Upkeep
@@ -16,7 +15,9 @@ STEP_KEYS = 1_000
 # One worker of a pool passes at a time; when it is killed another one begins after this long.
 PASS_TTL_MS = 5_000
 _EPOCH = rb"[0-9a-f]{16}(?:\.\d+)?-[0-9a-f]{8}"
-_OF_EPOCH = re.compile(rb"flow:(" + _EPOCH + rb")|(" + _EPOCH + rb"):(\{[0-9a-f]{32}\}:.*):([zpmqc])", re.DOTALL)
+_OF_EPOCH = re.compile(
+    rb"(?:flow|top|sweep):(" + _EPOCH + rb")|(" + _EPOCH + rb"):(\{[0-9a-f]{32}\}:.*):([zpmqc])", re.DOTALL
+)
 _GLOB = re.compile(r"([*?\[\]^\\])")
 
 
@@ -30,7 +31,7 @@ class Sweeps(Epochs):
     def _begin_anew(self) -> None:
         self._upkeep = Upkeep(self._lifetime.epoch_ms)
         self._pass: Iterator[list[bytes]] | None = None
-        self._began: tuple[int, Needed | None] = 0, None
+        self._began = 0, -1
         self._ended: list[bytes] = []
         self._is_due = True
 
@@ -39,11 +40,12 @@ class Sweeps(Epochs):
         super().enter(epoch)
         self._begin_anew()
 
-    def _step(self, now_us: int, needed: Needed | None) -> None:
+    def _step(self, now_us: int, needed_us: int | None) -> None:
         """What one exchange does for the keys' lives."""
         if not self._epoch:
             return
-        if self._upkeep.passed(now_us, needed):
+        top_us = int(self._call("fusion_top", self._top_key, self._indexed_us, self._lifetime.data_ms))
+        if self._upkeep.passed(now_us, needed_us, top_us):
             self._prolong()
         self._unlink_ended()
         if not (self._is_due or self._upkeep.is_slow(now_us)):
@@ -52,13 +54,13 @@ class Sweeps(Epochs):
             self._is_due, self._pass = False, None
             return
         if self._pass is None:
-            self._pass, self._began = self._batches(), (now_us, needed)
+            self._pass, self._began = self._batches(), (now_us, top_us)
         with translated():
             names = next(self._pass, None)
         if names is None:
             self._finish()
         else:
-            self._look_at(names, needed)
+            self._look_at(names, needed_us)
 
     def _finish(self) -> None:
         """All has been touched; the others need not do it again soon."""
@@ -67,7 +69,7 @@ class Sweeps(Epochs):
         self._call("fusion_hold", self._pass_key, self._worker, self._lifetime.epoch_ms // 2, 0)
         self._pass, self._is_due = None, False
 
-    def _look_at(self, names: list[bytes], needed: Needed | None) -> None:
+    def _look_at(self, names: list[bytes], needed_us: int | None) -> None:
         """Notes the keys of other epochs. They go at the next step if this epoch is in force then: it was so after
         they were found, so theirs is not one that has just begun."""
         own, alive = self._epoch.encode(), []
@@ -78,7 +80,7 @@ class Sweeps(Epochs):
                 elif found[4] == b"m":
                     alive.append(name[:-1])
         self._last_seen = None
-        from_us = -1 if needed is None else needed.from_us
+        from_us = -1 if needed_us is None else needed_us
 
         def fill(pipe: Any) -> None:
             for stem in alive:
@@ -111,6 +113,10 @@ class Sweeps(Epochs):
                 yield names
                 if cursor == 0:
                     break
+
+    @property
+    def _top_key(self) -> str:
+        return f"{self._prefix}:top:{self._epoch}"
 
     @property
     def _pass_key(self) -> str:
