@@ -1,4 +1,4 @@
-"""The model that ships needs both modalities and bears spoiled ones; said with few samples never seen in training."""
+"""The model that ships needs both modalities and bears corrupted ones; said with few samples never seen in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training spoils: as often as asked, by strengths that differ, alike for the same seed, anew in each epoch."""
+"""What training corrupts: as often as asked, by strengths that differ, alike for the same seed, anew in each epoch."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_samples_are_spoiled_as_often_as_asked(samples: Samples) -> None:
     assert all(
         torch.equal(a, b) for one, other in zip(plain, same, strict=True) for a, b in zip(one, other, strict=True)
     )
-    spoiled = bodies(samples.augmented(Augment(0.5), 1))
+    corrupted = bodies(samples.augmented(Augment(0.5), 1))
     changed = [
-        tuple(not torch.equal(a, b) for a, b in zip(*both, strict=True)) for both in zip(plain, spoiled, strict=True)
+        tuple(not torch.equal(a, b) for a, b in zip(*both, strict=True)) for both in zip(plain, corrupted, strict=True)
     ]
     assert {(True, False), (False, True), (True, True), (False, False)} == set(changed)
     assert 10 <= sum(image for image, _ in changed) <= 30
@@ -94,7 +94,7 @@ def test_texts_get_typos_and_readings_gaps() -> None:
 
 
 def test_training_takes_the_share(tmp_path: Path) -> None:
-    """Two shares, two models; the default spoils."""
+    """Two shares, two models; the default corrupts."""
     data = folder(tmp_path)
     common = ("--data", str(data), *BACKBONE, "--batch", "4", "--epochs", "1")
     for out, given in {"default": (), "half": ("--augment", "0.5"), "none": ("--augment", "0")}.items():

@@ -1,4 +1,4 @@
-"""What training reads: rows of every form, bad ones named; presence; spoiled bodies; digits."""
+"""What training reads: rows of every form, bad ones named; presence; corrupted bodies; digits."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Arguments of `record`, and its way: gather, settle, read the bodies, write rows.
 
 The running workers are not disturbed: no consumer group is joined and nothing is committed, and Redis is not touched.
-What is matched is chosen by `stages.rule` among all that was read, since a whole log needs no waiting; the functions in
-Redis would answer the same, but need a namespace, a flow control and a worker's clock for it.
+What is matched is chosen by `stages.rule` among all that was read, since a complete log needs no waiting; the functions
+in Redis would answer the same, but need a namespace, a flow control and a worker's clock for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A sample -> the same, spoiled as `robust.py` spoils, by a strength drawn by chance: what training shows the model.
+"""A sample -> the same, corrupted as in `robust.py`, by a strength drawn at random: what training shows the model.
 
 `evaluate --robust` measures one strength of each kind; here strengths are drawn from none to beyond it, so that what is
 learned is to bear the kind and not that strength.
@@ -31,7 +31,7 @@ class Augment:
     share: float
 
     def body(self, body: Body, modality: str, rng: np.random.Generator) -> Body:
-        """A text with typos, a reading with gaps; others are spoiled when they are decoded, which saves encoding."""
+        """A text with typos, a reading with gaps; others are corrupted when they are decoded, which saves encoding."""
         if modality not in ("text", "sensor") or rng.random() >= self.share:
             return body
         if modality == "text":

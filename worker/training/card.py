@@ -33,47 +33,47 @@ class Trained:
 
 
 def card(
-    config: FusionConfig, trained: Trained, measured: Mapping[str, Measured], spoiled: Mapping[str, Measured]
+    config: FusionConfig, trained: Trained, measured: Mapping[str, Measured], corrupted: Mapping[str, Measured]
 ) -> str:
-    """The card, in Markdown with the head that model hubs read; `spoiled` may be empty."""
-    whole = measured["all"]
+    """The card, in Markdown with the head that model hubs read; `corrupted` may be empty."""
+    full = measured["all"]
     counts = ", ".join(f"{count} {split}" for split, count in trained.counts.items())
     origins = list(trained.origins) or ["no weights but those trained here"]
     return "\n".join(
         [
             "---", f"license: {trained.license}", "library_name: fusion-worker", "tags: [multimodal, fusion]", "---",
             "", f"# {config.name}", "",
-            f"Labels: {', '.join(f'`{name}`' for name in whole.names)}. Inputs, in order: {', '.join(config.inputs)}. "
+            f"Labels: {', '.join(f'`{name}`' for name in full.names)}. Inputs, in order: {', '.join(config.inputs)}. "
             f"Fusion: {config.fusion}, D = {config.dim}. Image backbone: {config.backbone}.", "",
             f"- **Data**: {trained.about}; {counts}.",
             f"- **Made by**: `{trained.command}`, seed {trained.seed}, {trained.minutes:.1f} minutes; "
             f"{trained.share:.1%} of the weights were trained.",
             f"- **Began from**: {'; '.join(origins)}.",
             f"- **Scores** are calibrated on the dev split: temperature {config.calibration:.3f}.",
-            "", "## Measured on the test split", "", "```", *rows_of(measured), "", whole.report.rstrip(), "```", "",
-            *(["All inputs, spoiled on their way:", "", "```", *rows_of(spoiled), "```", ""] if spoiled else []),
+            "", "## Measured on the test split", "", "```", *rows_of(measured), "", full.report.rstrip(), "```", "",
+            *(["All inputs, corrupted on their way:", "", "```", *rows_of(corrupted), "```", ""] if corrupted else []),
             "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
-            "", "## Limits", "", *[f"- {one}" for one in _limits(measured, spoiled)], "",
+            "", "## Limits", "", *[f"- {one}" for one in _limits(measured, corrupted)], "",
         ]
     )  # fmt: skip
 
 
-def _limits(measured: Mapping[str, Measured], spoiled: Mapping[str, Measured]) -> list[str]:
-    whole = measured["all"]
-    weakest = min(range(len(whole.names)), key=lambda n: _recall(whole, n))
+def _limits(measured: Mapping[str, Measured], corrupted: Mapping[str, Measured]) -> list[str]:
+    full = measured["all"]
+    weakest = min(range(len(full.names)), key=lambda n: _recall(full, n))
     limits = [
-        f"It tells {len(whole.names)} labels apart and nothing else; any input gets one of them.",
-        f"The label it misses most is `{whole.names[weakest]}`: {_recall(whole, weakest):.1%} of them are found.",
+        f"It tells {len(full.names)} labels apart and nothing else; any input gets one of them.",
+        f"The label it misses most is `{full.names[weakest]}`: {_recall(full, weakest):.1%} of them are found.",
         "It was measured on data that came from where its training data came from; elsewhere it will do worse.",
     ]
     if len(measured) > 1:
         worst = min(measured, key=lambda name: measured[name].accuracy)
         limits.append(f"Its weakest presence pattern is `{worst}`, with accuracy {measured[worst].accuracy:.3f}.")
-    if spoiled:
-        worst = min(spoiled, key=lambda name: spoiled[name].accuracy)
-        limits.append(f"Of what spoils its inputs `{worst}` costs most: accuracy {spoiled[worst].accuracy:.3f}.")
+    if corrupted:
+        worst = min(corrupted, key=lambda name: corrupted[name].accuracy)
+        limits.append(f"Of these corruptions `{worst}` costs most: accuracy {corrupted[worst].accuracy:.3f}.")
     else:
-        limits.append("It was trained on inputs as they are; `evaluate --robust` tells what spoiled ones cost.")
+        limits.append("It was trained on inputs as they are; `evaluate --robust` tells what corrupted ones cost.")
     return limits
 
 

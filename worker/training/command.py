@@ -52,7 +52,7 @@ def _add_plan_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--modality-dropout", type=_share, default=0.3, help="how often inputs are hidden (default 0.3)")
     group.add_argument(
         "--augment", type=_share, default=0.5,
-        help="how often a text, a reading or an image is spoiled: typos, gaps, noise, blur, dark, rotated, of random "
+        help="how often a text, a reading or an image is corrupted: typos, gaps, noise, blur, dark, rotated, of random "
         "strength; images of a frozen backbone are not (default 0.5)",
     )  # fmt: skip
     group.add_argument("--cross-entropy", type=_weight, default=1.0, help="weight of this loss (default 1)")

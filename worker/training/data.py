@@ -67,13 +67,13 @@ class Samples(Dataset[tuple[Item, int]]):
                     raise ConfigError(f"{sample.place}: {body.stream}: {said}") from error
 
     def changed(self, change: Change) -> Samples:
-        """These samples as `change(body, modality, rng)` spoils each body, always alike for the same sample."""
+        """These samples as `change(body, modality, rng)` corrupts each body, always alike for the same sample."""
         made = copy.copy(self)
         made._change = change
         return made
 
     def augmented(self, augment: Augment, seed: int) -> Samples:
-        """These samples as `augment` spoils them, alike for the same seed; images with kept maps stay as they are."""
+        """These samples as `augment` corrupts them, alike for the same seed; images with kept maps stay as they are."""
         made = copy.copy(self)
         made._augment, made._seed = augment, seed
         return made

@@ -77,7 +77,7 @@ def load_image_weights(model: FusionModel, file: Path | None) -> None:
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"--image-weights {file}: cannot be read: {error}") from error
     wanted = backbone.state_dict()
-    # A whole model's file names the map's part `features.` or `network.`; its classifier is not wanted.
+    # A complete model's file names the map's part `features.` or `network.`; its classifier is not wanted.
     found = {name: weights[key] for name in wanted for key in _spellings(name) if key in weights}
     bad = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
     if bad:
@@ -102,7 +102,7 @@ def _lite0() -> dict[str, torch.Tensor]:
 
 def tune(parts: Sequence[nn.Module], tuning: str, seed: int) -> None:
     """Leaves in these encoders, which have weights of their own, to be trained: all (`full`), nothing (`frozen`), or
-    low-rank additions to their linear layers and 1x1 convolutions (`lora`). What begins from nothing is trained whole.
+    low-rank additions to their linear layers and 1x1 convolutions (`lora`). What begins from nothing is fully trained.
     """
     if tuning == "full":
         return

@@ -39,9 +39,9 @@ class Plan:
         tuning: of the encoders: full, frozen or lora.
         precision: fp32, or bf16: forward and loss in bf16 by autocast, weights in fp32.
         patience: epochs without a better dev accuracy after which training ends; None: never.
-        augment: the share of texts, readings and images that are spoiled, anew in each epoch.
-        seed: of the order, of the modality dropout and of what is spoiled; the same seed gives the same weights on the
-            same machine.
+        augment: the share of texts, readings and images that are corrupted, anew in each epoch.
+        seed: of the order, of the modality dropout and of what is corrupted; the same seed gives the same weights on
+            the same machine.
     """
 
     epochs: int = 4
@@ -121,9 +121,9 @@ def _epoch(
     steady(model)
     presence = Presence(dropout=plan.dropout)
     seed = plan.seed * 1000 + epoch
-    spoiled = train.augmented(Augment(plan.augment), seed)
+    corrupted = train.augmented(Augment(plan.augment), seed)
     total, count = 0.0, 0
-    for arguments, labels in batches(spoiled, plan.batch, presence, seed=seed, shuffle=True):
+    for arguments, labels in batches(corrupted, plan.batch, presence, seed=seed, shuffle=True):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
             out = model(**on_device(arguments, model.device))
             loss = joint_loss(out, labels.to(model.device), plan.weights)

@@ -1,4 +1,4 @@
-"""How a body may be spoiled on its way: noise, blur, dark, rotated, typos, silence of a sensor."""
+"""How a body may be corrupted on its way: noise, blur, dark, rotated, typos, silence of a sensor."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def applies(change: str, modalities: set[str]) -> bool:
     return {"typos": "text", "numbers lost": "sensor"}.get(change, "image") in modalities
 
 
-def _of_image(spoil: Callable[[Image.Image, np.random.Generator], Image.Image]) -> Change:
+def _of_image(corrupt: Callable[[Image.Image, np.random.Generator], Image.Image]) -> Change:
     def change(body: Body, modality: str, rng: np.random.Generator) -> Body:
         if modality != "image":
             return body
         pixels = decode_whole(body.payload, body.stream).permute(1, 2, 0).contiguous()
-        spoiled = spoil(Image.fromarray(pixels.numpy()), rng)
+        corrupted = corrupt(Image.fromarray(pixels.numpy()), rng)
         out = io.BytesIO()
-        spoiled.save(out, "PNG", compress_level=1)
+        corrupted.save(out, "PNG", compress_level=1)
         return body._replace(payload=out.getvalue(), content_type="image/png")
 
     return change

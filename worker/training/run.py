@@ -53,21 +53,21 @@ def train(arguments: Namespace) -> int:
     built.model.config.calibration = fitted_temperature(measure(built.model, splits["dev"], plan.batch, ALL, _silent))
     names = list(data.inputs)
     measured = _measure_all(built.model, splits["test"], names, plan.batch, console)
-    spoiled = _spoiled(built.model, splits["test"], measured["all"], plan.batch, console) if plan.augment else {}
+    corrupted = _corrupted(built.model, splits["test"], measured["all"], plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
-    _write(arguments, built, data, measured, spoiled, share, minutes)
+    _write(arguments, built, data, measured, corrupted, share, minutes)
     plots.draw_curves(history, arguments.out / "curves.png")
     best = max(point["dev accuracy"] for point in history)
     console.print(
         f"dev accuracy {best:.3f} after {len(history)} epochs, {minutes:.1f} min, {share:.0%} of the weights trained; "
         f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
-    console.print(tell(measured), *rows_of(spoiled), sep="\n", highlight=False)
+    console.print(tell(measured), *rows_of(corrupted), sep="\n", highlight=False)
     return 0
 
 
 def evaluate(arguments: Namespace) -> int:
-    """Prints how well a model does on a split under each presence pattern, and with `--robust` on spoiled inputs."""
+    """Prints how well a model does on a split under each presence pattern, and with `--robust` on corrupted inputs."""
     console = Console()
     model, tokenizer = load(arguments.model)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
@@ -86,8 +86,8 @@ def evaluate(arguments: Namespace) -> int:
         arguments.plots.mkdir(parents=True, exist_ok=True)
         _draw(measured["all"], arguments.plots)
     if arguments.robust:
-        spoiled = _spoiled(model, samples, measured["all"], arguments.batch, console)
-        console.print(*rows_of(spoiled), "", sep="\n", highlight=False)
+        corrupted = _corrupted(model, samples, measured["all"], arguments.batch, console)
+        console.print(*rows_of(corrupted), "", sep="\n", highlight=False)
     if arguments.against:
 
         def own(shown: Sequence[int]) -> Measured:
@@ -148,7 +148,7 @@ def _plan(arguments: Namespace, samples: Samples, model: FusionModel) -> Plan:
 
 
 def _write(
-    arguments: Namespace, built: Built, data: Data, measured: dict[str, Measured], spoiled: dict[str, Measured],
+    arguments: Namespace, built: Built, data: Data, measured: dict[str, Measured], corrupted: dict[str, Measured],
     share: float, minutes: float,
 ) -> None:  # fmt: skip
     disable_progress_bar()
@@ -160,7 +160,7 @@ def _write(
         counts={split: len(samples) for split, samples in data.splits.items()}, about=data.about,
         license=arguments.license, seed=arguments.seed, origins=built.origins, share=share, minutes=minutes,
     )  # fmt: skip
-    (arguments.out / "README.md").write_text(card(built.model.config, trained, measured, spoiled))
+    (arguments.out / "README.md").write_text(card(built.model.config, trained, measured, corrupted))
 
 
 def _without_folders(arguments: Namespace) -> list[str]:
@@ -184,13 +184,13 @@ def _measure_all(
         }
 
 
-def _spoiled(
-    model: FusionModel, samples: Samples, whole: Measured, batch: int, console: Console
+def _corrupted(
+    model: FusionModel, samples: Samples, plain: Measured, batch: int, console: Console
 ) -> dict[str, Measured]:
-    """In each way that touches the model's inputs; `whole` is what it does on them as they are."""
+    """In each way that touches the model's inputs; `plain` is what it does on them as they are."""
     found = {name: change for name, change in changes().items() if applies(name, set(model.config.inputs))}
-    with _progress(console, "spoiled", len(found) * _count(samples, batch)) as step:
-        return {"as they are": whole} | {
+    with _progress(console, "corrupted", len(found) * _count(samples, batch)) as step:
+        return {"as they are": plain} | {
             name: measure(model, samples.changed(change), batch, ALL, lambda name=name: step(name, 1))  # type: ignore[misc]
             for name, change in found.items()
         }
