@@ -16,6 +16,7 @@ from tests.story import Fed, headers_of, minutes_ago
 from tests.town import Town, town
 from tests.unit.incoming import png
 from tests.unit.media import four, jpeg, many_scans, patched, saved
+from tests.unit.test_header_names import Raw
 from worker.demo.processes import free_port
 from worker.feeds.junction import scene
 
@@ -111,9 +112,12 @@ def _feed(made: Town, start_us: int) -> int:
     for n, key in enumerate(STRANGE_KEYS):
         made.feed(_pair(key, f"strange-{n}", start_us))
         good += 1
+    frame, text = _pair("odd header", "odd header", start_us)
+    made.feed([frame])
+    made.send("texts", text.key, text.body, [*headers_of(text), (Raw("odd"), b"v")])
     twin = _pair("twins", "twin", start_us)
     made.feed([*twin, twin[1], replace(twin[0], body=CUT)])
-    return good + 2
+    return good + 3
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +188,7 @@ def test_two_anchors_with_one_id_have_two_outcomes_with_one_id(outcomes: Outcome
 def test_the_books_agree(outcomes: Outcomes) -> None:
     """As many outcomes as records that need one; the metrics count the same, and nothing is unaccounted for."""
     assert outcomes.dead_count == len(BAD) + len(UNDECODABLE)
-    assert len(outcomes.results) == len(BAD) + len(UNDECODABLE) + len(STRANGE_KEYS) + 2
+    assert len(outcomes.results) == len(BAD) + len(UNDECODABLE) + len(STRANGE_KEYS) + 3
     assert outcomes.metric("fusion_dead_letters_total") == outcomes.dead_count
     assert outcomes.metric(r'fusion_dead_letters_total\{.*stage="DECODE"') == len(UNDECODABLE)
     assert outcomes.metric(r'fusion_events_total\{.*outcome="rejected"') == len(BAD)

@@ -9,6 +9,7 @@ from kafka import KafkaConsumer
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, KafkaError
 
+from worker.broker.headers import allow_any_header_name
 from worker.errors import Fatal
 
 _REMEDY = (
@@ -23,6 +24,7 @@ def strict_consumer(**options: Any) -> Any:
     kafka-python 3.0.12 tells of such a batch once, or not at all if its partition is paused at that moment, and then
     turns for ever inside one poll: it waits for more of an iterator that has ended with the error.
     """
+    allow_any_header_name()
     consumer = KafkaConsumer(**options)
     fetcher = consumer._fetcher
     fetcher.PartitionRecords = _Records
