@@ -66,7 +66,7 @@ local function told(keys, args)
     local at = redis.call('ZSCORE', keys[4], args[i])
     if at and tonumber(at) <= tonumber(args[1]) then e.w = e.w - redis.call('ZREM', keys[4], args[i]) end
   end
-  close(keys, e)
+  if e.w ~= e.was_w then close(keys, e) end
   return up_to(keys, args[1], args[2])
 end
 

@@ -104,7 +104,8 @@ local function match(keys, args)
   local bound = cost(e, at, low, chosen, mode == 'window' and tonumber(args[6]) or 1)
   local out = { complete and 1 or 0, e.h < 0 and '' or us(e.h), bound, elsewhere(keys, args[7]) }
   for _, member in ipairs(chosen) do table.insert(out, member) end
-  close(keys, e, args[8])
+  if e.w ~= e.was_w then redis.call('HSET', keys[3], 'w', e.w) end
+  touch(keys, e, args[8])
   return out
 end
 

@@ -19,6 +19,14 @@ from worker.store.lifetime import Lifetime
 _FILES = ("keys.lua", "index.lua", "match.lua", "pool.lua")
 
 
+def _plain_info(told: Any, **_: Any) -> dict[str, Any]:
+    """INFO as it is; the client's own parser takes longer than the server's answer, at every look at the epoch. A
+    cluster's nodes have parsed theirs already."""
+    if isinstance(told, dict):
+        return told
+    return dict(line.split(":", 1) for line in told.decode().splitlines() if ":" in line)
+
+
 class Server:
     """What the roles of the store share. Every call is one pipelined round trip."""
 
@@ -36,6 +44,7 @@ class Server:
         self._rules, self._bounds, self._observer = rules, bounds, observer
         self._lifetime = Lifetime.of(rules.values())
         self._everywhere = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
+        client.set_response_callback("INFO", _plain_info)
         files = resources.files("worker.store")
         self._script = "".join(files.joinpath(name).read_text(encoding="utf-8") for name in _FILES)
         self._version = hashlib.blake2b(self._script.encode(), digest_size=4).hexdigest()
