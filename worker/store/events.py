@@ -32,46 +32,48 @@ class Events(Epochs):
     def index(self, events: Sequence[Event], needed_us: int | None = None) -> int:
         """See ContextStore.index."""
         self._indexed_us = max([self._indexed_us, *(event.time_us for event in events)])
-        answers = self._execute(lambda pipe: self._put(pipe, "fusion_index", events))
-        refused = [n for n, answer in enumerate(answers) if isinstance(answer, OutOfMemoryError)]
-        admitted = self._relieve([events[n] for n in refused], needed_us)
-        again = self._execute(
-            lambda pipe: self._put(pipe, "fusion_index_needed", [events[refused[n]] for n in admitted])
-        )
-        for n, answer in zip(admitted, again, strict=True):
-            answers[refused[n]] = answer
-        late = self._wake(events, answers)
-        left = {n: answer for n, answer in enumerate(answers) if isinstance(answer, OutOfMemoryError)}
-        raise_first([answer for n, answer in enumerate(answers) if n not in left])
+        by_key: dict[_Key, list[int]] = {}
+        for place, event in enumerate(events):
+            by_key.setdefault((event.stream, event.key), []).append(place)
+        answers = self._put("fusion_index", {key: [events[n] for n in places] for key, places in by_key.items()})
+        left = {key: by_key[key] for key, answer in answers.items() if isinstance(answer, OutOfMemoryError)}
         if left:
-            raise Full(f"Redis: {next(iter(left.values()))}", left)
+            error = next(answer for answer in answers.values() if isinstance(answer, OutOfMemoryError))
+            admitted = self._relieve({key: [events[n] for n in places] for key, places in left.items()}, needed_us)
+            answers |= self._put("fusion_index_needed", admitted)
+            left = {key: places[len(admitted.get(key, ())) :] for key, places in left.items()}
+        late = self._wake({key: answer for key, answer in answers.items() if not isinstance(answer, Exception)})
+        raise_first([answer for answer in answers.values() if not isinstance(answer, OutOfMemoryError)])
+        if refused := [place for places in left.values() for place in places]:
+            raise Full(f"Redis: {error}", refused)
         return late
 
-    def _put(self, pipe: Any, function: str, events: Sequence[Event]) -> None:
-        for event in events:
-            rule, (most_events, most_bytes) = self._rules[event.stream], self._bounds[event.stream]
-            pipe.fcall(
-                self._named(function), 5, *self._keys(event.stream, event.key),
-                encode_member(event.time_us, event.id), event.time_us, encode_record(event.record),
-                rule.lateness_us, self._keep_us(event.stream), most_events, most_bytes, self._lifetime.data_ms,
-                rule.after_us if rule.mode == "nearest" else "", MOST_TOLD,
-            )  # fmt: skip
+    def _put(self, function: str, events: Mapping[_Key, Sequence[Event]]) -> dict[_Key, Any]:
+        """What the server answers for each key."""
 
-    def _wake(self, events: Sequence[Event], answers: Sequence[Any]) -> int:
+        def fill(pipe: Any) -> None:
+            for (stream, key), some in events.items():
+                rule, (most_events, most_bytes) = self._rules[stream], self._bounds[stream]
+                pipe.fcall(
+                    self._named(function), 5, *self._keys(stream, key),
+                    rule.lateness_us, self._keep_us(stream), most_events, most_bytes, self._lifetime.data_ms,
+                    rule.after_us if rule.mode == "nearest" else "", MOST_TOLD,
+                    *(part for event in some for part in _parts(event)),
+                )  # fmt: skip
+
+        return dict(zip(events, self._execute(fill), strict=True))
+
+    def _wake(self, answers: Mapping[_Key, Any]) -> int:
         """Counts what came late and tells the waiters; returns how many were late."""
         late = 0
-        waiters: defaultdict[_Key, dict[bytes, None]] = defaultdict(dict)
+        waiters: dict[_Key, Iterable[bytes]] = {}
         reached: dict[_Key, bytes] = {}
-        for event, answer in zip(events, answers, strict=True):
-            if isinstance(answer, Exception):
-                continue
-            was_late, w, *woken = answer
+        for key, (were_late, w, *woken) in answers.items():
+            late += were_late
+            if were_late:
+                self._observer.count("late_events_total", were_late, stream=key[0])
             if woken:
-                reached[event.stream, event.key] = w
-                waiters[event.stream, event.key].update(dict.fromkeys(woken))
-            late += was_late
-            if was_late:
-                self._observer.count("late_events_total", stream=event.stream)
+                waiters[key], reached[key] = woken, w
         rest: Mapping[_Key, Iterable[bytes]] = waiters
         while rest:
             rest = self._tell_some(rest, reached)
@@ -89,29 +91,36 @@ class Events(Epochs):
         rule = self._rules[stream]
         return rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
 
-    def _relieve(self, refused: Sequence[Event], needed_us: int | None) -> list[int]:
+    def _relieve(
+        self, refused: Mapping[_Key, Sequence[Event]], needed_us: int | None
+    ) -> dict[_Key, Sequence[Event]]:  # fmt: skip
         """A full server takes no event, which is when old ones would go.
 
         Returns:
-            Places of the refused events without which the slowest anchor would wait for ever: of each key all up to
-            the first that completes it. They go in although the server is full, or nothing would ever leave it.
+            The refused events without which the slowest anchor would wait for ever: of each key all up to the first
+            that completes it. They go in although the server is full, or nothing would ever leave it.
         """
-        newest = {(e.stream, e.key): e.time_us for e in sorted(refused, key=lambda e: e.time_us)}
 
         def fill(pipe: Any) -> None:
-            for (stream, key), time_us in newest.items():
+            for (stream, key), events in refused.items():
                 rule = self._rules[stream]
                 reach_us = rule.before_us + rule.after_us + rule.lateness_us
                 needed = "" if needed_us is None else needed_us - rule.before_us
-                pipe.fcall(self._named("fusion_relieve"), 5, *self._keys(stream, key), time_us, reach_us, needed)
+                newest_us = max(event.time_us for event in events)
+                pipe.fcall(self._named("fusion_relieve"), 5, *self._keys(stream, key), newest_us, reach_us, needed)
 
-        highest = dict(zip(newest, map(int, self._answers(fill)), strict=True))
-        admitted = []
-        for place, event in enumerate(refused):
-            rule, own = self._rules[event.stream], (event.stream, event.key)
-            if needed_us is not None and highest[own] <= needed_us + rule.after_us + rule.lateness_us:
-                highest[own] = max(highest[own], event.time_us)
-                admitted.append(place)
+        admitted: dict[_Key, Sequence[Event]] = {}
+        for (key, events), answer in zip(refused.items(), self._answers(fill), strict=True):
+            rule, highest_us, places = self._rules[key[0]], int(answer), 0
+            while (
+                needed_us is not None
+                and places < len(events)
+                and highest_us <= needed_us + rule.after_us + rule.lateness_us
+            ):
+                highest_us = max(highest_us, events[places].time_us)
+                places += 1
+            if places:
+                admitted[key] = events[:places]
         return admitted
 
     def _tell(self, pipe: Any, waiters: Mapping[_Key, Iterable[bytes]]) -> None:
@@ -190,3 +199,7 @@ class Events(Epochs):
         with translated():
             found = self._client.lpop(f"{self._prefix}:wake:{self._worker}", MOST_WOKEN)
         return [token.decode() for token in found or ()]
+
+
+def _parts(event: Event) -> tuple[bytes, int, bytes]:
+    return encode_member(event.time_us, event.id), event.time_us, encode_record(event.record)

@@ -16,34 +16,40 @@ local function hurry(keys, time, after)
   for _, waiter in ipairs(waiters) do redis.call('ZADD', keys[4], us(time), waiter) end
 end
 
--- ARGV: member, time, record, lateness, keep_us, max_events, max_bytes, ttl_ms, after (of nearest; else ''), most_told
--- -> {late, W, woken waiters...}
--- Old is what lies `keep_us` before this event and before the one that came just before it: one clock that is ahead,
+-- ARGV: lateness, keep_us, max_events, max_bytes, ttl_ms, after (of nearest; else ''), most_told, and of each event
+-- member, time, record -> {how many are late, W, woken waiters...}
+-- All events of a key in one call: a server that gets full on the way would take a later one and refuse one before it.
+-- Old is what lies `keep_us` before an event and before the one that came just before it: one clock that is ahead,
 -- or behind, for one event takes nothing away.
--- The notes stay until their waiters were told: a worker killed in between has not committed this event, and whoever
--- reads it again gets them again.
-local function index(keys, args)
-  local e = open(keys)
-  if not e then return broken() end
-  local member, time, late = args[1], tonumber(args[2]), 0
-  if redis.call('HSETNX', keys[2], member, args[3]) == 1 then
+-- The notes stay until their waiters were told: a worker killed in between has not committed these events, and whoever
+-- reads them again gets them again.
+local function put(keys, e, args, member, time, record)
+  local late = 0
+  if redis.call('HSETNX', keys[2], member, record) == 1 then
     redis.call('ZADD', keys[1], us(time), member)
-    if is_late(keys, member, time, e.h, tonumber(args[4])) then late = 1 end
-    e.n, e.b = e.n + 1, e.b + string.len(args[3])
-    if time < e.h and args[9] ~= '' then hurry(keys, time, tonumber(args[9])) end
+    if is_late(keys, member, time, e.h, tonumber(args[1])) then late = 1 end
+    e.n, e.b = e.n + 1, e.b + string.len(record)
+    if time < e.h and args[6] ~= '' then hurry(keys, time, tonumber(args[6])) end
   end
   local agreed = e.l < 0 and time or math.min(time, e.l)
   e.l, e.h = time, math.max(time, e.h)
-  trim(keys, e, before_time(keys, agreed - tonumber(args[5])), 'horizon')
-  local over = e.n - tonumber(args[6])
+  trim(keys, e, before_time(keys, agreed - tonumber(args[2])), 'horizon')
+  local over = e.n - tonumber(args[3])
   if over > 0 then trim(keys, e, redis.call('ZRANGE', keys[1], 0, over - 1), 'max_events_per_key') end
-  while e.b > tonumber(args[7]) and e.n > 1 do
+  while e.b > tonumber(args[4]) and e.n > 1 do
     trim(keys, e, redis.call('ZRANGE', keys[1], 0, 0), 'max_bytes_per_key')
   end
-  close(keys, e, args[8])
-  local w = us(e.h - tonumber(args[4]))
+  return late
+end
+
+local function index(keys, args)
+  local e, late = open(keys), 0
+  if not e then return broken() end
+  for i = 8, #args, 3 do late = late + put(keys, e, args, args[i], tonumber(args[i + 1]), args[i + 2]) end
+  close(keys, e, args[5])
+  local w = us(e.h - tonumber(args[1]))
   local out = { late, w }
-  for _, waiter in ipairs(up_to(keys, w, args[10])) do table.insert(out, waiter) end
+  for _, waiter in ipairs(up_to(keys, w, args[7])) do table.insert(out, waiter) end
   return out
 end
 
