@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from worker.errors import Poison
+from worker.errors import Poison, blamed
 from worker.ports import Clock, Observer
 from worker.records import Event, Outcome, Record, Rejected
 from worker.stages.batch import Fused
@@ -57,8 +57,8 @@ class Outcomes:
         if fused is not None and fused.verdict is not None:
             try:
                 results.append(self._writer.result(fused.aligned, fused.verdict))
-            except ValueError as error:
-                poison = Poison("PUBLISH", "invalid_result", f"the verdict cannot be written as JSON: {error}")
+            except BaseException as error:  # noqa: BLE001  the boundary of one result
+                poison = blamed(error, "PUBLISH", "invalid_result", what="the verdict cannot be written as JSON")
                 rejected, fused = (*rejected, reject(record, poison)), None
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
         self._committer.finish((Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused)),))
