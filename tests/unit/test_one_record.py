@@ -19,7 +19,7 @@ from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.tiny import write_tiny_model
 from tests.unit.incoming import JPEG, binary, plain, validator, wav
-from tests.unit.test_batch import EchoModel, Silent
+from tests.unit.test_batch import Silent
 from tests.unit.test_cloudevents import structured
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
 from worker import strict_json
@@ -280,23 +280,3 @@ def test_a_topic_that_was_renamed_under_the_same_group(worker: InMemory) -> None
     assert worker.sink.results[0]["inputs"]["sensors"]["topic"] == "readings-of-old"
     assert worker.sink.results[1]["missing"] == {"sensors": "undecodable"}
     assert dict(worker.sink.dead[0].headers)["__connect.errors.topic"] == b"readings-of-old"
-
-
-def test_a_verdict_that_cannot_be_written_costs_its_anchor_alone() -> None:
-    """Whatever the model puts into it."""
-
-    class Odd(EchoModel):
-        def infer(self, batch: Sequence[Any]) -> list[Verdict]:
-            odd: Any = object()
-            return [Verdict("a", 1.0, {"a": odd if body == b"odd" else 1.0}) for _, body in batch]
-
-    made = InMemory(FakeSource({TEXTS: 1, FRAMES: 1}), FakeServer(), model=Odd())
-    for number, body in enumerate((b"fine", b"odd", b"fine")):
-        made.source.send(text(number * 2_000_000, value=body))
-        made.source.send(reading(number * 2_000_000))
-    assert made.turn_until(lambda: len(made.sink.results) + len(made.sink.dead) == 3)
-    assert len(made.sink.results) == 2
-    headers = dict(made.sink.dead[0].headers)
-    assert headers["__connect.errors.stage"] == b"PUBLISH"
-    assert headers["__connect.errors.exception.class.name"] == b"TypeError"
-    made.close()
