@@ -161,3 +161,33 @@ def test_everything_kept_expires(redis_url: str) -> None:
     assert all(name.startswith(f"fw:{namespace}:") for name in ttl)
     assert [name for name, left in ttl.items() if left < 0] == []
     assert any(":wake:" in name for name in ttl)
+
+
+@pytest.mark.parametrize("broken", ["scan", "renewal"])
+def test_a_pass_over_the_keys_that_was_cut_off_begins_anew(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Else it would vouch for keys that it has not seen."""
+    monkeypatch.setattr("worker.store.sweep.STEP_KEYS", 20)
+    namespace = fresh_namespace()
+    store = redis_store(redis_url, RULES, namespace=namespace)
+    store.enter(store.epoch())
+    store.index([event(1000, key=f"k{n}") for n in range(100)])
+    with redis.Redis.from_url(redis_url) as client:
+        names = client.keys(f"fw:{namespace}:*{{*")
+        for name in names:
+            client.pexpire(name, 60_000)
+        store.exchange_flow({})
+        store.exchange_flow({})
+        with monkeypatch.context() as patch:
+            away = redis.exceptions.ConnectionError("cut off")
+            if broken == "scan":
+                patch.setattr(store._client, "scan", lambda *_, **__: (_ for _ in ()).throw(away))
+            else:
+                patch.setattr(store, "_look_at", lambda *_: (_ for _ in ()).throw(Retryable("cut off")))
+            with pytest.raises(Retryable, match="cut off"):
+                store.exchange_flow({})
+        for _ in range(100):
+            store.exchange_flow({})
+        assert [client.pttl(name) > 60_000 for name in names] == [True] * 300
+    store.close()

@@ -1,6 +1,6 @@
 """MatchRule and all events of a key -> Choice: CONTRACT section 5 by looking at every event.
 
-The server's functions (store/align.lua) answer the same question of what has come so far, in the worker's time; this
+The server's functions (store/match.lua) answer the same question of what has come so far, in the worker's time; this
 answers it of a whole log that was read: nothing is waited for, and nothing has been trimmed.
 """
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from worker.errors import Retryable
 from worker.store.client import translated
 from worker.store.epoch import Epochs
 from worker.store.lifetime import Upkeep
@@ -55,12 +56,16 @@ class Sweeps(Epochs):
             return
         if self._pass is None:
             self._pass, self._began = self._batches(), (now_us, top_us)
-        with translated():
-            names = next(self._pass, None)
+        try:
+            with translated():
+                names = next(self._pass, None)
+            if names is not None:
+                self._look_at(names, needed_us)
+        except Retryable:
+            self._pass = None
+            raise
         if names is None:
             self._finish()
-        else:
-            self._look_at(names, needed_us)
 
     def _finish(self) -> None:
         """All has been touched; the others need not do it again soon."""
