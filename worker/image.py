@@ -39,6 +39,7 @@ _EXIF = b"Exif\0\0"
 _ORIENTATION = 0x0112
 # Colour type -> what it is, and its bits.
 _PNG_KINDS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_CLEAR_BYTES = {0: 2, 2: 6}
 _PALETTE, _KEPT = 3, (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 
@@ -224,7 +225,7 @@ def read_png(body: bytes) -> Png:
             if zlib.crc32(body[place + 4 : end - 4]) != int.from_bytes(body[end - 4 : end], "big"):
                 raise ImageError(f"the checksum of its {name.decode()} chunk at byte {place} is wrong")
             kept.append(body[place:end])
-        elif name == b"tRNS":
+        elif name == b"tRNS" and size == _CLEAR_BYTES.get(colour):
             clear = tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
         elif name == b"eXIf":
             orientation = _orientation(data)
