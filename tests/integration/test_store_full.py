@@ -123,3 +123,23 @@ def test_a_worker_starts_and_is_woken_on_a_full_server(small_url: str) -> None:
     assert late.woken() == ["a"]
     for each in (store, late):
         each.close()
+
+
+def test_a_fail_over_at_sixty_percent_of_memory_finds_room(small_url: str) -> None:
+    """The keys of the epoch that ended make way for those that are read again; nothing else has to go."""
+    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace())
+    store.enter(store.epoch())
+    events = stream(KEYS, 6)
+    store.index(events)
+    store._client.delete(store._epoch_key)
+    new = store.epoch()
+    store.enter(new)
+    left = events
+    for _turn in range(10):
+        left = try_index(store, left, STEP_US)
+        store.exchange_flow({}, 0)
+        assert store.epoch() == new
+    assert not left
+    wanted = [("frames", one.key, Candidate(one.time_us, one.id)) for one in events]
+    assert all(store.fetch(wanted))
+    store.close()
