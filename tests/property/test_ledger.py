@@ -69,10 +69,10 @@ def test_any_interleaving_of_reading_finishing_and_crashing_does_each_once(seed:
 
 @given(st.integers(0, 2**32))
 def test_each_bad_context_record_has_one_dead_letter(seed: int) -> None:
-    """Whatever is held back, read again from before (Redis was emptied) or left behind by an owner that died."""
+    """And is counted once, whatever is held back, read again from before (Redis was emptied) or left by the dead."""
     rng = random.Random(seed)
     bad = {offset: rng.random() < 0.4 for offset in range(30)}
-    floor, settled, told = 0, 0, list[int]()
+    floor, settled, told, counted = 0, 0, list[int](), list[tuple[int, bool]]()
     ledger, unread, held, queued = Ledger(1, 0), list(bad), set[int](), set[int]()
     for _ in range(300):
         chance = rng.random()
@@ -88,6 +88,8 @@ def test_each_bad_context_record_has_one_dead_letter(seed: int) -> None:
             if (position := ledger.preview(now)) is not None:
                 floor, settled = position[0], ledger.settled(now)
                 ledger.finish(now)
+                counted += ledger.judged(settled)
+                ledger.counted(settled)
                 told += now
                 queued -= now
         elif chance < 0.9:
@@ -102,6 +104,7 @@ def test_each_bad_context_record_has_one_dead_letter(seed: int) -> None:
             unread, held, queued = list(range(start, 30)), set(), set()
     assert len(told) == len(set(told))
     assert {offset for offset in range(floor) if bad[offset]} <= set(told)
+    assert sorted(counted) == [(offset, bad[offset]) for offset in range(settled)]
 
 
 @given(histories())
