@@ -120,7 +120,7 @@ DECODERS: dict[str, tuple[Any, str]] = {
     "json": (strict_json, "_DECODER"),
     "base64 or bytes": (validate, "open_envelope"),
     "simplejpeg": (pictures, "decode_jpeg"),
-    "Pillow": (Image, "open"),
+    "Pillow": (pictures, "PngImageFile"),
     "a JPEG's header": (validate, "read_jpeg"),
     "a PNG's chunks": (pictures, "read_png"),
     "Pillow's pixels": (Image.Image, "convert"),

@@ -9,17 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 from simplejpeg import decode_jpeg
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from worker.errors import blamed
-from worker.image import Png, read_jpeg, read_png
+from worker.image import ImageError, Png, read_jpeg, read_png
 
 _JPEG = b"\xff\xd8"
 _GREY, _COLOUR = 0, 2
 _CMYK = 4  # Components.
 _WHITE = 255
+# Whatever `[limits]` allows, and where there are none, as in training: a gigabyte while it is decoded.
+MOST_PIXELS = 2**28
 # EXIF's orientation -> whether the sides change places, and along which of [3, H, W] it is mirrored after that.
 _TURNS: dict[int, tuple[bool, tuple[int, ...]]] = {
     1: (False, ()), 2: (False, (2,)), 3: (False, (1, 2)), 4: (False, (1,)),
@@ -62,12 +65,18 @@ def _decoded(body: bytes, size: int) -> tuple[Tensor, int]:
     """
     if body.startswith(_JPEG):
         jpeg = read_jpeg(body)
+        _check_pixels(jpeg.width, jpeg.height)
         pixels, orientation = _jpeg_pixels(body, jpeg.components, size), jpeg.orientation
     else:
         png = read_png(body)
         pixels, orientation = _png_pixels(png), png.orientation
     # [H, W, 3] -> [3, H, W], a view: the resize reads channels_last as it is.
     return torch.from_numpy(pixels).permute(2, 0, 1), orientation
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ImageError(f"{width} x {height} pixels are over the limit of {MOST_PIXELS}; send a smaller one")
 
 
 def _turned(pixels: Tensor, orientation: int) -> Tensor:
@@ -91,7 +100,9 @@ def _png_pixels(png: Png) -> NDArray[np.uint8]:
     """What is transparent shows white, as on a page; of 16 bits the upper 8 are kept."""
     if png.clear is not None and (png.colour, png.bits) == (_COLOUR, 16):
         raise ValueError("a transparent colour (tRNS) of 16 bits is not read; send an alpha channel")
-    with Image.open(io.BytesIO(png.body), formats=("PNG",)) as image:
+    # Not by Image.open, which warns of sizes that `[limits]` may allow.
+    with PngImageFile(io.BytesIO(png.body)) as image:
+        _check_pixels(*image.size)
         if png.colour == _GREY:
             return _grey(np.asarray(image), png)
         if image.has_transparency_data:
