@@ -79,7 +79,7 @@ def test_any_header(good: bytes, data: st.DataObject) -> None:
 
 
 def test_what_no_limit_of_the_configuration_has_stopped() -> None:
-    """Gigabytes are refused in training too, before they are decoded; a picture that is only large brings no warning."""
+    """Gigabytes are refused in training too, before they are decoded; what is only large brings no warning."""
     large = png_of([bytes(1_250)] * 10_000, 10_000, 1, 0)
     assert decoded(large) is None
     tall = jpeg(four())
