@@ -149,3 +149,17 @@ def test_a_limit_that_was_lowered_stops_at_the_next_dead_letter_not_at_a_good_re
     assert strict.after({"texts": [(False, "")]})["texts"].row == 0
     with pytest.raises(DeadLetterLimit, match=r"51 dead letters in a row .* of topic texts; the last: why"):
         strict.after({"texts": [(True, "why")]})
+
+
+def test_a_limit_that_is_hit_while_the_worker_stops_is_told(make: Callable[..., InMemory]) -> None:
+    """It ends by 4 at once; waiting for a thread that has ended would make it 1, and late."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source, in_a_row=3)
+    assert worker.turn_until(lambda: len(worker.committer._ledgers) == 2)
+    for _ in range(3):
+        source.send(text(0, value=BAD))
+    with worker.committer._gate:
+        assert worker.turn_until(lambda: worker.committer.queued(TEXTS).count == 3)
+    with pytest.raises(DeadLetterLimit, match="3 dead letters in a row"):
+        worker.pipeline._drain()
+    assert not worker.committer.drain(3600.0)

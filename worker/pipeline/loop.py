@@ -227,6 +227,7 @@ class Pipeline:
             self._react()
             self.books.measure()
         done = self._committer.drain(max(0.0, deadline - time.monotonic())) and not self._batcher.inside
+        self._react()
         # A lease that began anew has lost a transaction, and its outcomes with it.
         drained = done and opening.issuperset(self._leases.opening)
         self._send_commits()

@@ -73,7 +73,7 @@ class Committer:
 
     def resume(self, partition: Partition, metadata: str) -> None:
         """The dead letters of its topic are counted on from what was committed with the partition."""
-        with self._gate, self._lock:
+        with self._lock:
             self._guard.resume(partition.topic, metadata)
 
     def forget(self, partitions: Collection[Partition]) -> None:
@@ -146,10 +146,12 @@ class Committer:
             return {p for p, ledger in self._ledgers.items() if p not in self._contexts and ledger.too_wide}
 
     def drain(self, timeout_seconds: float) -> bool:
-        """Waits until all that was queued is committed; False when it took too long."""
+        """Waits until all that was queued is committed; False when it took too long, or the thread has failed."""
         deadline = time.monotonic() + timeout_seconds
         self._last = 0.0
         while (self._queue or self._moved) and not self.uncertain and time.monotonic() < deadline:
+            if not self._thread.is_alive():
+                break
             self._wake.set()
             time.sleep(0.005)
         with self._lock:

@@ -76,8 +76,10 @@ class DeadLetterGuard:
         return found
 
     def keep(self, tallies: Mapping[str, Tally]) -> None:
-        """They are committed."""
-        self._tallies = dict(tallies)
+        """They are committed; what was resumed meanwhile and is newer stays."""
+        for topic, tally in tallies.items():
+            if tally.at_ms >= self._tallies.get(topic, Tally()).at_ms:
+                self._tallies[topic] = tally
 
     def _next(self, tally: Tally, bad: bool) -> Tally:
         at_ms = self._clock.now_us() // 1000 if bad or tally.at_ms else 0
