@@ -10,6 +10,7 @@ from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
 from worker.pipeline import contexts
+from worker.records import Partition
 
 
 @pytest.fixture
@@ -43,3 +44,17 @@ def test_what_was_refused_goes_in_when_there_is_room(worker: InMemory) -> None:
     worker.source.send(text(0))
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
     assert worker.sink.results[0]["missing"] == {}
+
+
+def test_a_server_filled_again_that_gets_full_on_the_way_does_not_stand_still(worker: InMemory) -> None:
+    """What it refuses can only go in once anchors have left, and they may: what they wait for is taken all the same."""
+    worker.server.full = False
+    for second in range(4):
+        worker.source.send(reading(second * 1_000_000))
+    assert worker.turn_until(lambda: worker.source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 4)
+    worker.server.empty()
+    worker.server.full = True
+    for second in range(4):
+        worker.source.send(text(second * 1_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) >= 3)
+    assert [result["inputs"]["sensors"]["offset"] for result in worker.sink.results][:3] == [0, 1, 2]

@@ -118,6 +118,7 @@ class Contexts:
             self._board.indexed(partition, event.record.offset, event.time_us)
             # A producer's clock that is ahead of all others must not hide what Redis loses by the time it is reached.
             self._positions.indexed(partition, min(event.record.timestamp_ms, self.now_us() // 1000))
+        self._refused = refused
         self._hold.remove(events)
         committer.indexed([event.record for event in events])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
@@ -220,13 +221,17 @@ class Contexts:
         return start if held is None else min(start, held)
 
     def whole(self) -> bool:
-        """True when every partition of every context stream is in Redis as far as it has been read."""
+        """True when every partition of every context stream is in Redis as far as it has been read.
+
+        Where Redis gets full while it is filled again, that comes only once anchors have left. Then those may whose key
+        has been filled as far as they need; no wait ends meanwhile.
+        """
         known = bool(self.flow.now_us) and all(
             flow is not None for name in self._rules for flow in self.partitions(name)
         )
         if known:
             self._health.clear("rebuilding")
-        return known
+        return known or isinstance(self._refused, Full)
 
     def partitions(self, stream: str) -> Sequence[PartitionFlow | None]:
         """The flow of all partitions of a context stream; None where unknown. One that is absent counts as read."""

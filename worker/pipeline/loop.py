@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from worker.broker.source import KafkaSource, Polled
-from worker.errors import Poison, Retryable, StaleMember, Uncertain
+from worker.errors import Full, Poison, Retryable, StaleMember, Uncertain
 from worker.pipeline.anchors import Anchors
 from worker.pipeline.books import Books
 from worker.pipeline.bounds import Bounds
@@ -54,7 +54,7 @@ class Pipeline:
         self._stop = threading.Event()
         self._leases = Leases(source, contexts, committer, anchor_topic, health, log)
         self._wide: set[Partition] = set()
-        self._redis_away = False
+        self._redis_away = self._redis_full = False
         self.books = Books(anchors, batcher, committer, anchor_topic, observer)
 
     def stop(self) -> None:
@@ -148,8 +148,19 @@ class Pipeline:
         if self._contexts.whole():
             self._anchors.align()
             self._anchors.dispatch(self._bounds.max_inside - self._batcher.inside)
-        if refused is not None:
+        if refused is not None and not isinstance(refused, Full):
             raise refused
+        self._tell_full(refused)
+
+    def _tell_full(self, refused: Retryable | None) -> None:
+        """While Redis is full, context pauses; anchors go on, since what they leave behind is what makes room."""
+        if refused is not None and not self._redis_full:
+            self._log.warning("redis is full", reason=str(refused), action="raise its maxmemory, or lower horizon")
+            self._health.block("redis_full", str(refused))
+        elif refused is None and self._redis_full:
+            self._log.info("redis takes events again")
+            self._health.clear("redis_full")
+        self._redis_full = refused is not None
 
     def _rebuild(self) -> None:
         self._log.warning("redis was emptied", action="context is read again from Kafka")
@@ -180,6 +191,8 @@ class Pipeline:
     def _throttle(self) -> None:
         held = set(self._source.leases)
         stop = held if self._redis_away else self._contexts.full() & held | held.intersection(self._leases.opening)
+        if self._redis_full:
+            stop = stop | {partition for partition in held if partition.topic != self._anchor_topic}
         waiting = Load(len(self._anchors) + self._batcher.inside, self._anchors.bytes)
         stop = stop | self._bounds.stopped(held, self._anchor_topic, waiting, self._committer, self._contexts)
         wide = self._committer.too_wide() & held
