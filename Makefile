@@ -35,6 +35,7 @@ demo: install
 chaos: install
 	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m tests.chaos --corners
 
 bench: install
 	$(BIN)/python -m tests.bench

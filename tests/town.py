@@ -16,14 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from tests.producers import MAX_RECORD_BYTES, Producers
 from tests.story import Fed, headers_of
 
 LIVELINESS_SECONDS = 60.0
-# Topics take more than the worker does, so that what is too large for it reaches it.
-MAX_RECORD_BYTES = 32 * 2**20
 
 
 class Worker(Protocol):
@@ -58,6 +57,8 @@ class Town:
         self.stack, self.folder = stack, folder
         self.cost_ms = settings.pop("cost_ms", 1.0)  # None: the real model
         self.mutant = settings.pop("mutant", None)
+        self.lifetime_ms = settings.pop("lifetime_ms", None)  # None: the real one
+        self.decodes = settings.pop("decodes", False)
         self._nursery = settings.pop("nursery", None)
         self._partitions = partitions
         self.settings = self._settings(settings)
@@ -66,7 +67,7 @@ class Town:
         self.raw: list[Any] = []
         self.dead: list[Any] = []
         self._create_topics()
-        self._producer = self._open_producer()
+        self.producers = Producers(stack.bootstrap_servers)
         self._reader = self._open_reader()
         self._read_to: dict[TopicPartition, int] = {}
 
@@ -98,17 +99,6 @@ class Town:
         sizes = {"max.message.bytes": str(MAX_RECORD_BYTES)}
         admin.create_topics([NewTopic(f"{self.name}.{t}", n, copies, topic_configs=sizes) for t, n in wanted.items()])
         admin.close()
-
-    def _open_producer(self) -> Any:
-        return KafkaProducer(
-            bootstrap_servers=self.stack.bootstrap_servers, batch_size=256 * 1024, max_request_size=MAX_RECORD_BYTES,
-            reconnect_backoff_max_ms=1000,
-        )  # fmt: skip
-
-    def renew_producer(self) -> None:
-        """A producer that knows the topics as they are now."""
-        self._producer.close(timeout=5)
-        self._producer = self._open_producer()
 
     def _open_reader(self) -> Any:
         reader = KafkaConsumer(
@@ -143,21 +133,22 @@ class Town:
         """Produces events as CloudEvents in binary mode, in the given order."""
         for event in events:
             self.send(event.stream, event.key, event.body, headers_of(event))
-        self._producer.flush()
+        self.flush()
 
     def send(self, stream: str, key: str | bytes | None, value: bytes | None, headers: Sequence[Any] = ()) -> None:
         """Produces one record as it is."""
         raw = key.encode() if isinstance(key, str) else key
-        self._producer.send(f"{self.name}.{stream}", key=raw, value=value, headers=list(headers))
+        self.producers.send(f"{self.name}.{stream}", raw, value, headers)
 
     def flush(self) -> None:
         """Waits until Kafka has what was sent."""
-        self._producer.flush()
+        self.producers.flush()
 
     def start(self, count: int = 1) -> list[Worker]:
         """Starts workers."""
         path, log = self.folder / f"{self.name}.json", self.folder / f"{self.name}.log"
-        path.write_text(json.dumps({"settings": self.settings, "cost_ms": self.cost_ms, "mutant": self.mutant}))
+        told = {name: getattr(self, name) for name in ("settings", "cost_ms", "mutant", "lifetime_ms", "decodes")}
+        path.write_text(json.dumps(told))
         new = [self._nursery.start(path, log) if self._nursery else _started(path, log) for _ in range(count)]
         self.workers += new
         return new
@@ -272,7 +263,7 @@ class Town:
         """Ends everything."""
         for worker in list(self.workers):
             self.kill(worker)
-        self._producer.close(timeout=5)
+        self.producers.close()
         self._reader.close()
 
 

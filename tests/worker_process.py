@@ -21,7 +21,8 @@ import structlog
 from worker import assemble
 from worker.config import Settings
 from worker.errors import Fatal, Poison
-from worker.records import Aligned, Verdict
+from worker.records import Aligned, Event, Verdict
+from worker.store import lifetime
 
 
 class EchoModel:
@@ -30,8 +31,8 @@ class EchoModel:
     labels = ("even", "odd")
     lanes = 1
 
-    def __init__(self, cost_ms: float = 1.0) -> None:
-        self._cost = cost_ms / 1000
+    def __init__(self, cost_ms: float = 1.0, decodes: bool = False) -> None:
+        self._cost, self._decodes = cost_ms / 1000, decodes
 
     @property
     def info(self) -> Mapping[str, str]:
@@ -43,6 +44,10 @@ class EchoModel:
         frames = aligned.inputs.get("frames", ())
         if any(event.payload.endswith(b"UNDECODABLE") for event in frames):
             raise Poison("DECODE", "undecodable", "the frame says so", "frames")
+        if self._decodes:
+            _decode_all(frames)
+        if aligned.anchor.payload == b"UNEXPECTED":
+            raise IndexError("nobody expects this one")
         return aligned.anchor.payload, tuple(event.id for event in frames)
 
     def infer(self, batch: Sequence[Any]) -> list[Verdict]:
@@ -69,11 +74,31 @@ def _spoil(what: str, folder: Path) -> None:
         importlib.import_module("tests.chaos.mutants").mutate(what, folder)
 
 
+def _decode_all(frames: Sequence[Event]) -> None:
+    """As the real model does before it computes."""
+    from worker.model.preprocess import decode_image
+
+    for number, event in enumerate(frames):
+        try:
+            decode_image(event.payload, 224, event.stream)
+        except Poison as poison:
+            poison.number = number
+            raise
+
+
+def _live_for(milliseconds: int) -> None:
+    """Silence of this length is the dark night after which Redis has let go of a key."""
+    made = lifetime.Lifetime(epoch_ms=milliseconds // 3, data_ms=milliseconds)
+    lifetime.Lifetime.of = classmethod(lambda cls, rules: made)  # type: ignore[method-assign,assignment]
+
+
 def main() -> int:
     """Runs until a signal; the exit code is the worker's."""
     given = json.loads(Path(sys.argv[1]).read_text())
     if given["cost_ms"] is not None:
-        assemble.model_of = lambda settings: EchoModel(given["cost_ms"])  # type: ignore[assignment,return-value]
+        assemble.model_of = lambda settings: EchoModel(given["cost_ms"], given["decodes"])  # type: ignore[assignment,return-value]
+    if given["lifetime_ms"] is not None:
+        _live_for(given["lifetime_ms"])
     if given.get("mutant") is not None:
         _spoil(given["mutant"], Path(sys.argv[1]).parent)
     structlog.contextvars.bind_contextvars(pid=os.getpid())

@@ -1,7 +1,9 @@
-"""`make chaos`: kills and FLUSHALLs by the hundred, or a soak of every fault, held against oracle and calm run.
+"""`make chaos`: kills and FLUSHALLs by the hundred, a soak of every fault, or the corners; held against the oracle.
 
 `python -m tests.chaos --kills 200 --flushes 30 --anchors 10000` is the proof of CONTRACT section 4; `--soak MINUTES`
-strikes with everything, at random. The seed is printed and repeats the choice of faults.
+strikes with everything, at random; `--corners` is the storm of clocks, nights, fail-over, refusals, poison, eviction,
+codecs and growth, `--parts clocks,poison` of some of them, `--parts each` of each by itself. The seed is printed and
+repeats the choice of faults.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from tests.bench.memory import MIB, resident_bytes
 from tests.chaos.checker import content, findings, undisturbed
+from tests.chaos.corners import PARTS, corners
 from tests.chaos.ground import Ground, ground
 from tests.chaos.storm import Storm, backlog, settings
 from tests.story import Fed
@@ -68,6 +71,25 @@ def soak(stand: Ground, folder: Path, seed: int, workers: int, minutes: float) -
     return good
 
 
+def all_corners(stand: Ground, folder: Path, seed: int, given: argparse.Namespace) -> bool:
+    """The corners' storm, of the parts that are asked for; True when nothing is wrong."""
+    storms = [{part} for part in PARTS] if given.parts == "each" else [set((given.parts or ",".join(PARTS)).split(","))]
+    good = True
+    for number, parts in enumerate(storms):
+        own = folder / f"storm-{number}"
+        own.mkdir()
+        try:
+            found = corners(
+                stand, own, seed, parts, rounds=given.rounds, keys=given.keys, refusal_seconds=given.refusal,
+                workers=given.workers, patience_seconds=PATIENCE_SECONDS, say=lambda line: print(line, flush=True),
+            )  # fmt: skip
+        except AssertionError as error:
+            print(f"{'+'.join(sorted(parts))} seed {seed}: {error}", flush=True)
+            found = None
+        good = good and found is not None and not found
+    return good
+
+
 def main() -> int:
     """Runs, prints, and says by its exit code whether anything was lost, doubled, changed or out of order."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,6 +99,11 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
     parser.add_argument("--soak", type=float, metavar="MINUTES")
+    parser.add_argument("--corners", action="store_true")
+    parser.add_argument("--parts", help=f"of the corners: {', '.join(PARTS)}, separated by commas; or each")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each fault of the corners strikes")
+    parser.add_argument("--keys", type=int, default=10)
+    parser.add_argument("--refusal", type=float, default=60.0, metavar="SECONDS", help="how long Kafka commits nothing")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     faults = ["kill"] * given.kills + ["flush"] * given.flushes
@@ -84,6 +111,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fusion-chaos-") as name, ground(Path(name)) as stand:
         if given.soak is not None:
             good = soak(stand, Path(name), given.seed, given.workers, given.soak)
+        elif given.corners:
+            good = all_corners(stand, Path(name), given.seed, given)
         else:
             good = storm(stand, Path(name), given.seed, given.anchors, given.workers, faults)
     return 0 if good else 1

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.nursery import Nursery, nursery
+from tests.chaos.proxy import Proxy
 from worker.demo.kafka import EmbeddedKafka, fetch_jars
+from worker.demo.processes import free_port
 from worker.demo.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +31,7 @@ class Ground:
     kafka: EmbeddedKafka
     valkey: EmbeddedValkey
     nursery: Nursery
+    road: Proxy  # to the same Kafka, which sends clients that come by it back to it
 
     @property
     def bootstrap_servers(self) -> str:
@@ -46,12 +49,26 @@ def jars() -> Path:
     return fetch_jars(Path(os.environ.get("FUSION_CACHE", ROOT / ".cache")), print)
 
 
+def _by(road: Proxy, port: int) -> dict[str, str]:
+    """A second listener at the end of the road, for those that come by it."""
+    controller, here = free_port(), "127.0.0.1"
+    return {
+        "listeners": f"PLAINTEXT://{here}:{port},ROAD://{here}:{road.target},CONTROLLER://{here}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{here}:{port},ROAD://{here}:{road.port}",
+        "controller.quorum.voters": f"1@{here}:{controller}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,ROAD:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    }
+
+
 @contextlib.contextmanager
 def ground(folder: Path) -> Iterator[Ground]:
     """Starts all, and ends all."""
     with contextlib.ExitStack() as closing:
-        kafka = EmbeddedKafka(jars(), folder, QUICK)
+        port = free_port()
+        road = Proxy(free_port(), parses=True)
+        closing.callback(road.close)
+        kafka = EmbeddedKafka(jars(), folder, {**QUICK, **_by(road, port)}, port)
         closing.callback(kafka.stop)
         valkey = EmbeddedValkey(folder)
         closing.callback(valkey.stop)
-        yield Ground(kafka, valkey, closing.enter_context(nursery(folder)))
+        yield Ground(kafka, valkey, closing.enter_context(nursery(folder)), road)

@@ -95,6 +95,7 @@ def nursery(folder: Path) -> Iterator[Nursery]:
 
 
 def _serve(exits: Path) -> None:
+    import worker.model.preprocess  # noqa: F401  a worker that decodes must not spend its start on torch
     from tests import worker_process
 
     def reap(*_: object) -> None:

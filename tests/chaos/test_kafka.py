@@ -57,7 +57,7 @@ def test_topics_gain_partitions_while_workers_run(ground: Ground, tmp_path: Path
         client = admin(ground)
         client.create_partitions({f"{made.name}.texts": 6, f"{made.name}.frames": 5})
         client.close()
-        made.renew_producer()
+        made.producers.renew()
         made.feed(events[middle:])
         made.read_until(lambda: len(made.results) >= 400, 120)
         assert set(made.stop()) == {0}
@@ -114,7 +114,7 @@ def test_a_recreated_topic_is_never_skipped_in_silence(ground: Ground, tmp_path:
         made.read_until(lambda: name not in client.list_topics())
         client.create_topics([NewTopic(name, 1, 1)])
         client.close()
-        made.renew_producer()
+        made.producers.renew()
         made.feed(second)
         deadline = time.monotonic() + 90
         while worker.poll() is None and len(made.results) < 60:

@@ -52,7 +52,7 @@ def test_a_key_on_two_partitions_is_told_once(ground: Ground, tmp_path: Path) ->
         for event in events:
             if event.stream == "texts" and event.id.endswith(("1", "3")):
                 key, headers = event.key.encode(), headers_of(event)
-                made._producer.send(f"{made.name}.texts", key=key, value=event.body, headers=headers, partition=3)
+                made.producers.send(f"{made.name}.texts", key, event.body, headers, partition=3)
             else:
                 made.feed([event])
         made.start()
