@@ -27,6 +27,10 @@ def add_debug(parser: ArgumentParser, defaults: dict[str, object]) -> None:
     parser.add_argument("--debug", action="store_true", default=default, help="show where an error came from")
 
 
+def add_check(parser: ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="show also the settings that are at their defaults")
+
+
 def add_topics(parser: ArgumentParser) -> None:
     parser.add_argument("--partitions", type=count, default=4, help="of each new topic (default 4)")
     parser.add_argument("--replication-factor", type=count, default=1, help="of each new topic (default 1)")

@@ -1,78 +1,108 @@
-"""Settings -> what is in force, whether Kafka, Redis and the model answer; and the topics they name, created."""
+"""Settings -> what is in force, whether Kafka, Redis and the model are fit for `run`; and their topics, created."""
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.broker.admin import NewTopic, create_topics, ensure_reachable, partitions_of
+from worker.broker.admin import NewTopic, configs_of, create_topics, ensure_group, ensure_reachable, partitions_of
+from worker.broker.codecs import missing_codecs
 from worker.broker.options import connection_options
 from worker.config import Settings
-from worker.errors import ConfigError, Fatal, Retryable, Unreachable
+from worker.errors import ConfigError, Fatal, NoRoom, Retryable, Unreachable
+from worker.findings import largest_record_bytes, of_topics
 from worker.redaction import without_secrets
 from worker.settings import DEFAULT, Loaded, redacted
-from worker.store.client import connect, translated
-from worker.store.eviction import refuse_eviction
+from worker.store.trial import try_out
 
-# Headers and the batch's own frame come on top of the body that `[limits]` bounds.
-HEADROOM_BYTES = 64 * 2**10
 BROKER_DEFAULT_BYTES = 2**20
 RETRY_SECONDS = 0.2
-
-
-_Question = Callable[[Settings], str]
+# On top of `kafka.startup_timeout`: what is asked once the server was reached.
+ANSWERS_SECONDS = 45.0
+# Reading a model's files from a slow disk, and torch itself.
+MODEL_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    part: str
+class Told:
+    """What a question gave: a line, and what is worth a word though nothing fails."""
+
     line: str
+    findings: Sequence[str] = ()
     exit_code: int = 0
 
 
-def check(loaded: Loaded, say: Callable[[str], None]) -> int:
-    """Says every setting with its origin, then one line each for Kafka, Redis and the model.
+Question = Callable[[Settings], Told]
 
-    The servers are asked side by side, each for `kafka.startup_timeout`, while the model is loaded.
+
+def check(loaded: Loaded, say: Callable[[str], None], *, everything: bool = False) -> int:
+    """Says the settings that were given, then one line each for Kafka, Redis and the model, and the findings.
+
+    All are asked side by side, for what `run` needs of them, each for a time of its own: it ends always.
+
+    Args:
+        everything: say also the settings that are at their defaults.
 
     Returns:
         0; else 2 when the configuration is wrong (a topic or the model), else 3 when a server was not reached.
     """
-    for line in in_force(loaded):
+    for line in in_force(loaded, everything=everything):
         say(line)
-    settings, answers = loaded.settings, queue.SimpleQueue[_Answer]()
-    servers = {"kafka": _kafka, "redis": _redis}
-    for part, ask in servers.items():
-        threading.Thread(target=_put, args=(answers, part, ask, settings), daemon=True).start()
-    model = _ask("model", _model, settings)
-    found = [*sorted((answers.get() for _ in servers), key=lambda answer: answer.part), model]
-    for answer in found:
-        say(f"{answer.part:<6} {'failed' if answer.exit_code else 'ok':<7} {answer.line}")
-    return min((answer.exit_code for answer in found if answer.exit_code), default=0)
+    server_seconds = loaded.settings.kafka.startup_timeout.total_seconds() + ANSWERS_SECONDS
+    questions: dict[str, tuple[Question, float]] = {
+        "kafka": (_kafka, server_seconds), "redis": (_redis, server_seconds), "model": (_model, MODEL_SECONDS),
+    }  # fmt: skip
+    told = ask_all(questions, loaded.settings)
+    for part, answer in told.items():
+        say(f"{part:<6} {'failed' if answer.exit_code else 'ok':<7} {answer.line}")
+    for part, answer in told.items():
+        for finding in answer.findings:
+            say(f"{part:<6} finding {finding}")
+    return min((answer.exit_code for answer in told.values() if answer.exit_code), default=0)
 
 
-def in_force(loaded: Loaded) -> list[str]:
+def ask_all(questions: Mapping[str, tuple[Question, float]], settings: Settings) -> dict[str, Told]:
+    """An answer to each question, in their order; one that has none in its seconds is told so."""
+    answers: dict[str, Told] = {}
+    began = time.monotonic()
+    threads = {part: threading.Thread(target=_put, args=(answers, part, ask, settings), daemon=True)
+               for part, (ask, _) in questions.items()}  # fmt: skip
+    for thread in threads.values():
+        thread.start()
+    told = {}
+    for part, thread in threads.items():
+        seconds = questions[part][1]
+        thread.join(max(0.0, began + seconds - time.monotonic()))
+        told[part] = answers.get(part) or Told(f"no answer within {seconds:g} s", exit_code=3)
+    return told
+
+
+def in_force(loaded: Loaded, *, everything: bool) -> list[str]:
     """A line a key: name, value and origin; secrets are hidden."""
-    values = redacted(loaded.settings)
-    wide = max(len(f"{key} = {value}") for key, value in values.items() if loaded.origin[key] == DEFAULT)
-    return [f"{f'{key} = {value}':<{wide}}  ({loaded.origin[key]})" for key, value in values.items()]
+    values = {
+        key: value for key, value in redacted(loaded.settings).items() if everything or loaded.origin[key] != DEFAULT
+    }
+    wide = max((len(f"{key} = {value}") for key, value in values.items()), default=0)
+    lines = [f"{f'{key} = {value}':<{min(wide, 80)}}  ({loaded.origin[key]})" for key, value in values.items()]
+    return lines if everything else [*lines, "all other settings are the defaults; --all shows them"]
 
 
-def _put(answers: queue.SimpleQueue[_Answer], part: str, ask: _Question, settings: Settings) -> None:
-    answers.put(_ask(part, ask, settings))
-
-
-def _ask(part: str, ask: _Question, settings: Settings) -> _Answer:
+def _put(answers: dict[str, Told], part: str, ask: Question, settings: Settings) -> None:
     try:
-        return _Answer(part, ask(settings))
+        answers[part] = ask(settings)
     except Fatal as error:
-        return _Answer(part, " ".join(without_secrets(str(error)).split()), error.exit_code)
+        answers[part] = Told(_one_line(error), exit_code=error.exit_code)
+    except Exception as error:  # noqa: BLE001  a question that ends by any error is answered by it
+        answers[part] = Told(f"unexpected {type(error).__name__}: {_one_line(error)}", exit_code=1)
 
 
-def _kafka(settings: Settings) -> str:
+def _one_line(error: Exception) -> str:
+    return " ".join(without_secrets(str(error)).split())
+
+
+def _kafka(settings: Settings) -> Told:
     connection = connection_options(settings.kafka.model_dump())
     seconds = settings.kafka.startup_timeout.total_seconds()
     brokers = ensure_reachable(connection, seconds)
@@ -80,33 +110,40 @@ def _kafka(settings: Settings) -> str:
     partitions = partitions_of(connection, names)
     if missing := [name for name in names if name not in partitions]:
         raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
+    ensure_group(connection, settings.kafka.group_id)
+    configs = configs_of(connection, names)
+    absent = missing_codecs()
+    for name, told in (configs or {}).items():
+        if package := absent.get(told.get("compression.type", "")):
+            raise ConfigError(f"topic {name!r} is compressed with {told['compression.type']}; install {package}")
+    codecs = [f"records in {codec} cannot be read; install {package}" for codec, package in absent.items()]
     counts = ", ".join(f"{name} ({partitions[name]})" for name in names)
-    return f"{settings.kafka.bootstrap_servers}: {brokers} brokers; topics (partitions): {counts}"
+    line = f"{settings.kafka.bootstrap_servers}: {brokers} brokers; topics (partitions): {counts}"
+    return Told(line, [*codecs, *of_topics(settings, partitions, configs)])
 
 
-def _redis(settings: Settings) -> str:
+def _redis(settings: Settings) -> Told:
     seconds = settings.kafka.startup_timeout.total_seconds()
     deadline = time.monotonic() + seconds
+    address = redacted(settings)["redis.url"]
     while True:
         try:
-            with translated():
-                client = connect(settings.redis.model_dump())
-                client.ping()
-                version = client.info("server").get("redis_version", "unknown")
-                unsure = refuse_eviction(client)
-                client.close()
-            return f"{redacted(settings)['redis.url']}: version {version}" + (f"; {unsure}" if unsure else "")
+            version, unsure = try_out(settings.redis.model_dump(), settings.kafka.group_id)
+        except NoRoom as error:
+            return Told(f"{address}: reached", [str(error)])
         except Retryable as error:
             if time.monotonic() > deadline:
                 raise Unreachable(f"redis.url not reached within {seconds:g} s: {error}") from error
             time.sleep(RETRY_SECONDS)
+        else:
+            return Told(f"{address}: version {version}; functions loaded and called", [unsure] if unsure else [])
 
 
-def _model(settings: Settings) -> str:
+def _model(settings: Settings) -> Told:
     from worker.assemble import model_of
 
     model = model_of(settings)
-    return f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}"
+    return Told(f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}")
 
 
 def create(settings: Settings, partitions: int, replication_factor: int, say: Callable[[str], None]) -> int:
@@ -117,9 +154,7 @@ def create(settings: Settings, partitions: int, replication_factor: int, say: Ca
         ConfigError: the cluster refuses a topic.
     """
     connection = connection_options(settings.kafka.model_dump())
-    limits = settings.limits
-    bodies = (limits.max_frame_bytes, limits.max_text_bytes, limits.max_sensor_bytes, limits.max_audio_bytes)
-    largest = max(map(int, bodies)) + HEADROOM_BYTES
+    largest = largest_record_bytes(settings)
     sizes = {settings.output.topic: None}
     topics = [
         NewTopic(name, partitions, replication_factor, sizes.get(name, max(largest, BROKER_DEFAULT_BYTES)))

@@ -16,7 +16,7 @@ from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
-from worker.arguments import add_debug, add_demo, add_feed, add_replay, add_settings, add_topics, no_more
+from worker.arguments import add_check, add_debug, add_demo, add_feed, add_replay, add_settings, add_topics, no_more
 from worker.errors import ConfigError, Fatal, FusionError
 from worker.redaction import without_secrets
 
@@ -124,7 +124,7 @@ def _nothing_to_drain(*_: object) -> NoReturn:
 def _check(chosen: argparse.Namespace) -> int:
     from worker.check import check
 
-    return check(_loaded(chosen), _say)
+    return check(_loaded(chosen), _say, everything=chosen.all)
 
 
 def _topics(chosen: argparse.Namespace) -> int:
@@ -228,7 +228,7 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     table: list[tuple[str, _Command, bool, Callable[[_Parser], None], str]] = [
         ("run", _run, True, no_more, "run one worker until SIGTERM or Ctrl-C"),
-        ("check", _check, True, no_more, "show the settings in force and reach Kafka, Redis and the model"),
+        ("check", _check, True, add_check, "show the settings in force and reach Kafka, Redis and the model"),
         ("topics", _topics, True, add_topics, "create the topics of the configuration"),
         ("demo", _demo, False, add_demo, "start Kafka, Redis, a feed and workers, and show results"),
         ("feed", _feed, True, add_feed, "send a simulated junction's frames and texts"),

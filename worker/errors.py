@@ -20,7 +20,11 @@ class Retryable(FusionError):
     """A server is away or busy; the same call may succeed later. The loop waits and repeats."""
 
 
-class Full(Retryable):
+class NoRoom(Retryable):
+    """Redis is there, and takes no more: it is at `maxmemory`. Nothing is known of the call's other commands."""
+
+
+class Full(NoRoom):
     """Redis is at `maxmemory`; the other events of the call are in it.
 
     Attributes:

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    GroupIdNotFoundError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from worker.errors import ConfigError, Unreachable
 
@@ -64,6 +71,41 @@ def missing_topics(options: Mapping[str, Any], names: Sequence[str]) -> list[str
     """
     existing = partitions_of(options, names)
     return [name for name in names if name not in existing]
+
+
+def configs_of(
+    options: Mapping[str, Any], names: Sequence[str], timeout_seconds: float = ANSWER_TIMEOUT_SECONDS
+) -> dict[str, dict[str, str]] | None:
+    """Every configuration in force of the named topics; None where this user may not see it.
+
+    Raises:
+        Unreachable: as `ensure_reachable`.
+    """
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    with _admin(options, timeout_seconds) as admin:
+        try:
+            told = admin.describe_configs(wanted, config_filter="all")
+        except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
+            return None
+    topics: dict[str, Any] = next(iter(told.values()), {})
+    return {name: {key: str(one["value"]) for key, one in keys.items()} for name, keys in topics.items()}
+
+
+def ensure_group(options: Mapping[str, Any], group_id: str, timeout_seconds: float = ANSWER_TIMEOUT_SECONDS) -> None:
+    """Asks for the group, which need not exist.
+
+    Raises:
+        Unreachable: as `ensure_reachable`, or this user has no right on the group.
+    """
+    with _admin(options, timeout_seconds) as admin:
+        try:
+            admin.describe_groups([group_id])
+        except GroupIdNotFoundError:
+            return
+        except GroupAuthorizationFailedError as error:
+            raise Unreachable(
+                f"Kafka refuses the group kafka.group_id = {group_id!r}; this user needs READ on it"
+            ) from error
 
 
 def create_topics(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from worker.broker.source import KafkaSource, Polled
-from worker.errors import Full, Poison, Retryable, StaleMember, Uncertain
+from worker.errors import Full, NoRoom, Poison, Retryable, StaleMember, Uncertain
 from worker.pipeline.anchors import Anchors
 from worker.pipeline.books import Books
 from worker.pipeline.bounds import Bounds
@@ -178,7 +178,8 @@ class Pipeline:
             step()
         except Retryable as error:
             if not self._redis_away:
-                self._log.warning("a server is away", reason=str(error))
+                what = "redis is full" if isinstance(error, NoRoom) else "a server is away"
+                self._log.warning(what, reason=str(error))
             self._redis_away = True
             self._anchors.interrupted()
             self._health.block("redis", str(error))

@@ -9,10 +9,20 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
-from worker.errors import Retryable, Unreachable
+from worker.errors import NoRoom, Retryable, Unreachable
+
+# What a function's own command is answered with; the error's first word is then ERR.
+_REFUSED_INSIDE = "ACL failure in script"
 
 
 def connect(options: Mapping[str, Any]) -> Any:
@@ -47,11 +57,17 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except (AuthenticationError, NoPermissionError) as error:
-        raise Unreachable(f"Redis refuses access: {error}; check redis.username and redis.password") from error
-    except ResponseError as error:
-        if str(error).startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
-            raise Unreachable(f"Redis refuses access: {error}; check redis.username and redis.password") from error
+    except OutOfMemoryError as error:
+        raise NoRoom(f"Redis is full: {error}; raise its maxmemory, or lower streams.*.horizon") from error
+    except (AuthenticationError, NoPermissionError, ResponseError) as error:
+        said = str(error)
+        if isinstance(error, NoPermissionError) or said.startswith("NOPERM") or _REFUSED_INSIDE in said:
+            raise Unreachable(
+                f"Redis refuses a right: {said.rstrip('.')}; its ACL user needs +@all -@dangerous +function "
+                "+info +keys +scan on ~fw:<kafka.group_id>:*"
+            ) from error
+        if isinstance(error, AuthenticationError) or said.startswith(("WRONGPASS", "NOAUTH")):
+            raise Unreachable(f"Redis refuses access: {said}; check redis.username and redis.password") from error
         raise Retryable(f"Redis: {error}") from error
     except (RedisError, RedisClusterException) as error:
         raise Retryable(f"Redis: {type(error).__name__}: {error}") from error

@@ -1,0 +1,71 @@
+"""Settings and what the cluster tells of the topics -> what will not stop a worker but cost it something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from worker.config import Settings
+from worker.durations import format_duration, micros
+
+# Headers and the batch's own frame come on top of the body that `[limits]` bounds.
+HEADROOM_BYTES = 64 * 2**10
+# A result with an embedding, its evidence and a window of inputs stays below this.
+LARGEST_RESULT_BYTES = 256 * 2**10
+
+Configs = Mapping[str, Mapping[str, str]]
+
+
+def largest_record_bytes(settings: Settings) -> int:
+    """The largest record that `[limits]` lets in, of the modalities that have a stream."""
+    limits = settings.limits
+    of_modality = {
+        "image": limits.max_frame_bytes, "text": limits.max_text_bytes, "sensor": limits.max_sensor_bytes,
+        "audio": limits.max_audio_bytes,
+    }  # fmt: skip
+    return max(int(of_modality[stream.modality]) for stream in settings.streams.values()) + HEADROOM_BYTES
+
+
+def of_topics(settings: Settings, partitions: Mapping[str, int], configs: Configs | None) -> list[str]:
+    """A sentence each. `configs` None: the cluster does not let this user see them."""
+    found = list(_of_partitions(settings, partitions))
+    if configs is None:
+        return [*found, "the cluster does not tell the topics' limits to this user; they were not looked at"]
+    return [*found, *_of_sizes(settings, configs), *_of_retention(settings, configs)]
+
+
+def _of_partitions(settings: Settings, partitions: Mapping[str, int]) -> Iterator[str]:
+    anchor = settings.streams[settings.anchor].topic
+    for name, stream in settings.contexts.items():
+        if partitions[stream.topic] != partitions[anchor]:
+            yield (
+                f"streams.{name}.topic = {stream.topic!r} has {partitions[stream.topic]} partitions, {anchor!r} has "
+                f"{partitions[anchor]}: with equal numbers most bodies are where they are needed"
+            )
+
+
+def _of_sizes(settings: Settings, configs: Configs) -> Iterator[str]:
+    needed = {
+        "dead_letter_topic": (settings.output.dead_letter_topic, largest_record_bytes(settings), "dead letters lose "
+                              "their bodies"),
+        "topic": (settings.output.topic, LARGEST_RESULT_BYTES, "large results become dead letters"),
+    }  # fmt: skip
+    for key, (topic, least, cost) in needed.items():
+        most = configs.get(topic, {}).get("max.message.bytes", "")
+        if most.isdigit() and int(most) < least:
+            yield f"output.{key} = {topic!r}: max.message.bytes is {most}, less than {least}: {cost}; raise it"
+
+
+def _of_retention(settings: Settings, configs: Configs) -> Iterator[str]:
+    for name, stream in settings.streams.items():
+        told = configs.get(stream.topic, {})
+        policy, kept_ms = told.get("cleanup.policy", ""), told.get("retention.ms", "")
+        if "compact" in policy:
+            yield (
+                f"streams.{name}.topic = {stream.topic!r}: cleanup.policy is {policy}: events that a newer one of "
+                "their key replaces are gone before a late worker reads them; use delete"
+            )
+        if "delete" in policy and kept_ms.isdigit() and int(kept_ms) * 1000 < micros(stream.horizon):
+            yield (
+                f"streams.{name}.topic = {stream.topic!r}: retention.ms is {kept_ms}, less than its horizon of "
+                f"{format_duration(stream.horizon)}: after a loss in Redis not all can be read again; raise it"
+            )
