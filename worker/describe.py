@@ -181,8 +181,8 @@ A value is taken from the last of these that gives one:
 
 In the environment and in `--set` a value is read as TOML where that fits the key (`9108`, `true`), else as text, so
 that no quotes are needed; a secret is always taken as it stands. A file that names any `[streams.NAME]` names all
-streams; without one there are `texts` (anchor) and `frames`. Unknown keys are errors. `fusion-worker check --all` prints what
-is in force and where each value came from, secrets as `***`."""
+streams; without one there are `texts` (anchor) and `frames`. Unknown keys are errors. `fusion-worker check --all`
+prints what is in force and where each value came from, secrets as `***`."""
 
 
 def main(arguments: list[str]) -> int:
