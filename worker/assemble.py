@@ -10,7 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.broker.admin import ensure_reachable, missing_topics
 from worker.broker.options import connection_options, member_options
@@ -20,7 +20,7 @@ from worker.broker.source import KafkaSource
 from worker.config import Settings, Stream
 from worker.durations import micros
 from worker.errors import ConfigError, Retryable, Unreachable
-from worker.model.runtime import ModelRuntime
+from worker.model.folder import ensure_servable
 from worker.ops.clock import SystemClock
 from worker.ops.health import Health, stall_seconds
 from worker.ops.http import OpsServer
@@ -39,6 +39,9 @@ from worker.stages.guard import DeadLetterGuard
 from worker.stages.publish import ResultWriter
 from worker.stages.validate import StreamSpec, Validator
 from worker.store.context_store import RedisContextStore
+
+if TYPE_CHECKING:
+    from worker.model.runtime import ModelRuntime
 
 # Batches prepared ahead of each of the model's lanes: enough that it never waits for a JPEG, few enough to bound their
 # memory.
@@ -84,16 +87,16 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         Unreachable: Kafka or Redis did not answer within `kafka.startup_timeout`.
         ConfigError: a topic is missing, or the model cannot be loaded.
     """
+    ensure_servable(settings.model.path)
     connection = connection_options(settings.kafka.model_dump())
     _check_kafka(settings, connection)
-    model = model_of(settings)
-    rules = rules_of(settings)
-    clock = SystemClock()
-    observer.initialise(list(settings.streams), model.labels)
-    observer.gauge("model_info", 1, **model.info)
+    rules, clock = rules_of(settings), SystemClock()
     with contextlib.ExitStack() as closing:
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
+        model = model_of(settings)
+        observer.initialise(list(settings.streams), model.labels)
+        observer.gauge("model_info", 1, **model.info)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = _source(settings, connection, lambda partitions: committer.forget(partitions))
         closing.callback(source.close)
@@ -197,6 +200,8 @@ def model_of(settings: Settings) -> ModelRuntime:
     Raises:
         ConfigError: `model.path` or `model.device` does not fit.
     """
+    from worker.model.runtime import ModelRuntime
+
     return ModelRuntime(
         path=settings.model.path,
         device=settings.model.device,
@@ -215,10 +220,11 @@ def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) 
         Unreachable: Redis did not answer within `kafka.startup_timeout`, or refused the password.
         ConfigError: it evicts.
     """
+    bounds = {n: (s.max_events_per_key, int(s.max_bytes_per_key)) for n, s in settings.contexts.items()}
     store = _reached(
         settings, "redis.url",
         lambda: RedisContextStore.connect(
-            settings.redis.model_dump(), settings.kafka.group_id, _worker_id(), rules, _key_bounds(settings), observer
+            settings.redis.model_dump(), settings.kafka.group_id, _worker_id(), rules, bounds, observer
         ),
     )  # fmt: skip
     if unsure := _reached(settings, "redis.url", store.refuse_eviction):
@@ -239,10 +245,6 @@ def _reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Re
             time.sleep(0.2)
 
 
-def _key_bounds(settings: Settings) -> dict[str, tuple[int, int]]:
-    return {n: (s.max_events_per_key, int(s.max_bytes_per_key)) for n, s in settings.contexts.items()}
-
-
 def _worker_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
@@ -250,21 +252,17 @@ def _worker_id() -> str:
 def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
     outputs = settings.output.topic, settings.output.dead_letter_topic
-    if missing := missing_topics(connection, [*_topics(settings), *outputs]):
+    if missing := missing_topics(connection, [*settings.topics, *outputs]):
         raise ConfigError(
             f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them, "
             "or name others in streams.*.topic, output.topic and output.dead_letter_topic"
         )
 
 
-def _topics(settings: Settings) -> list[str]:
-    return [stream.topic for stream in settings.streams.values()]
-
-
 def _source(
     settings: Settings, connection: Mapping[str, Any], on_revoked: Callable[[frozenset[Partition]], None]
 ) -> KafkaSource:
-    options, topics = member_options(settings.kafka.model_dump()), _topics(settings)
+    options, topics = member_options(settings.kafka.model_dump()), settings.topics
     return _reached(settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked))
 
 

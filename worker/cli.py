@@ -135,7 +135,7 @@ def _topics(chosen: argparse.Namespace) -> int:
 
 def _feed(chosen: argparse.Namespace) -> int:
     settings = _loaded(chosen).settings
-    from worker.broker.admin import ensure_reachable
+    from worker.broker.admin import ensure_reachable, missing_topics
     from worker.broker.options import connection_options
     from worker.feeds.produce import feed
 
@@ -147,6 +147,8 @@ def _feed(chosen: argparse.Namespace) -> int:
         topics[name] = found[0]
     connection = connection_options(settings.kafka.model_dump())
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
+    if missing := missing_topics(connection, list(topics.values())):
+        raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `{PROGRAM} topics` creates them")
     sent = feed(
         connection, topics, junctions=chosen.junctions, seconds=chosen.seconds, seed=chosen.seed, speed=chosen.speed,
         frames_per_second=chosen.frames_per_second, texts_per_second=chosen.texts_per_second, say=_say,

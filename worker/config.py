@@ -274,6 +274,11 @@ class Settings(Section):
         return next(name for name, stream in self.streams.items() if stream.role == "anchor")
 
     @property
+    def topics(self) -> list[str]:
+        """The input topics."""
+        return [stream.topic for stream in self.streams.values()]
+
+    @property
     def contexts(self) -> dict[str, Stream]:
         """The context streams by name."""
         return {name: stream for name, stream in self.streams.items() if stream.role == "context"}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from worker.model.folder import SHIPPED
 from worker.model.fusion_model import FusionModel
 from worker.model.load import load
 from worker.model.preprocess import Preprocessor
-from worker.model.runtime import SHIPPED
 from worker.training.data import ALL, Samples, patterns
 from worker.training.evaluate import labels_of, measure
 from worker.training.robust import changes

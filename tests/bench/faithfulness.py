@@ -19,10 +19,10 @@ from worker.explain.attribution import EXACT, attribute
 from worker.explain.deletion import Deletion, deletions
 from worker.explain.ground import Probe, grounds_of
 from worker.feeds.junction import LABELS, scene
+from worker.model.folder import SHIPPED
 from worker.model.items import Item, collate
 from worker.model.load import for_serving, load
 from worker.model.preprocess import Body, Preprocessor
-from worker.model.runtime import SHIPPED
 
 FIRST_SEED = 7000
 LEAST_RISE = 0.05  # Below it an input has next to nothing to share out, and both curves stay where they are.

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tests.unit.test_training import BACKBONE, arguments, folder, weights
 from worker.feeds.junction import LABELS
+from worker.model.folder import SHIPPED
 from worker.model.items import Item
 from worker.model.load import load
 from worker.model.preprocess import Body, Preprocessor
-from worker.model.runtime import SHIPPED
 from worker.training.augment import Augment
 from worker.training.data import Samples
 from worker.training.run import train

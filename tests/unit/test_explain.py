@@ -20,11 +20,11 @@ from worker.explain.drawing import caption, opacity, scale_of
 from worker.explain.files import write_explanation
 from worker.explain.ground import GRID, Ground, Probe, grounds_of
 from worker.feeds.junction import scene
+from worker.model.folder import SHIPPED
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item
 from worker.model.load import for_serving, load
 from worker.model.preprocess import Body, Preprocessor
-from worker.model.runtime import SHIPPED
 from worker.records import Verdict
 
 INPUTS = ("image", "text", "sensor", "audio")

@@ -21,11 +21,11 @@ from worker.exporting.prune import pruned
 from worker.exporting.race import Row, Times, table
 from worker.feeds.junction import LABELS, scene
 from worker.model.config import FUSIONS, FusionConfig
+from worker.model.folder import ONNX
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item, collate
 from worker.model.load import for_serving, load
 from worker.model.narrow import blocks_of
-from worker.model.onnx_model import ONNX
 from worker.model.pictures import decode_image
 from worker.model.preprocess import NO_TOKEN
 from worker.model.runtime import ModelRuntime

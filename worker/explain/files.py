@@ -13,9 +13,9 @@ from worker.explain.attribution import EXACT, Attribution, attribute
 from worker.explain.deletion import Deletion, deletions
 from worker.explain.drawing import caption, draw_bars, draw_deletions, draw_images
 from worker.explain.ground import Probe, grounds_of
+from worker.model.folder import SHIPPED
 from worker.model.items import Item
 from worker.model.load import device_of, for_serving, load
-from worker.model.runtime import SHIPPED
 from worker.records import Verdict
 
 STRONGEST = 10

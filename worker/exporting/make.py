@@ -17,10 +17,10 @@ from torch import Tensor
 from worker.errors import ConfigError
 from worker.exporting.program import program_of, quiet
 from worker.exporting.prune import pruned
+from worker.model.folder import ONNX
 from worker.model.fusion_model import FusionModel, FusionOutput
 from worker.model.items import Item, collate
 from worker.model.load import for_serving, load
-from worker.model.onnx_model import ONNX
 from worker.model.served import Served, serve
 from worker.training.data import ALL, Samples
 from worker.training.evaluate import fitted_temperature, measure

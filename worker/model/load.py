@@ -11,18 +11,16 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
+from worker.model.folder import CONFIG, TOKENIZER, WEIGHTS, ensure_whole, shapes
 from worker.model.fusion_model import FusionModel
 
-WEIGHTS = "model.safetensors"
-# What `fusion-worker export` writes instead of weights.
-_EXPORTED = {
-    "model.onnx": "which can be served, not trained, measured or drawn",
-    "model.pt2": "which is for other programs",
-}
+# Their first token has the position behind that of padding.
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "longformer")
 
 
 def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
@@ -31,13 +29,8 @@ def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
     Raises:
         ConfigError: it is not such a directory, or its parts do not fit each other.
     """
-    missing = [n for n in ("config.json", WEIGHTS, "tokenizer.json") if not (folder / n).is_file()]
-    if WEIGHTS in missing and (other := next((n for n in _EXPORTED if (folder / n).is_file()), None)):
-        raise ConfigError(f"model.path = {str(folder)!r}: holds {other}, {_EXPORTED[other]}; "
-                          "here the model is needed that it was made from")  # fmt: skip
-    if missing:
-        raise ConfigError(f"model.path = {str(folder)!r}: no {', '.join(missing)} there; it must be a from_pretrained "
-                          "directory, such as `fusion-worker train --out DIR` writes")  # fmt: skip
+    ensure_whole(folder)
+    config, tokenizer = config_of(folder), tokenizer_of(folder)
     # What does not fit is told below, in one line, rather than in the library's table.
     set_verbosity_error()
     disable_progress_bar()
@@ -46,12 +39,25 @@ def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        raise ConfigError(f"model.path = {str(folder)!r}: cannot be loaded: {error}") from error
-    if absent := [*loading["missing_keys"], *loading["mismatched_keys"]]:
-        raise ConfigError(
-            f"model.path = {str(folder)!r}: weights that do not fit its config.json: {sorted(map(str, absent))[:3]}"
-        )
-    return model, tokenizer_of(folder)
+        raise ConfigError(f"model.path = {str(folder)!r}: {_unfit(folder, config) or error}") from error
+    if loading["missing_keys"] or loading["mismatched_keys"]:
+        raise ConfigError(f"model.path = {str(folder)!r}: {_unfit(folder, config)}")
+    return model, tokenizer
+
+
+def _unfit(folder: Path, config: FusionConfig) -> str | None:
+    """How the weights differ from what the configuration asks for; None when they do not."""
+    held = shapes(folder)
+    try:
+        wanted = {name: tuple(one.shape) for name, one in FusionModel(config).state_dict().items()}
+    except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, ImportError) as error:
+        return f"no model can be made of its {CONFIG}: {error}"
+    if absent := [name for name in wanted if name not in held]:
+        return f"{WEIGHTS} has no {absent[0]} ({len(absent)} are missing); it is not of the model that {CONFIG} tells"
+    for name, shape in wanted.items():
+        if held[name] != shape:
+            return f"{WEIGHTS}: {name} is of {list(held[name])}, {CONFIG} tells {list(shape)}"
+    return None
 
 
 def config_of(folder: Path) -> FusionConfig:
@@ -77,9 +83,30 @@ def tokenizer_of(folder: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises no narrower class
         raise ConfigError(f"model.path = {str(folder)!r}: tokenizer.json cannot be read: {error}") from error
-    tokenizer.enable_truncation(config_of(folder).max_tokens)
+    config = config_of(folder)
+    _compare(folder, config, tokenizer)
+    tokenizer.enable_truncation(config.max_tokens)
     tokenizer.no_padding()
     return tokenizer
+
+
+def _compare(folder: Path, config: FusionConfig, tokenizer: Tokenizer) -> None:
+    if "text" not in config.inputs:
+        return
+    try:
+        text = AutoConfig.for_model(**config.text)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"model.path = {str(folder)!r}: {CONFIG}: text: {error}") from error
+    words = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+    if words > text.vocab_size:
+        raise ConfigError(f"model.path = {str(folder)!r}: {TOKENIZER} has {words} words, the embedding has "
+                          f"{text.vocab_size} (text.vocab_size of {CONFIG}); they must be of one training")  # fmt: skip
+    most = getattr(text, "max_position_embeddings", config.max_tokens)
+    if text.model_type in _POSITIONS_AFTER_PADDING:
+        most -= text.pad_token_id + 1
+    if config.max_tokens > most:
+        raise ConfigError(f"model.path = {str(folder)!r}: {CONFIG}: max_tokens is {config.max_tokens}, the text "
+                          f"encoder has {most} positions (text.max_position_embeddings)")  # fmt: skip
 
 
 def digest(folder: Path, weights: str = WEIGHTS) -> str:

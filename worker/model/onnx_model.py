@@ -13,9 +13,9 @@ from torch import Tensor
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
+from worker.model.folder import CONFIG, ONNX
 from worker.model.fusion_model import FusionOutput
 
-ONNX = "model.onnx"
 PRECISION = "precision"  # In the file's own metadata: fp32 or int8.
 ITEMS = "items"
 # Items that go through the graph together: what lies between its layers then fits the processor's caches. Measured on
@@ -27,6 +27,17 @@ def input_names(config: FusionConfig) -> list[str]:
     """Of the graph, in their order: bodies and the item of each, per input of the model, and as many items as B."""
     numbers = range(len(config.inputs))
     return [*(f"bodies_{n}" for n in numbers), *(f"item_of_{n}" for n in numbers), ITEMS]
+
+
+def shapes_of(config: FusionConfig) -> dict[str, tuple[int, ...]]:
+    """Of the graph's inputs and its logits, without their first place; of a sound, which is cut before, nothing."""
+    of_modality = {
+        "image": (3, config.image_size, config.image_size),
+        "text": (config.max_tokens,),
+        "sensor": (config.max_steps, len(config.channels)),
+    }
+    bodies = {f"bodies_{n}": of_modality[one] for n, one in enumerate(config.inputs) if one in of_modality}
+    return bodies | {"logits": (config.num_labels,)}
 
 
 def output_names(config: FusionConfig) -> list[str]:
@@ -72,9 +83,21 @@ class OnnxModel:
         if told != (input_names(config), output_names(config)) or self.precision not in ("fp32", "int8"):
             raise ConfigError(f"model.path = {str(folder)!r}: {ONNX} is not of the model that its config.json tells; "
                               "it must be as `fusion-worker export` wrote it")  # fmt: skip
+        self._compare(folder)
         self._options = onnxruntime.RunOptions()
         # The evidence is part of the graph; it is computed when it is asked for.
         self._options.only_execute_path_to_fetches = True
+
+    def _compare(self, folder: Path) -> None:
+        shapes = {one.name: tuple(one.shape) for one in [*self._session.get_inputs(), *self._session.get_outputs()]}
+        for name, wanted in shapes_of(self.config).items():
+            held = shapes[name]
+            fits = len(held) == len(wanted) + 1 and all(
+                a == b or not isinstance(a, int) for a, b in zip(held[1:], wanted, strict=True)
+            )
+            if not fits:
+                raise ConfigError(f"model.path = {str(folder)!r}: {ONNX}: {name} is of {list(held)}, "
+                                  f"{CONFIG} tells [items, {', '.join(map(str, wanted))}]")  # fmt: skip
 
     def __call__(
         self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False

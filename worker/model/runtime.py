@@ -12,12 +12,11 @@ from torch import Tensor
 
 from worker.errors import ConfigError, Poison
 from worker.model.evidence import evidence_of
+from worker.model.folder import SHIPPED
 from worker.model.items import Item, collate, on_device
 from worker.model.preprocess import Body, Preprocessor, nobody
 from worker.model.served import Served, lanes_of, serve
 from worker.records import Aligned, Event, Verdict
-
-SHIPPED = Path(__file__).parent / "junction"
 
 # Scores are told to four places: more would be noise of the number format, and no one decides on it.
 _PLACES = 4

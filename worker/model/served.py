@@ -12,9 +12,10 @@ from tokenizers import Tokenizer
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
+from worker.model.folder import ONNX, WEIGHTS, ensure_whole
 from worker.model.fusion_model import FusionOutput
-from worker.model.load import WEIGHTS, config_of, device_of, digest, for_serving, load, number_format, tokenizer_of
-from worker.model.onnx_model import ONNX, OnnxModel
+from worker.model.load import config_of, device_of, digest, for_serving, load, number_format, tokenizer_of
+from worker.model.onnx_model import OnnxModel
 
 # On a CPU two batches side by side on a thread each take two thirds of the time that both threads need for one after
 # the other: small kernels scale badly and wait for each other. Many lanes make a lone batch slow.
@@ -67,6 +68,7 @@ def serve(folder: Path, device: str, precision: str) -> Served:
 def _onnx(folder: Path, device: str, precision: str) -> Served:
     if device not in ("auto", "cpu"):
         raise ConfigError(f"model.device = {device!r}: {ONNX} is served on the CPU; must be auto or cpu")
+    ensure_whole(folder, ONNX)
     config, tokenizer = config_of(folder), tokenizer_of(folder)
     lanes, _ = lanes_of(torch.device("cpu"))
     # All calls share the session's threads; a lane's own thread works too.

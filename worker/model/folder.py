@@ -1,0 +1,107 @@
+"""A model folder -> whether its files are there and whole, seen without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from worker.errors import ConfigError
+
+SHIPPED = Path(__file__).parent / "junction"
+WEIGHTS = "model.safetensors"
+ONNX = "model.onnx"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+# What `fusion-worker export` writes instead of weights.
+_EXPORTED = {
+    ONNX: "which can be served, not trained, measured or drawn",
+    "model.pt2": "which is for other programs",
+}
+_POINTER = b"version https://git-lfs"
+# The length of a safetensors header stands in its first bytes, little endian.
+_LENGTH_BYTES = 8
+
+
+def ensure_whole(folder: Path, weights: str = WEIGHTS) -> None:
+    """Looks at the files that a model is made from.
+
+    Raises:
+        ConfigError: one is missing, cannot be read, is cut short, or is a pointer to where Git LFS keeps it.
+    """
+    needed = (CONFIG, weights, TOKENIZER)
+    missing = [name for name in needed if not (folder / name).is_file()]
+    if weights in missing and (other := next((n for n in _EXPORTED if (folder / n).is_file()), None)):
+        raise ConfigError(f"{_named(folder)}: holds {other}, {_EXPORTED[other]}; "
+                          "here the model is needed that it was made from")  # fmt: skip
+    if missing:
+        raise ConfigError(f"{_named(folder)}: no {', '.join(missing)} there; it must be a from_pretrained "
+                          "directory, such as `fusion-worker train --out DIR` writes")  # fmt: skip
+    for name in needed:
+        _ensure_real(folder, name)
+    for name in (CONFIG, TOKENIZER):
+        _ensure_json(folder, name)
+    if weights == WEIGHTS:
+        shapes(folder)
+
+
+def ensure_servable(path: str | None) -> None:
+    """As `ensure_whole`, for the folder of `model.path`, in whichever of the two forms that can be served."""
+    folder = Path(path) if path is not None else SHIPPED
+    exported = (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file()
+    ensure_whole(folder, ONNX if exported else WEIGHTS)
+
+
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Tensor -> its shape, as the weights' file tells it.
+
+    Raises:
+        ConfigError: the file is shorter than its own header says, or has none.
+    """
+    file = folder / WEIGHTS
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
+        size = file.stat().st_size
+        if length > size - _LENGTH_BYTES:
+            raise _broken(folder, WEIGHTS, f"it has {size} bytes, its header {length}: cut short, or none")
+        try:
+            header: dict[str, Any] = json.loads(opened.read(length))
+            tensors = {name: one for name, one in header.items() if name != "__metadata__"}
+            end = max((one["data_offsets"][1] for one in tensors.values()), default=0)
+            found = {name: tuple(one["shape"]) for name, one in tensors.items()}
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+            raise _broken(folder, WEIGHTS, "its header is not one of safetensors") from error
+    if size != _LENGTH_BYTES + length + end:
+        raise _broken(
+            folder, WEIGHTS, f"cut short: it has {size} bytes, its header says {_LENGTH_BYTES + length + end}"
+        )
+    return found
+
+
+def _ensure_real(folder: Path, name: str) -> None:
+    try:
+        with (folder / name).open("rb") as file:
+            begin = file.read(len(_POINTER))
+    except OSError as error:
+        raise _broken(folder, name, f"cannot be read: {error.strerror}") from error
+    if not begin:
+        raise _broken(folder, name, "is empty")
+    if begin == _POINTER:
+        raise _broken(folder, name, "is a Git LFS pointer, not the file; `git lfs pull` brings it")
+
+
+def _ensure_json(folder: Path, name: str) -> None:
+    try:
+        read = json.loads((folder / name).read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _broken(folder, name, f"cut short or no JSON: {error}") from error
+    if not isinstance(read, dict):
+        raise _broken(folder, name, "must be a JSON object")
+
+
+def _broken(folder: Path, name: str, why: str) -> ConfigError:
+    return ConfigError(f"model.path = {str(folder)!r}: {name}: {why}")
+
+
+def _named(folder: Path) -> str:
+    return f"model.path = {str(folder)!r}"
