@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from worker.config import Settings
+from worker.config import Settings, Stream
 from worker.describe import expected, flatten, is_secret, keys, render, sections
 from worker.errors import ConfigError
 from worker.redaction import remember
+from worker.text_files import read_secret, read_text
 
 ENVIRONMENT_PREFIX = "FUSION__"
 FILE_SUFFIX = "_file"
@@ -53,8 +54,10 @@ def load(config_file: Path | None, overrides: Sequence[str], environ: Mapping[st
         if "streams" in table:
             given = {}
         given |= _from_file(table, name)
+    known_streams = _streams(given)
     given |= _from_environment(environ, given)
     given |= _from_overrides(overrides, given)
+    _refuse_half_a_stream(given, known_streams)
     known = keys(_streams(given))
     remember(str(found.value) for key, found in given.items() if is_secret(known[key]))
     try:
@@ -70,6 +73,20 @@ def redacted(settings: Settings) -> dict[str, str]:
     return {key: render(value, info) for key, value, info in flatten(settings)}
 
 
+def _refuse_half_a_stream(given: Mapping[str, _Given], known: Sequence[str]) -> None:
+    """A misspelt name in a variable or --set would begin a stream of its own."""
+    needed = {name for name, info in Stream.model_fields.items() if info.is_required()}
+    for key, found in given.items():
+        section, name, *_ = *key.split("."), ""
+        if section != "streams" or name in known:
+            continue
+        if absent := [one for one in sorted(needed) if f"streams.{name}.{one}" not in given]:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"streams are {', '.join(known)};"
+            raise ConfigError(f"{key} ({found.origin}): there is no stream {name!r}; {hint} "
+                              f"a new one needs also {', '.join(absent)}")  # fmt: skip
+
+
 def _default_streams() -> dict[str, _Given]:
     return {
         f"streams.{name}.{key}": _Given(value, DEFAULT)
@@ -80,15 +97,11 @@ def _default_streams() -> dict[str, _Given]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"--config {path}: no such file") from error
-    except OSError as error:
-        raise ConfigError(f"--config {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--config {path}: not UTF-8 (byte {error.start})") from error
+        return tomllib.loads(read_text(path))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"--config {path}: not valid TOML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"--config {path}: {error}") from error
 
 
 def _from_file(table: Mapping[str, Any], origin: str) -> dict[str, _Given]:
@@ -133,12 +146,9 @@ def _from_environment(environ: Mapping[str, str], given: Mapping[str, _Given]) -
 
 def _read_secret(name: str, path: str) -> str:
     try:
-        text = Path(path).read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(f"environment {name}: cannot read {path!r}: {error.strerror}") from error
+        return read_secret(path)
     except ValueError as error:
-        raise ConfigError(f"environment {name}: {path!r} is not UTF-8 text") from error
-    return text.removesuffix("\n").removesuffix("\r")
+        raise ConfigError(f"environment {name}: {error}") from error
 
 
 def _from_overrides(overrides: Sequence[str], given: Mapping[str, _Given]) -> dict[str, _Given]:
@@ -185,7 +195,8 @@ def _nested(given: Mapping[str, _Given]) -> dict[str, Any]:
 def _unknown(key: str, origin: str, known: Mapping[str, FieldInfo]) -> str:
     section, _, name = key.rpartition(".")
     same_name = [other for other in known if other.rpartition(".")[2] == name]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.7) or difflib.get_close_matches(key, same_name, 1, 0.0)
+    near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.7)
+    near = near or difflib.get_close_matches(key, same_name, 1, 0.0)
     siblings = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == section]
     if near:
         hint = f"did you mean {near[0]}?"

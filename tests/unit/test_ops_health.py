@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as text_families
 
 from worker.errors import ConfigError, Fatal
 from worker.ops.health import Health
@@ -124,7 +125,46 @@ def test_other_paths_and_head(server: OpsServer) -> None:
     assert ask(server, "/")[0] == 404
     assert ask(server, "/livez?verbose=1")[0] == 200
     assert ask(server, "/readyz", method="HEAD")[::2] == (200, "")
-    assert ask(server, "/metrics", method="POST")[0] == 501
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_other_methods_are_not_allowed(server: OpsServer, method: str) -> None:
+    """405 with what is; of any path. HEAD tells what GET tells, its length too."""
+    for path in ("/metrics", "/livez", "/readyz", "/none"):
+        request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", data=b"x" * 100_000, method=method)
+        with pytest.raises(urllib.error.HTTPError) as caught, urllib.request.urlopen(request, timeout=10):
+            pass
+        with caught.value as answer:
+            assert (answer.code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    head = urllib.request.Request(f"http://127.0.0.1:{server.port}/livez", method="HEAD")
+    with urllib.request.urlopen(head, timeout=10) as answer:
+        assert (answer.status, answer.headers["Content-Length"], answer.read()) == (200, "6", b"")
+
+
+OPEN = "application/openmetrics-text; version=1.0.0"
+PROMETHEUS = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;"
+    "q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,/;q=0.1"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_open"),
+    [
+        ("", False), ("*/*", False), ("text/html", False), (OPEN, True), (OPEN.upper(), True), (PROMETHEUS, True),
+        ("application/openmetrics-text;q=0", False), (" ;;, q=x", False),
+        ("text/plain;version=0.0.4;q=0.9," + OPEN + ";q=0.1", False), ("text/plain;q=0.2," + OPEN + ";q=0.7", True),
+    ],
+)  # fmt: skip
+def test_each_page_is_one_that_its_own_parser_reads(server: OpsServer, accept: str, is_open: bool) -> None:
+    """What is negotiated is what is sent: the parser of that format reads every family, with the counter's value."""
+    status, kind, page = ask(server, "/metrics", accept=accept)
+    assert (status, kind.split(";")[0]) == (200, "application/openmetrics-text" if is_open else "text/plain")
+    families = list((text_string_to_metric_families if is_open else text_families)(page))
+    values = {s.name: s.value for f in families for s in f.samples if s.labels.get("outcome") == "accepted"}
+    assert values["fusion_events_total"] == 3
+    assert len(families) > 10
+    assert not [f.name for f in families if f.name.endswith("_created")]
 
 
 def test_a_silent_client_holds_nobody_up(server: OpsServer) -> None:

@@ -84,7 +84,7 @@ def test_mistakes_elsewhere_are_named(tmp_path: Path) -> None:
         (None, ["kafka.group_id"], {}, r"--set kafka.group_id: must be section.key=value"),
         (None, ["kafka.group=x"], {}, r"kafka.group \(--set\): unknown key; did you mean kafka.group_id"),
         (None, [], {"FUSION__KAFKA__GROUPID": "x"}, r"FUSION__KAFKA__GROUPID.*did you mean kafka.group_id"),
-        (None, [], {"FUSION__REDIS__PASSWORD_FILE": "/nowhere"}, r"cannot read '/nowhere': No such file"),
+        (None, [], {"FUSION__REDIS__PASSWORD_FILE": "/nowhere"}, r"'/nowhere': no such file"),
         (
             None, [], {"FUSION__HTTP__PORT": "1", "FUSION__HTTP__PORT_FILE": str(written(tmp_path, "2"))},
             r"http.port: given twice",
@@ -131,3 +131,99 @@ def test_every_key_has_a_description() -> None:
     """No key is documented by its name alone."""
     assert [name for name, info in keys(["frames"]).items() if not info.description] == []
     assert set(sections()) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("[http]\nport = 1\n".encode("utf-16"), "is UTF-16 or no text; save it as UTF-8"),
+        ("[http]\nport = 1\n".encode("utf-16-be"), "is UTF-16 or no text"),
+        (b"[http]\nport = 1 # \xff\n", r"is not UTF-8 \(byte 18\)"),
+        (b"[http]\nport = true\n", "http.port = true .*must be a whole number.*true is a truth value"),
+        (b"[limits]\ndead_letter_ratio = false\n", "dead_letter_ratio = false .*must be a number"),
+        (b"[HTTP]\nPORT = 1\n", "did you mean http.port?"),
+        (b"[http]\nport = 65536\n", "at least 0, at most 65535"),
+        (b"[http]\nport = -1\n", "at least 0, at most 65535"),
+        (b'[kafka]\nbootstrap_servers = "h:65536"\n', "port 65536 is not from 1 to 65535"),
+        (b'[kafka]\nbootstrap_servers = "h:0"\n', "port 0 is not from 1 to 65535"),
+    ],
+)
+def test_a_file_that_an_editor_or_a_hand_has_spoiled_is_named(tmp_path: Path, data: bytes, said: str) -> None:
+    """Encodings, truth where a number belongs, capitals, ports."""
+    (tmp_path / "fusion.toml").write_bytes(data)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load(tmp_path / "fusion.toml", [], {})
+    assert "fusion.toml" in str(caught.value)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    """As Windows' editors write it, with their line ends; a folder is named as one."""
+    (tmp_path / "fusion.toml").write_bytes(b"\xef\xbb\xbf[http]\r\nport = 7\r\n")
+    assert load(tmp_path / "fusion.toml", [], {}).settings.http.port == 7
+    with pytest.raises(ConfigError, match="is a folder, not a file"):
+        load(tmp_path, [], {})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"FUSION__STREAMS__FRAMS__TOPIC": "x"}, r"FRAMS__TOPIC\): there is no stream 'frams'; did you mean frames\?"),
+        (
+            {"FUSION__STREAMS__FRAMES_0__MAX_WAIT": "1s"},
+            "mean frames.* needs also modality, role, topic",
+        ),
+        ({"FUSION__STREAMS____TOPIC": "x"}, "there is no stream ''; streams are texts, frames"),
+        ({"FUSION__STREAMS__Q__ROLE": "context", "FUSION__STREAMS__Q__TOPIC": "q"}, "a new one needs also modality$"),
+    ],
+)
+def test_a_misspelt_stream_is_told_with_its_variable(given: dict[str, str], said: str) -> None:
+    """It begins no stream of its own, from the environment or --set; one that is given whole does."""
+    with pytest.raises(ConfigError, match=said):
+        load(None, [], given)
+    pairs = [f"{key.removeprefix('FUSION__').lower().replace('__', '.')}={value}" for key, value in given.items()]
+    with pytest.raises(ConfigError, match=r"\(--set\): there is no stream"):
+        load(None, pairs, {})
+    new = {"TOPIC": "q", "ROLE": "context", "MODALITY": "sensor"}
+    loaded = load(None, [], {f"FUSION__STREAMS__Q__{key}": value for key, value in new.items()})
+    assert list(loaded.settings.streams) == ["texts", "frames", "q"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty; write the value there"),
+        (b"\n", "is empty"),
+        (b"\r\n", "is empty"),
+        (b"pw\nx", "has more than one line"),
+        (b"pw\n\n", "has more than one line"),
+        ("pw".encode("utf-16"), "is UTF-16 or no text"),
+        (b"p\0w", "is UTF-16 or no text"),
+    ],
+)
+def test_a_secrets_file_that_holds_no_secret_is_an_error(tmp_path: Path, data: bytes, said: str) -> None:
+    """Empty, two lines, another encoding; its path is told, what it holds is not."""
+    (tmp_path / "secret").write_bytes(data)
+    with pytest.raises(ConfigError, match=f"secret': {said}"):
+        load(None, [], {"FUSION__REDIS__PASSWORD_FILE": str(tmp_path / "secret")})
+
+
+@pytest.mark.parametrize("data", [b"pw", b"pw\n", b"pw\r\n", b"\xef\xbb\xbfpw\r\n"])
+def test_a_secrets_file_is_read_less_its_line_end(tmp_path: Path, data: bytes) -> None:
+    """Of either kind, and less a byte order mark; inner and outer blanks stay."""
+    (tmp_path / "secret").write_bytes(data)
+    environ = {"FUSION__REDIS__PASSWORD_FILE": str(tmp_path / "secret")}
+    assert load(None, [], environ).settings.redis.password == "pw"
+    (tmp_path / "secret").write_bytes(data.replace(b"pw", b" p w "))
+    assert load(None, [], environ).settings.redis.password == " p w "
+
+
+def test_a_secret_where_its_file_should_be_named_is_not_told() -> None:
+    """FUSION__REDIS__PASSWORD_FILE=hunter2: what is no absolute path may be the secret itself; nothing; a folder."""
+    for given, said in (
+        ("hunter2", "no absolute path"),
+        ("", "names no file"),
+        ("/", "is a folder"),
+    ):
+        with pytest.raises(ConfigError, match=said) as caught:
+            load(None, [], {"FUSION__REDIS__PASSWORD_FILE": given})
+        assert "hunter2" not in str(caught.value)

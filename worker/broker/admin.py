@@ -13,9 +13,12 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
     ClusterAuthorizationFailedError,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
     GroupAuthorizationFailedError,
     GroupIdNotFoundError,
     KafkaError,
+    NotCoordinatorError,
     TopicAuthorizationFailedError,
 )
 
@@ -24,6 +27,7 @@ from worker.errors import ConfigError, Unreachable
 # How long one question may take once the cluster was reached.
 ANSWER_TIMEOUT_SECONDS = 10.0
 _TOPIC_ALREADY_EXISTS = 36
+_AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +101,24 @@ def ensure_group(options: Mapping[str, Any], group_id: str, timeout_seconds: flo
     Raises:
         Unreachable: as `ensure_reachable`, or this user has no right on the group.
     """
+    deadline = time.monotonic() + timeout_seconds
     with _admin(options, timeout_seconds) as admin:
-        try:
-            admin.describe_groups([group_id])
-        except GroupIdNotFoundError:
-            return
-        except GroupAuthorizationFailedError as error:
-            raise Unreachable(
-                f"Kafka refuses the group kafka.group_id = {group_id!r}; this user needs READ on it"
-            ) from error
+        while True:
+            try:
+                admin.describe_groups([group_id])
+            except GroupIdNotFoundError:
+                return
+            except GroupAuthorizationFailedError as error:
+                raise Unreachable(
+                    f"Kafka refuses the group kafka.group_id = {group_id!r}; this user needs READ on it"
+                ) from error
+            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+                # The first question for any group makes a new cluster create the topic of offsets.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_AGAIN_SECONDS)
+            else:
+                return
 
 
 def create_topics(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from worker.ops.health import Health
 from worker.redaction import without_secrets
 
 _TEXT = "text/plain; charset=utf-8"
+ALLOWED = "GET, HEAD"
 
 # Seconds a client may take to send its request; without a limit each silent connection holds a thread for ever.
 CLIENT_TIMEOUT_SECONDS = 10.0
@@ -118,9 +120,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def _refuse(self) -> None:
+        """Nothing here can be changed."""
+        body = f"{self.command} is not allowed; there are {ALLOWED}\n".encode()
+        self.close_connection = True
+        self.send_response(HTTPStatus.METHOD_NOT_ALLOWED)
+        self.send_header("Allow", ALLOWED)
+        self.send_header("Content-Type", _TEXT)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse
+
     def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         if path == "/metrics":
-            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            encode, content_type = choose_encoder(preferred(self.headers.get("Accept", "")))
             return HTTPStatus.OK, content_type, encode(self.server.registry)
         if path == "/livez":
             stalled = self.server.health.stalled()
@@ -131,6 +146,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """A scrape every few seconds is no news."""
+
+
+def preferred(accept: str) -> str:
+    """Of what a scraper accepts the kind that it likes best, where two are told by their `q`; prometheus_client's own
+    choice does not look at it."""
+    liked: list[tuple[float, str]] = []
+    for kind in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in kind.split(";"))
+        told = next((one[2:] for one in parameters if one.startswith("q=")), "1")
+        quality = float(told) if re.fullmatch(r"[01](\.\d{0,3})?", told) else 0.0
+        if quality > 0 and name in ("application/openmetrics-text", "text/plain"):
+            liked.append((quality, kind.strip()))
+    return max(liked, key=lambda one: one[0])[1] if liked else ""
 
 
 def _verdict(good: str, reasons: tuple[str, ...]) -> tuple[HTTPStatus, str, bytes]:
