@@ -273,10 +273,18 @@ def test_what_does_not_fit_is_one_clear_line(source: Path, exported: Path, tmp_p
     whole = (broken / ONNX).read_bytes()
     for damaged in (whole[: len(whole) // 2], b"pickle", b""):
         (broken / ONNX).write_bytes(damaged)
-        with pytest.raises(ConfigError, match=r"model.onnx (cannot be loaded|is not of the model)"):
+        with pytest.raises(ConfigError, match=r"model.onnx(:? cannot be loaded|: is empty| is not of the model)"):
             served(broken)
     (broken / ONNX).write_bytes(whole)
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps({**config, "inputs": ["image", "image", "text"]}))
     with pytest.raises(ConfigError, match=r"model.onnx is not of the model that its config.json tells"):
         served(broken)
+    for change, said in (
+        ({"image_size": 64}, r"model.onnx: bodies_0 is of \[.*, 3, 224, 224\], config.json tells \[items, 3, 64, 64\]"),
+        ({"max_tokens": 7}, r"model.onnx: bodies_1 is of \[.*, 32\], config.json tells \[items, 7\]"),
+        ({"id2label": {"0": "a", "1": "b"}}, r"model.onnx: logits is of \[.*\], config.json tells \[items, 2\]"),
+    ):
+        (broken / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(ConfigError, match=said):
+            served(broken)

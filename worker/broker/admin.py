@@ -12,14 +12,12 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
-    ClusterAuthorizationFailedError,
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     GroupAuthorizationFailedError,
     GroupIdNotFoundError,
     KafkaError,
     NotCoordinatorError,
-    TopicAuthorizationFailedError,
 )
 
 from worker.errors import ConfigError, Unreachable
@@ -87,11 +85,10 @@ def configs_of(
     """
     wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     with _admin(options, timeout_seconds) as admin:
-        try:
-            told = admin.describe_configs(wanted, config_filter="all")
-        except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
-            return None
+        told = admin.describe_configs(wanted, config_filter="all")
     topics: dict[str, Any] = next(iter(told.values()), {})
+    if not all(topics.get(name) for name in names):
+        return None
     return {name: {key: str(one["value"]) for key, one in keys.items()} for name, keys in topics.items()}
 
 
