@@ -197,7 +197,7 @@ class Contexts:
         self._enter(epoch)
         self.flow, self._slowest_us, self.late = Flow(0), NOTHING_YET, Late()
         self._observer.count("redis_rebuilds_total")
-        self._health.block("rebuilding", "Redis was emptied; context is being read again from Kafka")
+        self._health.block("rebuilding", "Redis lost context; it is being read again from Kafka")
         for partition in self._source.leases:
             if partition in self._board:
                 self._board.open(partition)

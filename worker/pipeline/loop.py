@@ -163,7 +163,8 @@ class Pipeline:
         self._redis_full = refused is not None
 
     def _rebuild(self) -> None:
-        self._log.warning("redis was emptied", action="context is read again from Kafka")
+        cause = "it was emptied, restarted or failed over, or keys expired or were evicted"
+        self._log.warning("redis lost context", cause=cause, action="context is read again from Kafka")
         for partition, ledger in self._contexts.lost().items():
             if ledger is None:
                 self._leases.assign({partition: self._source.leases[partition]})
