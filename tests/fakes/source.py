@@ -72,6 +72,10 @@ class FakeSource:
         """See KafkaSource.partitions_of."""
         return self.counts[topic]
 
+    def counted_at(self, topic: str) -> float:
+        """See KafkaSource.counted_at; asked for just now."""
+        return time.monotonic()
+
     def position(self, partition: Partition) -> int:
         """See KafkaSource.position."""
         return self.positions[partition]

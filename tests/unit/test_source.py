@@ -21,7 +21,8 @@ class StubConsumer:
         self.member, self.held, self.listener = "m1", {A, B}, None
         self.commits: list[dict[int, int]] = []
         self._fetcher = SimpleNamespace(_next_partition_records=None)
-        self._cluster = SimpleNamespace(topic_id=lambda topic: None)
+        self._cluster = SimpleNamespace(topic_id=lambda topic: None, partitions_for_topic=lambda topic: {0, 1})
+        self._subscription = SimpleNamespace(assignment={})
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: ()
@@ -48,10 +49,10 @@ class StubConsumer:
 def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others had the partitions in between; what was read under the old leases must not be published."""
     monkeypatch.setattr(room, "strict_consumer", StubConsumer)
-    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None, count=lambda topic: (0, 0.0)))
     heard: list[tuple[frozenset[Partition], str]] = []
     made = room.KafkaSource(
-        {}, {"auto_offset_reset": "earliest"}, ["texts"],
+        {}, {"auto_offset_reset": "earliest", "group_id": "g"}, ["texts"],
         lambda gone: heard.append((gone, made.membership.member_id)),
     )  # fmt: skip
     client: Any = made._consumer
@@ -70,8 +71,8 @@ def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytes
 def test_a_commit_of_a_lease_that_is_over_is_not_sent_under_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another member owned the partition in between and committed further: its records would be read again."""
     monkeypatch.setattr(room, "strict_consumer", StubConsumer)
-    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None))
-    made = room.KafkaSource({}, {"auto_offset_reset": "earliest"}, ["texts"], lambda gone: None)
+    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None, count=lambda topic: (0, 0.0)))
+    made = room.KafkaSource({}, {"auto_offset_reset": "earliest", "group_id": "g"}, ["texts"], lambda gone: None)
     client: Any = made._consumer
     client.listener.on_partitions_assigned([A, B])
     made.poll(0)

@@ -10,22 +10,19 @@ from typing import Any
 
 from kafka import TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from worker.broker.ends import EndsWatch
+from worker.broker.faults import GONE, Polls, called
 from worker.broker.reader import record_of
 from worker.broker.rebalance import RebalanceListener
+from worker.broker.starts import Starts
 from worker.broker.unpack import strict_consumer
 from worker.errors import Fatal, Retryable
 from worker.records import Partition, Record
 
 # One partition may fill a whole fetch: at the client's 1 MiB a poll of 30 KB frames costs 8 times as much (PARTS 12).
 MAX_PARTITION_FETCH_BYTES = 8 * 2**20
-_GONE = (
-    "its records were deleted before they were read (retention), or the topic was recreated; to go on without them set "
-    "the group's offsets with Kafka's kafka-consumer-groups tool"
-)
 # A call that needs an answer from the broker gives up after this long; the loop repeats it.
 CALL_TIMEOUT_MS = 5_000
 # Commits come within milliseconds, or not before a transaction has ended: the loop looks after the others meanwhile.
@@ -59,14 +56,14 @@ class KafkaSource:
         Raises:
             Retryable: no broker answers.
         """
-        self._listener = RebalanceListener(on_revoked, lambda assigned: self._seek_to_start(*assigned))
+        self._listener = RebalanceListener(on_revoked, lambda assigned: self._starts.seek(assigned))
         self._leases: dict[Partition, int] = {}
         self._next_lease = 0
         self._membership: Any = None
         self._topic_ids: dict[str, Any] = {}
         self._commits: dict[tuple[Partition, int], OffsetAndMetadata] = {}  # by partition and lease
         self._committing = threading.Lock()
-        self._consumer = self._call(
+        self._consumer = called(
             strict_consumer,
             enable_auto_commit=False,
             isolation_level="read_committed",
@@ -78,14 +75,12 @@ class KafkaSource:
             # Offsets that are gone are an error, not a reason to begin elsewhere in silence (see `RebalanceListener`).
             **{**options, "auto_offset_reset": "none"},
         )
-        first_start = options["auto_offset_reset"]
-        self._seek_to_start = getattr(
-            self._consumer, "seek_to_beginning" if first_start == "earliest" else "seek_to_end"
-        )
+        self._polls, self._starts = Polls(self._consumer), Starts(self._consumer, options["auto_offset_reset"])
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
-        self._ends = EndsWatch(connection)
+        self._ends = EndsWatch(connection, topics)
         try:
             self._know(topics)
+            called(self._starts.know, connection, options["group_id"], {one: self._known(one) for one in topics})
         except Retryable:
             self.close()
             raise
@@ -93,7 +88,7 @@ class KafkaSource:
     def _know(self, topics: Sequence[str]) -> None:
         """A member that leads the group before it knows the topics assigns nothing to anybody, for good."""
         deadline = time.monotonic() + CALL_TIMEOUT_MS / 1000
-        while not all(self._call(self._consumer.partitions_for_topic, topic) for topic in topics):
+        while not all(called(self._consumer.partitions_for_topic, topic) for topic in topics):
             if time.monotonic() > deadline:
                 raise Retryable(f"Kafka does not tell the partitions of {', '.join(topics)}")
 
@@ -106,10 +101,8 @@ class KafkaSource:
                 unpacked.
         """
         self._unblock()
-        try:
-            batches = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
-        except KafkaError as error:
-            raise _translate(error) from error
+        self._grow()
+        batches = self._polls.poll(timeout_seconds)
         self._same_topics()
         self._know_membership()
         revoked, assigned = self._listener.drain()
@@ -141,7 +134,7 @@ class KafkaSource:
         for topic in self._consumer.subscription() or ():
             now = self._consumer._cluster.topic_id(topic)
             if now is not None and self._topic_ids.setdefault(topic, now) != now:
-                raise Fatal(f"{topic}: {_GONE}")
+                raise Fatal(f"{topic}: {GONE}")
 
     def _unblock(self) -> None:
         """kafka-python 3.0.12 gives records that were parked by a pause back only when no drained batch is left in its
@@ -183,7 +176,7 @@ class KafkaSource:
         tp = _topic_partition(partition)
         self._consumer._coordinator._offset_fetch_futures.pop(frozenset([tp]), None)
         try:
-            found = self._call(self._consumer.committed, tp, metadata=True, timeout_ms=COMMITTED_TIMEOUT_MS)
+            found = called(self._consumer.committed, tp, metadata=True, timeout_ms=COMMITTED_TIMEOUT_MS)
         except Retryable as error:
             raise Retryable(
                 f"what the group has committed for {partition.topic}/{partition.number} cannot be read: a transaction "
@@ -203,12 +196,24 @@ class KafkaSource:
         return offset, metadata
 
     def partitions_of(self, topic: str) -> int:
-        """How many partitions a topic has; 0 while unknown."""
-        return len(self._consumer.partitions_for_topic(topic) or ())
+        """How many partitions a topic has, as far as anybody here knows; 0 while unknown."""
+        return max(self._known(topic), self._ends.count(topic)[0])
+
+    def counted_at(self, topic: str) -> float:
+        """Monotonic seconds when it was last asked how many partitions the topic has; 0.0: never."""
+        return self._ends.count(topic)[1]
+
+    def _known(self, topic: str) -> int:
+        return len(self._consumer._cluster.partitions_for_topic(topic) or ())
+
+    def _grow(self) -> None:
+        """The member that leads the group gives new partitions to somebody as soon as its own client knows of them."""
+        if any(self._known(topic) < self._ends.count(topic)[0] for topic in self._consumer.subscription() or ()):
+            self._consumer._cluster.request_update()
 
     def position(self, partition: Partition) -> int | None:
         """The next offset that a poll will bring."""
-        found: int | None = self._call(self._consumer.position, _topic_partition(partition), timeout_ms=CALL_TIMEOUT_MS)
+        found: int | None = called(self._consumer.position, _topic_partition(partition), timeout_ms=CALL_TIMEOUT_MS)
         return found
 
     def ends(self) -> dict[Partition, tuple[int, float]]:
@@ -222,17 +227,17 @@ class KafkaSource:
 
     def seek_to_start(self, partition: Partition) -> None:
         """Reads on from where a group without commits begins."""
-        self._seek_to_start(_topic_partition(partition))
+        self._starts.seek([_topic_partition(partition)])
 
     def first_offset(self, partition: Partition) -> int:
         """The offset of the oldest record that retention has left."""
         tp = _topic_partition(partition)
-        return int(self._call(self._consumer.beginning_offsets, [tp], timeout_ms=CALL_TIMEOUT_MS)[tp])
+        return int(called(self._consumer.beginning_offsets, [tp], timeout_ms=CALL_TIMEOUT_MS)[tp])
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int | None:
         """The first offset whose record is as young as `timestamp_ms`; None when there is none."""
         tp = _topic_partition(partition)
-        found = self._call(self._consumer.offsets_for_times, {tp: max(0, timestamp_ms)}, timeout_ms=CALL_TIMEOUT_MS)
+        found = called(self._consumer.offsets_for_times, {tp: max(0, timestamp_ms)}, timeout_ms=CALL_TIMEOUT_MS)
         return int(found[tp].offset) if found.get(tp) is not None else None
 
     @property
@@ -265,29 +270,12 @@ class KafkaSource:
             commits, self._commits = self._commits, {}
         held = {_topic_partition(p): meta for (p, lease), meta in commits.items() if self._leases.get(p) == lease}
         if held:
-            self._call(self._consumer.commit, held, timeout_ms=CALL_TIMEOUT_MS)
+            called(self._consumer.commit, held, timeout_ms=CALL_TIMEOUT_MS)
 
     def close(self) -> None:
         """Leaves the group."""
         self._ends.close()
         self._consumer.close(autocommit=False, timeout_ms=CALL_TIMEOUT_MS)
-
-    def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except KafkaError as error:
-            raise _translate(error) from error
-
-
-def _translate(error: KafkaError) -> Exception:
-    name = type(error).__name__
-    if name in ("OffsetOutOfRangeError", "NoOffsetForPartitionError", "LogTruncationError"):
-        places = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-        told = ", ".join(f"{tp.topic}/{tp.partition} has no offset {at}" for tp, at in places.items()) or str(error)
-        return Fatal(f"{told}: {_GONE}")
-    if "Authorization" in name or "Authentication" in name:
-        return Fatal(f"Kafka refuses access: {error}; check kafka.sasl_* and the topics' access rules")
-    return Retryable(f"Kafka: {name}: {error}")
 
 
 def _of(raw: Any) -> Partition:
