@@ -46,8 +46,8 @@ NIGHT_MS = 6_000
 UNDER_WAY = 60
 # A day in real time, as far as the machine keeps pace.
 LIVE_SECONDS, LIVE_SLICES = 5.0, 25
-# Entities, of which an eviction or a hand takes parts.
-LEAST_EVICTED, UNLINKED = 20, 12
+# Parts of entities that are taken: by an eviction, after which the worker itself makes room, and by hand.
+LEAST_EVICTED, UNLINKED = 1, 12
 DATA = "fw:*}:*"
 
 
