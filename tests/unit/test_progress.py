@@ -193,3 +193,20 @@ def test_a_partition_that_cannot_be_opened_stops_nobody(
     source.send(text(1_000_000))
     assert worker.turn_until(lambda: len(worker.sink.results) == 2, 5.0)
     assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 1), (0, ""))[0] == 1, 5.0)
+
+
+def test_no_wait_ends_before_new_partitions_could_be_known(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A topic gained one after it was counted last, and what the anchor waits for lies there."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    counted_at = time.monotonic()
+    monkeypatch.setattr(source, "counted_at", lambda topic: counted_at)
+    source.send(text(0))
+    source.send(replace(reading(0), partition=1))
+    assert not worker.turn_until(lambda: len(worker.sink.results) == 1, 1.0)
+    monkeypatch.undo()
+    source.counts[FRAMES] = 2
+    assert worker.turn_until(lambda: len(worker.sink.results) == 1)
+    assert found(worker, "k") == [0]

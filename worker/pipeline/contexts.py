@@ -248,7 +248,8 @@ class Contexts:
 
     def counted_us(self, stream: str) -> int:
         """When it was last asked how many partitions a context stream has, by Redis' clock; 0: not yet."""
-        return self.now_us()
+        counted_at, now_us = self._source.counted_at(self._topic(stream)), self.now_us()
+        return now_us - int((time.monotonic() - counted_at) * 1e6) if counted_at and now_us else 0
 
     def _topic(self, stream: str) -> str:
         return next(topic for topic, name in self._topics.items() if name == stream)
