@@ -58,6 +58,26 @@ def test_a_text_source_hours_behind_holds_nobody(make: Callable[..., InMemory], 
         assert None not in found(worker, "slow")
 
 
+def test_redis_is_filled_again_beside_a_text_source_hours_behind(
+    make: Callable[..., InMemory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is decided meanwhile, so its anchors are unfinished for as long as that takes."""
+    monkeypatch.setattr(hold, "MOST_HELD", 5)
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    source.max_poll_records = 10
+    worker = make(source)
+    for second in range(20):
+        source.send(reading(second * SECOND_US))
+    assert worker.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 20)
+    source.send(text(-3 * HOUR_US, key="slow"))
+    worker.turn_until(lambda: len(worker.anchors) == 1)
+    worker.server.empty()
+    for second in range(20):
+        source.send(text(second * SECOND_US, key="k"))
+    _beside(worker, 0, "none", lambda: len(found(worker, "k")) == 20)
+    assert found(worker, "k") == list(range(20))
+
+
 def _beside(worker: InMemory, partition: int, camera: str, done: Callable[[], bool]) -> int:
     """Turns until `done` while one source that is behind goes on; how many texts it has sent."""
     deadline, sent = time.monotonic() + 6, 0

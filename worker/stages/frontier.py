@@ -74,7 +74,7 @@ def late_anchors(
     """Which anchors lie more than `horizon` behind the context that has been read, of every stream."""
     read, held = [], []
     for name, partitions in streams.items():
-        told = [rebuilt(flow, partition) for partition in partitions if not absent(partition)]
+        told = [flow.partitions.get(partition) for partition in partitions if not absent(partition)]
         known = [one for one in told if one is not None]
         if len(known) < len(told):
             return Late()
