@@ -46,6 +46,12 @@ def test_there_is_something_to_look_at() -> None:
     assert len(SOURCES) > 60
 
 
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports them by their names alone, and stops at the second."""
+    names = [path.name for path in SOURCES if path.name.startswith("test_")]
+    assert [name for name in set(names) if names.count(name) > 1] == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_fits_on_a_few_pages(path: Path) -> None:
     """At most 300 lines a file and 40 a function, and nothing is left to be done."""
