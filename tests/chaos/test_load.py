@@ -27,7 +27,7 @@ def warnings(made: Town) -> list[dict[str, Any]]:
 
 def test_a_clock_that_is_off_is_named_with_its_offset(ground: Ground, tmp_path: Path) -> None:
     """One frame a text, stamped 5 s late by one camera: a warning names it and the correction, a metric the offset."""
-    start = minutes_ago(30)
+    start = minutes_ago(60)
     wide = {"frames": {"before": "10s", "after": "10s"}}
     with town(ground, tmp_path, **settings(ground, streams=wide)) as made:
         events = []
