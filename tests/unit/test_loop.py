@@ -232,10 +232,10 @@ def test_a_rebuild_goes_on_under_a_new_owner(make: Callable[..., InMemory]) -> N
     second = make(heir)
     second.server = second.store._server = worker.server
     second.turn_until(lambda: False, 0.2)
-    assert not second.contexts.whole()
+    assert not second.contexts.filled()
     assert second.contexts.describe(Partition(FRAMES, 0), epoch, 3).endswith(":3:4")
     heir.send(reading(3))
-    assert second.turn_until(second.contexts.whole)
+    assert second.turn_until(second.contexts.filled)
 
 
 def held_back(make: Callable[..., InMemory]) -> InMemory:

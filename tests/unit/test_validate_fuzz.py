@@ -61,7 +61,7 @@ def read(record: Record) -> Event | Poison:
         return poison
 
 
-def fate(record: Record) -> None:
+def read_or_refuse(record: Record) -> None:
     """Checks what a record becomes."""
     found = read(record)
     if isinstance(found, Poison):
@@ -86,7 +86,7 @@ def test_any_record(
     topic: str, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
 ) -> None:
     """Any record at all gives an Event or a Poison."""
-    fate(Record(topic, 0, 0, timestamp_ms, key, value, tuple(headers)))
+    read_or_refuse(Record(topic, 0, 0, timestamp_ms, key, value, tuple(headers)))
 
 
 @settings(max_examples=400, deadline=None)
@@ -97,7 +97,7 @@ def test_any_record(
 def test_any_structured_event(topic: str, attributes: dict[str, object]) -> None:
     """Any JSON object in structured mode gives an Event or a Poison."""
     headers = (("content-type", b"application/cloudevents+json"),)
-    fate(plain(json.dumps({"specversion": "1.0", **attributes}).encode(), topic=topic, headers=headers))
+    read_or_refuse(plain(json.dumps({"specversion": "1.0", **attributes}).encode(), topic=topic, headers=headers))
 
 
 NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.lists(st.none() | st.floats(), max_size=5)
@@ -109,7 +109,7 @@ def test_any_reading(fields: dict[str, object], inner: bool) -> None:
     """Any JSON object on a sensor's topic gives an Event or a Poison; the model takes the numbers of an Event."""
     body = json.dumps({"values": fields} if inner else fields).encode()
     record = plain(body, topic="sensors-in")
-    fate(record)
+    read_or_refuse(record)
     if isinstance(read(record), Event):
         told = json.loads(body)
         fields = told["values"] if isinstance(told.get("values"), dict) else told
@@ -128,7 +128,7 @@ def test_any_wav_file(**parts: Any) -> None:
     """Whatever a WAV header says, it gives an Event or a Poison; the model reads the sound of an Event, or a Poison."""
     body = wav(parts.pop("data"), **parts)
     record = binary(body, b"audio/wav")
-    fate(record)
+    read_or_refuse(record)
     if isinstance(read(record), Event):
         with contextlib.suppress(Poison):
             assert read_audio(body, 16_000, 0.05, 8, "sounds").isfinite().all()
@@ -148,4 +148,4 @@ def test_mutations_of_good_records(data: st.DataObject) -> None:
     if headers and data.draw(st.booleans()):
         place = data.draw(st.integers(0, len(headers) - 1))
         headers[place] = (headers[place][0], data.draw(st.binary(max_size=40)))
-    fate(replace(record, value=bytes(value[:cut]), headers=tuple(headers)))
+    read_or_refuse(replace(record, value=bytes(value[:cut]), headers=tuple(headers)))

@@ -138,7 +138,7 @@ _TABLE = (
     Metric(Name.LATE_EVENTS, Kind.COUNTER, "Events later than the stream's lateness allows.", ("stream",)),
     Metric(Name.BOUND_HITS, Kind.COUNTER, "Times a declared bound cost a match.", ("bound",)),
     Metric(Name.TRANSACTIONS, Kind.COUNTER, "Kafka transactions by outcome.", ("outcome",)),
-    Metric(Name.REDIS_REBUILDS, Kind.COUNTER, "Times Redis was found emptied and read again from Kafka."),
+    Metric(Name.REDIS_REBUILDS, Kind.COUNTER, "Times Redis had lost context, which was read again from Kafka."),
     Metric(
         Name.SOURCE_OFFSET, Kind.GAUGE, "Median of a source's matched event times minus their anchors'.",
         ("stream", "source"),

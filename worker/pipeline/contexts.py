@@ -184,7 +184,7 @@ class Contexts:
         return self._store.epoch() == self._epoch
 
     def lost(self) -> dict[Partition, Ledger | None]:
-        """Redis was emptied: from where each context partition is read again (CONTRACT 4.7); None: its lease begins
+        """Redis has lost context: from where each partition is read again (CONTRACT 4.7); None: its lease begins
         once it can be asked.
 
         1. Ask Kafka for all starts; until they are known nothing has changed, and the step may be repeated. Held events
@@ -220,7 +220,7 @@ class Contexts:
             return None
         return start if held is None else min(start, held)
 
-    def whole(self) -> bool:
+    def filled(self) -> bool:
         """True when every partition of every context stream is in Redis as far as it has been read.
 
         Where Redis gets full while it is filled again, that comes only once anchors have left. Then those may whose key

@@ -145,7 +145,7 @@ class Pipeline:
             and not self._contexts.same_epoch()
         ):
             self._rebuild()
-        if self._contexts.whole():
+        if self._contexts.filled():
             self._anchors.align()
             self._anchors.dispatch(self._bounds.max_inside - self._batcher.inside)
         if refused is not None and not isinstance(refused, Full):
