@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,12 @@ from worker.broker import sink
 from worker.broker.sink import PlainSink
 from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
-from worker.pipeline import contexts
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.loop import Pipeline
 from worker.records import Outgoing, Partition
 from worker.stages import ledger
-from worker.stages.frontier import Late
 from worker.stages.validate import Validator
-from worker.store import epoch, lifetime
+from worker.store import epoch
 from worker.store.server import Server
 
 # A busy network's delay where the mistake is, for a fault to fall into.
@@ -118,26 +115,10 @@ def _in_the_server(right: str, wrong: str) -> None:
     Server._load = load_wrong  # type: ignore[method-assign]
 
 
-def outlier_trims() -> None:
-    """What lies a horizon behind the newest event goes, whatever the others' clocks say."""
-    _in_the_server("math.min(time, e.l)", "math.max(time, e.l)")
-
-
-def expiry_ignored() -> None:
-    """The epoch outlives what it vouches for."""
-    made = lifetime.Lifetime.of(())
-    lifetime.Lifetime.of = lambda rules: replace(made, epoch_ms=3_600_000)  # type: ignore[method-assign]
-
-
 def eviction_ignored() -> None:
     """What is left of a key is taken for all of it."""
     _in_the_server("return fits and e or nil", "return e")
     epoch.info_of_all = lambda *_: [{"evicted_keys": 0, "master_replid": "one"}]
-
-
-def late_anchors_hold() -> None:
-    """Context waits for every anchor, however far behind it lies."""
-    contexts.late_anchors = lambda *_: Late()  # type: ignore[assignment]
 
 
 def any_clock_believed() -> None:
@@ -155,10 +136,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
 
 
 # Those that a corner shows.
-CORNERED: dict[str, Callable[[], None]] = {
-    made.__name__: made
-    for made in (outlier_trims, expiry_ignored, eviction_ignored, late_anchors_hold, any_clock_believed)
-}
+CORNERED: dict[str, Callable[[], None]] = {made.__name__: made for made in (eviction_ignored, any_clock_believed)}
 
 
 def mutate(name: str, folder: Path) -> None:

@@ -41,10 +41,7 @@ def test_each_corner_by_itself(ground: Ground, tmp_path: Path, part: str) -> Non
 
 
 SCENES = {
-    "outlier_trims": "clocks",
-    "expiry_ignored": "nights",
     "eviction_ignored": "eviction",
-    "late_anchors_hold": "clocks",
     "any_clock_believed": "clocks",
 }
 

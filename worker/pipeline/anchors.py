@@ -86,6 +86,18 @@ class Anchors:
         for clock in self._clocks.values():
             clock.begin_again(self._contexts.now_us())
 
+    def context_lost(self) -> None:
+        """As `ask_all_again`; and what is decided and has not left asks as well: its bodies are gone."""
+        for waiting in self._room.reopen():
+            for clock in self._clocks.values():
+                clock.add(waiting.token, waiting.anchor.time_us, self._contexts.now_us())
+        self.ask_all_again()
+
+    def release(self) -> list[Record]:
+        """Undecided anchors for which context has stood longer than a wait may last."""
+        held_us = self._contexts.late.held_us
+        return [] if held_us is None or held_us <= (self._contexts.late.read_us or 0) else self._room.release(held_us)
+
     def interrupted(self) -> None:
         """A server is away; with its answer wake-ups may be lost."""
         if self._interrupted is None:

@@ -37,7 +37,7 @@ class Bounds:
         if self._past(sum(dead, Load())):
             stop |= others
         if self._past(waiting + queued):
-            unfinished_us = committer.unfinished_us(contexts.late.before_us)
+            unfinished_us = committer.unfinished_us(contexts.late.read_us or 0)
             stop |= {partition for partition in anchors if not contexts.holds_back(partition, unfinished_us)}
         return stop
 

@@ -135,7 +135,9 @@ class Contexts:
         self._board.checked(self._look(now), held)
         self._clear_targets()
         self._board.stopped(self._hold.stopped(self._board.lag), self.now_us())
-        own = self._board.own(unfinished_us, self._positions.targets, self._anchor_topic, self.now_us())
+        own = self._board.own(
+            unfinished_us, self._positions.targets, self._anchor_topic, self.now_us(), self.late.read_us or 0
+        )
         flows = [flow for name in self._rules for flow in self.partitions(name)]
         self.flow = self._store.exchange_flow(own, needed_from_us(self._slowest_us, flows, self._rules.values()))
         self._flow_at = time.monotonic()
@@ -195,7 +197,7 @@ class Contexts:
         mine = [p for p in self._source.leases if p.topic != self._anchor_topic and p in self._board]
         starts = {partition: self._again_from(partition) for partition in mine}
         self._enter(epoch)
-        self.flow, self._slowest_us, self.late = Flow(0), NOTHING_YET, Late()
+        self.flow, self._slowest_us, self.late, self._refused = Flow(0), NOTHING_YET, Late(), None
         self._observer.count("redis_rebuilds_total")
         self._health.block("rebuilding", "Redis lost context; it is being read again from Kafka")
         for partition in self._source.leases:
@@ -218,7 +220,11 @@ class Contexts:
             if not self._presence.absent(partition):
                 raise
             return None
-        return start if held is None else min(start, held)
+        if held is None:
+            return start
+        # What was held is held again, and more of it may come first: it is not what Redis has lost.
+        self._positions.targets[partition] = min(position, held)
+        return min(start, held)
 
     def filled(self) -> bool:
         """True when every partition of every context stream is in Redis as far as it has been read.
@@ -234,13 +240,18 @@ class Contexts:
         return known or isinstance(self._refused, Full)
 
     def partitions(self, stream: str) -> Sequence[PartitionFlow | None]:
-        """The flow of all partitions of a context stream; None where unknown. One that is absent counts as read."""
+        """The flow of all partitions of a context stream; None where unknown. One that is absent counts as read; one
+        that is filled again counts as it is told while Redis is full, so that waits for what never came can end."""
         now_us = self.flow.now_us
         read = PartitionFlow(None, now_us, now_us)
+        known = self.flow.partitions.get if isinstance(self._refused, Full) else self._rebuilt
         return [
-            read if self._presence.absent(partition) else rebuilt(self.flow, partition)
+            read if self._presence.absent(partition) else known(partition)
             for partition in self._all(self._topic(stream))
         ]
+
+    def _rebuilt(self, partition: Partition) -> PartitionFlow | None:
+        return rebuilt(self.flow, partition)
 
     def absent(self, stream: str) -> bool:
         """True while a partition of a context stream is told of by nobody, so that waits end without it."""
@@ -264,10 +275,17 @@ class Contexts:
         if partition in waiting_us:
             return False
         reached_us = self._board.frontier_us(partition)
-        return reached_us is None or all(reached_us < oldest_us for oldest_us in waiting_us.values())
+        if reached_us is None:
+            return True
+        late_us = self.late.read_us or 0
+        return reached_us >= late_us and all(reached_us < oldest_us for oldest_us in waiting_us.values())
 
     def _all(self, topic: str) -> list[Partition]:
         return [Partition(topic, number) for number in range(max(self._source.partitions_of(topic), 1))]
+
+    def holding(self) -> set[Partition]:
+        """The partitions with events that were read and are not in Redis."""
+        return self._hold.partitions
 
     def full(self) -> set[Partition]:
         """The partitions that hold so many events back that they must pause."""

@@ -140,10 +140,8 @@ class Pipeline:
     def _meet(self) -> None:
         """What is decided goes on also while Redis is too full for more: only then can old events go."""
         refused = self._contexts.index(self._committer)
-        if (
-            self._contexts.exchange(self._committer.unfinished_us(self._contexts.late.before_us))
-            and not self._contexts.same_epoch()
-        ):
+        unfinished_us = self._committer.unfinished_us(self._contexts.late.read_us or 0, self._anchors.release())
+        if self._contexts.exchange(unfinished_us) and not self._contexts.same_epoch():
             self._rebuild()
         if self._contexts.filled():
             self._anchors.align()
@@ -171,7 +169,7 @@ class Pipeline:
             else:
                 self._committer.open(partition, ledger, context=True)
                 self._source.seek(partition, ledger.start or 0)
-        self._anchors.ask_all_again()
+        self._anchors.context_lost()
 
     def _with_redis(self, step: Callable[[], None]) -> None:
         """Runs a step that may be repeated whole; while Redis is away nothing is read and nothing is decided."""
@@ -194,7 +192,7 @@ class Pipeline:
         held = set(self._source.leases)
         stop = held if self._redis_away else self._contexts.full() & held | held.intersection(self._leases.opening)
         if self._redis_full:
-            stop = stop | {partition for partition in held if partition.topic != self._anchor_topic}
+            stop = stop | self._contexts.holding() & held
         waiting = Load(len(self._anchors) + self._batcher.inside, self._anchors.bytes)
         stop = stop | self._bounds.stopped(held, self._anchor_topic, waiting, self._committer, self._contexts)
         wide = self._committer.too_wide() & held

@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from worker.records import Candidate, Event, Match, MatchRule, Missing, Partition, Query
+from worker.records import Candidate, Event, Match, MatchRule, Missing, Partition, Query, Record
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +20,7 @@ class Waiting:
         open: the context streams that are not decided yet.
         chosen: per decided stream what was matched.
         complete: False once `max_wait` has ended the wait of some stream.
+        released: True once it holds no context back.
     """
 
     anchor: Event
@@ -27,6 +28,7 @@ class Waiting:
     open: set[str]
     chosen: dict[str, Match] = field(default_factory=dict)
     complete: bool = True
+    released: bool = False
 
     @property
     def token(self) -> str:
@@ -116,6 +118,23 @@ class WaitingRoom:
         """Gives a key its turn, unless it has one, once its head is decided."""
         if not self._by_key[key][0].open:
             self._ready_keys.setdefault(key)
+
+    def reopen(self) -> list[Waiting]:
+        """All ask anew: what was decided rests on context that is no longer there."""
+        self._ready_keys.clear()
+        for waiting in self._by_token.values():
+            waiting.open, waiting.complete = set(self._rules), True
+            waiting.chosen.clear()
+        for key in self._by_key:
+            self._may_leave(key)
+        return list(self._by_token.values())
+
+    def release(self, before_us: int) -> list[Record]:
+        """The undecided anchors of earlier event times, each once: context need not wait for them."""
+        found = [w for w in self._by_token.values() if w.open and not w.released and w.anchor.time_us < before_us]
+        for waiting in found:
+            waiting.released = True
+        return [waiting.anchor.record for waiting in found]
 
     def tokens(self) -> list[str]:
         """All that wait."""

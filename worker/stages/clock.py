@@ -91,7 +91,8 @@ class WaitClock:
         clear_from = max(flow.clear_from_us or 0 for flow in flows)
         while self._by_read and self._by_read[0][0] <= caught_up:
             read_us, token = heapq.heappop(self._by_read)
-            self._pass(token, max(read_us, clear_from), expired)
+            if read_us == self._waiting.get(token, (None,))[0]:
+                self._pass(token, max(read_us, clear_from), expired)
 
     def _pass_by_reach(self, now_us: int, flows: Sequence[PartitionFlow], counted_us: int, expired: list[str]) -> None:
         behind = [flow for flow in flows if flow.clear_from_us is None]

@@ -94,7 +94,7 @@ class Committer:
         """Notes that a record that was read is good, and of an anchor its event time."""
         with self._lock:
             if (ledger := self._ledger(record)) is not None:
-                if _partition(record) in self._contexts:
+                if record.lies_on in self._contexts:
                     ledger.good(record.offset)
                 else:
                     ledger.timed(record.offset, time_us)
@@ -103,15 +103,18 @@ class Committer:
         """True when a record that was read and is bad has had no dead letter yet, and none is on its way."""
         with self._lock:
             ledger = self._ledger(record)
-            needs_one = ledger is None or _partition(record) not in self._contexts or ledger.bad(record.offset)
+            needs_one = ledger is None or record.lies_on not in self._contexts or ledger.bad(record.offset)
             if not needs_one:
-                self._moved.add(_partition(record))
+                self._moved.add(record.lies_on)
             return needs_one
 
-    def unfinished_us(self, late_us: int) -> dict[Partition, int]:
-        """Per anchor partition the earliest event time whose outcome is not committed; `late_us`: what lies before is
-        not counted, now or later."""
+    def unfinished_us(self, late_us: int, released: Iterable[Record] = ()) -> dict[Partition, int]:
+        """Per anchor partition the earliest event time whose outcome is not committed; what lies before `late_us`, and
+        the `released`, are not counted, now or later."""
         with self._lock:
+            for ledger, record in [(self._ledger(record), record) for record in released]:
+                if ledger is not None:
+                    ledger.release(record.offset)
             anchors = {p: ledger for p, ledger in self._ledgers.items() if p not in self._contexts}
             found = {partition: ledger.oldest_us(late_us) for partition, ledger in anchors.items()}
         return {partition: time_us for partition, time_us in found.items() if time_us is not None}
@@ -128,7 +131,7 @@ class Committer:
             for record in records:
                 if (ledger := self._ledger(record)) is not None:
                     ledger.finish((record.offset,))
-                    self._moved.add(Partition(record.topic, record.partition))
+                    self._moved.add(record.lies_on)
 
     def unfinished(self) -> int:
         """Anchors that were read and whose outcome is not committed."""
@@ -260,7 +263,7 @@ class Committer:
     def _is_done(self, outcome: Outcome, finished: Mapping[Partition, set[int]]) -> bool:
         """True for one that is in the transaction, and for one that is not ours any more."""
         mine = self._ledger(outcome.record) is not None
-        return not mine or outcome.record.offset in finished.get(_partition(outcome.record), ())
+        return not mine or outcome.record.offset in finished.get(outcome.record.lies_on, ())
 
     def _preview(
         self, finished: Mapping[Partition, set[int]], tallies: Mapping[str, Tally]
@@ -292,9 +295,5 @@ class Committer:
             )
 
     def _ledger(self, record: Record) -> Ledger | None:
-        ledger = self._ledgers.get(_partition(record))
+        ledger = self._ledgers.get(record.lies_on)
         return ledger if ledger is not None and ledger.lease == record.lease else None
-
-
-def _partition(record: Record) -> Partition:
-    return Partition(record.topic, record.partition)

@@ -55,7 +55,10 @@ class FlowBoard:
     def read(self, partition: Partition, time_us: int) -> None:
         """An anchor of this time was read."""
         known = self._own.get(partition)
-        if known is not None and (known.frontier_us is None or time_us > known.frontier_us):
+        if known is None:
+            return
+        self._recent[partition].append(time_us)
+        if known.frontier_us is None or time_us > known.frontier_us:
             self._own[partition] = replace(known, frontier_us=time_us)
 
     def indexed(self, partition: Partition, offset: int, time_us: int) -> None:
@@ -93,21 +96,34 @@ class FlowBoard:
         }
 
     def own(
-        self, unfinished_us: Mapping[Partition, int], again: Collection[Partition], anchor_topic: str, now_us: int
+        self,
+        unfinished_us: Mapping[Partition, int],
+        again: Collection[Partition],
+        anchor_topic: str,
+        now_us: int,
+        late_us: int,
     ) -> dict[Partition, PartitionFlow]:
         """What is told. `unfinished_us`: per anchor partition the oldest unfinished anchor that holds context back;
         `again`: the contexts that are being read again."""
         out = {}
         for partition, flow in self._own.items():
             if partition.topic == anchor_topic:
-                oldest_us = unfinished_us.get(partition)
-                holds = oldest_us is not None or flow.clear_from_us is None
-                flow = replace(flow, frontier_us=flow.frontier_us if oldest_us is None else oldest_us, holds=holds)
+                flow = self._anchors_of(partition, flow, unfinished_us.get(partition), late_us)
             elif partition in self._stopped:
                 held_us, since_us = self._stopped[partition]
                 flow = replace(flow, frontier_us=held_us, stopped_us=since_us)
             out[partition] = replace(flow, told_us=now_us, rebuilt=partition not in again)
         return out
+
+    def _anchors_of(
+        self, partition: Partition, flow: PartitionFlow, oldest_us: int | None, late_us: int
+    ) -> PartitionFlow:
+        """With lag the next to be read may be as old as the last few that are not late, whatever one ahead says."""
+        known = [] if oldest_us is None else [oldest_us]
+        if flow.clear_from_us is None:
+            known += [time_us for time_us in self._recent[partition] if time_us >= late_us]
+        frontier_us = min(known, default=flow.frontier_us)
+        return replace(flow, frontier_us=frontier_us, holds=oldest_us is not None or flow.clear_from_us is None)
 
     @property
     def lag(self) -> Mapping[Partition, int]:

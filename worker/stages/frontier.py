@@ -24,21 +24,16 @@ LEAST_STAND_US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """Anchors before these event times hold no context back; None: not known.
+    """Which anchors need hold no context back; None: not known.
 
     Attributes:
-        read_us: they lie more than `horizon` behind what of every context stream is in Redis.
-        held_us: likewise behind what is held; to be counted only while anchors are heard of, since a partition that is
-            being taken over makes context stand as well.
+        read_us: those of earlier event times lie more than `horizon` behind what of every context stream is in Redis.
+        held_us: likewise behind what is held and has stood for longer than a wait may last; to be counted for anchors
+            alone that are undecided, since one that waits for Kafka or the model makes context stand as well.
     """
 
     read_us: int | None = None
     held_us: int | None = None
-
-    @property
-    def before_us(self) -> int:
-        """Of anchors that are heard of."""
-        return max(self.read_us or 0, self.held_us or 0)
 
 
 def slowest_anchor_us(
@@ -54,8 +49,7 @@ def slowest_anchor_us(
         if known is None or (known.frontier_us is None and known.clear_from_us is None):
             return NOTHING_YET
         fresh = known.told_us is not None and flow.now_us - known.told_us <= FLOW_AGES_US
-        late_us = late.before_us if fresh else late.read_us or 0
-        if known.frontier_us is None or (fresh and not known.holds) or known.frontier_us < late_us:
+        if known.frontier_us is None or (fresh and not known.holds) or known.frontier_us < (late.read_us or 0):
             continue
         slowest = known.frontier_us if slowest is None else min(slowest, known.frontier_us)
     return slowest
@@ -73,13 +67,18 @@ def late_anchors(
 ) -> Late:  # fmt: skip
     """Which anchors lie more than `horizon` behind the context that has been read, of every stream."""
     read, held = [], []
-    for name, partitions in streams.items():
-        told = [flow.partitions.get(partition) for partition in partitions if not absent(partition)]
-        known = [one for one in told if one is not None]
-        if len(known) < len(told):
-            return Late()
-        if all(one.clear_from_us is not None and one.indexed_us is None for one in known):
-            continue  # read to its end, and nothing is in it
+    told = {
+        name: [flow.partitions.get(partition) for partition in partitions if not absent(partition)]
+        for name, partitions in streams.items()
+    }
+    if any(one is None for each in told.values() for one in each):
+        return Late()
+    streams_of = {name: [one for one in each if one is not None] for name, each in told.items()}
+    some_lag = any(one.clear_from_us is None for each in streams_of.values() for one in each)
+    for name, known in streams_of.items():
+        at_end = all(one.clear_from_us is not None for one in known)
+        if at_end and (some_lag or all(one.indexed_us is None for one in known)):
+            continue  # nothing comes of it that could be held, and it may have been dead for hours
         rule = rules[name]
         read_us = _read_us(known)
         stands_us = _stands_at_us(known, flow.now_us, rule)
@@ -124,7 +123,8 @@ class Presence:
         """Everybody's flow as it is now. While Kafka tells of no partition, time does not count against any."""
         told = {p: flow.partitions[p].checked_us if p in flow.partitions else None for p in partitions}
         news = {p for p, checked_us in told.items() if checked_us is not None and checked_us != self._checked_us.get(p)}
-        passed_us = max(0, flow.now_us - self._now_us) if news and self._now_us else 0
+        # After an outage of Redis whoever speaks first has news, and the others a moment later.
+        passed_us = min(max(0, flow.now_us - self._now_us), FLOW_AGES_US) if news and self._now_us else 0
         self._silent_us = {p: 0 if p in news else self._silent_us.get(p, 0) + passed_us for p in partitions}
         self._checked_us, self._now_us = told, flow.now_us
 

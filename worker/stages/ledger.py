@@ -43,6 +43,7 @@ class Ledger:
         self._unfinished: set[int] = set()
         self._read: deque[int] = deque()  # in this order; its head is unfinished
         self._times: list[tuple[int, int]] = []  # a heap of (event time, offset)
+        self._released: set[int] = set()  # of these, those that hold no context back
         self._finished = Runs(decode_finished(committed or 0, metadata))
         self._is_wide: bool | None = None  # None: to be found out, since something was finished
 
@@ -99,11 +100,19 @@ class Ledger:
         """Notes the event time of a record that was read."""
         heapq.heappush(self._times, (time_us, offset))
 
+    def release(self, offset: int) -> None:
+        """A record that was read and holds no context back, though it is unfinished."""
+        self._released.add(offset)
+
     def oldest_us(self, late_us: int = 0) -> int | None:
         """The earliest event time of an unfinished record: whoever owns the partition next begins no earlier. What lies
         before `late_us` is never counted again."""
-        while self._times and (self._times[0][1] not in self._unfinished or self._times[0][0] < late_us):
-            heapq.heappop(self._times)
+        while self._times and (
+            self._times[0][0] < late_us
+            or self._times[0][1] in self._released
+            or self._times[0][1] not in self._unfinished
+        ):
+            self._released.discard(heapq.heappop(self._times)[1])
         return self._times[0][0] if self._times else None
 
     def finish(self, offsets: Iterable[int]) -> None:
