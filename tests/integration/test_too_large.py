@@ -131,8 +131,12 @@ def _create(stack: Any, topics: Mapping[str, Mapping[str, str]]) -> None:
 
 def _post(stack: Any, name: str, guarantee: str, closing: contextlib.ExitStack) -> Post:
     connection = {"bootstrap_servers": stack.bootstrap_servers}
-    member = KafkaConsumer(f"{name}.texts", **connection, group_id=name, enable_auto_commit=False)
+    member = KafkaConsumer(**connection, group_id=name, enable_auto_commit=False, metadata_max_age_ms=500)
     closing.callback(member.close, autocommit=False)
+    # A member that joins before it knows the topic is assigned nothing until its metadata are renewed.
+    while not member.partitions_for_topic(f"{name}.texts"):
+        pass
+    member.subscribe([f"{name}.texts"])
     while not member.assignment():
         member.poll(timeout_ms=100)
     exactly = guarantee == "exactly_once"
