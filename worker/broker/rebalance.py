@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka.coordinator.base import MemberState
 
 from worker.records import Partition
+
+
+def membership_of(consumer: Any) -> Any:
+    """The group's generation and member id, once the assignment of that generation is applied; else None.
+
+    kafka-python 3.0.12 tells a generation as soon as the group has it: a poll that ends between then and the assignment
+    leaves a member that still holds what the group has given to others, and whose commits the broker would accept.
+    """
+    metadata = consumer.group_metadata()
+    return metadata if metadata.generation_id >= 0 and metadata.state is MemberState.STABLE else None
 
 
 class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]

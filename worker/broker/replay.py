@@ -13,6 +13,7 @@ from kafka.errors import KafkaError
 
 from schemas import names
 from worker.broker.admin import partitions_of
+from worker.broker.rebalance import membership_of
 from worker.broker.sink import TransactionalSink
 from worker.broker.unpack import strict_consumer
 from worker.errors import ConfigError, Retryable, Unreachable
@@ -156,10 +157,12 @@ def letter_back(key: bytes | None, value: bytes | None, headers: Sequence[tuple[
 
 def _batches(consumer: Any, ends: Mapping[Any, int], timeout_seconds: float) -> Iterator[tuple[list[Any], Any]]:
     """Letters below `ends` of the partitions that the group gives us, with the membership they were read under."""
-    deadline = time.monotonic() + timeout_seconds
+    deadline, membership = time.monotonic() + timeout_seconds, None
     while True:
         polled = consumer.poll(timeout_ms=POLL_MS, max_records=BATCH)
-        membership, assigned = consumer.group_metadata(), consumer.assignment()
+        before, membership, assigned = membership, membership_of(consumer) or membership, consumer.assignment()
+        if before is not None and before.member_id != membership.member_id:
+            raise Unreachable("the replay's group has evicted this process, and others may have sent on; run it again")
         letters = [one for records in polled.values() for one in records]
         within = [one for one in letters if one.offset < ends[TopicPartition(one.topic, one.partition)]]
         if within:

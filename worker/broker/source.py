@@ -15,7 +15,7 @@ from kafka.structs import OffsetAndMetadata
 from worker.broker.ends import EndsWatch
 from worker.broker.faults import GONE, Polls, called
 from worker.broker.reader import record_of
-from worker.broker.rebalance import RebalanceListener
+from worker.broker.rebalance import RebalanceListener, membership_of
 from worker.broker.starts import Starts
 from worker.broker.unpack import strict_consumer
 from worker.errors import Fatal, Retryable
@@ -122,8 +122,8 @@ class KafkaSource:
         kafka-python 3.0.12 does not tell of it when the group has evicted this member during a rebalance and gives it
         the same partitions again: others had them in between, and have committed.
         """
-        metadata = self._consumer.group_metadata()
-        if metadata.generation_id < 0:
+        metadata = membership_of(self._consumer)
+        if metadata is None:
             return
         if self._membership is not None and self._membership.member_id != metadata.member_id:
             self._listener.evicted(self._leases, map(_of, self._consumer.assignment()))
@@ -145,7 +145,8 @@ class KafkaSource:
 
     @property
     def membership(self) -> Any:
-        """The group's generation and member id, captured when records were last polled; None before the first join.
+        """The group's generation and member id, of the last poll that left this member with its partitions of that
+        generation; None before the first join.
 
         Never asked for at commit time: once `max_poll_interval` has passed the client hands out generation -1,
         which the broker accepts unchecked even while another member owns the partition (PARTS 0.1).

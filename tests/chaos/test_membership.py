@@ -1,0 +1,103 @@
+"""A generation is used from when its assignment is applied: else a member commits for what others have by now."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
+
+from tests.chaos.ground import Ground
+from tests.chaos.test_fencing import PATIENCE_SECONDS, Scene, eventually
+from worker.errors import StaleMember
+
+
+class Leader:
+    """Leads the group: it gives all partitions to the others, or, once it is told to, takes them for itself."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.takes, self.asked, self.go = False, threading.Event(), threading.Event()
+        leader = self
+
+        class Choosing(CooperativeStickyAssignor):  # type: ignore[misc]
+            def assign(self, cluster: Any, members: Any) -> Any:
+                return leader.assign(self, cluster, members)
+
+        self._stop = threading.Event()
+        self.consumer = KafkaConsumer(
+            group_id=scene.name, partition_assignment_strategy=(Choosing,), session_timeout_ms=6000, **scene.connection
+        )
+        self.consumer.subscribe([scene.input.topic])
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+        self._thread.start()
+
+    def assign(self, assignor: Any, cluster: Any, members: Any) -> Any:
+        """All to one member; the second time only once `go` is set."""
+        own = self.consumer._coordinator._generation.member_id
+        chosen = next((m.member_id for m in members if (m.member_id == own) is self.takes), own)
+        if self.takes:
+            self.asked.set()
+            assert self.go.wait(PATIENCE_SECONDS)
+        topic = members[0].metadata.topics[0]
+        places = [(topic, sorted(cluster.partitions_for_topic(topic)))]
+        return {
+            m.member_id: ConsumerProtocolAssignment(assignor.version, places if m.member_id == chosen else [], b"")
+            for m in members
+        }
+
+    def take(self) -> None:
+        """Asks for another rebalance."""
+        self.takes = True
+        self.consumer._coordinator.request_rejoin()
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            self.consumer.poll(timeout_ms=50)
+
+    def close(self) -> None:
+        """Leaves."""
+        self.go.set()
+        self._stop.set()
+        self._thread.join(PATIENCE_SECONDS)
+        self.consumer.close()
+
+
+@pytest.fixture
+def scene(ground: Ground) -> Iterator[Scene]:
+    """Names of this test alone."""
+    made = Scene(ground)
+    yield made
+    made._reader.close()
+
+
+def test_a_generation_whose_assignment_is_not_applied_publishes_nothing(scene: Scene) -> None:
+    """The group is in its next generation, this member still holds what it loses by it: the broker would take both."""
+    leader = Leader(scene)
+    eventually(lambda: leader.consumer._coordinator._generation.generation_id > 0)
+    owner, sink = scene.member(), scene.sink()
+    sink.publish(scene.out(b"owned"), {scene.input: (1, "")}, owner.membership)
+    before = owner.membership.generation_id
+    leader.take()
+
+    def joined() -> bool:
+        owner.poll(0.01)
+        return leader.asked.is_set() and owner._consumer.group_metadata().generation_id > before
+
+    eventually(joined)
+    owner.poll(0.01)
+    assert scene.input in owner.leases
+    with pytest.raises(StaleMember):
+        sink.publish(scene.out(b"not ours"), {scene.input: (2, "")}, owner.membership)
+    leader.go.set()
+    eventually(lambda: owner.poll(0.1).revoked)
+    assert owner.membership.generation_id > before
+    tp = TopicPartition(scene.input.topic, scene.input.number)
+    eventually(lambda: tp in leader.consumer.assignment())
+    assert owner.committed(scene.input) == (1, "")
+    sink.close()
+    owner.close()
+    leader.close()
