@@ -26,6 +26,7 @@ class FakeSource:
         self.leases: dict[Partition, int] = {}
         self.membership: Any = None
         self.reset_to_end = False
+        self._revoked: set[Partition] = set()
         self.max_poll_records = 500
         self._next_lease = 0
 
@@ -34,9 +35,17 @@ class FakeSource:
         log = self.logs[Partition(record.topic, record.partition)]
         log.append(replace(record, offset=len(log)))
 
+    def revoke(self, *partitions: Partition) -> None:
+        """The next poll tells of it; others hold them from now on."""
+        self._revoked.update(partitions)
+        self.withheld.update(partitions)
+
     def poll(self, timeout_seconds: float) -> Polled:
         """See KafkaSource.poll: one partition after the other, as far as `max_poll_records` goes."""
-        self.membership, new = "generation 1", {}
+        self.membership, new, revoked = "generation 1", {}, frozenset(self._revoked)
+        self._revoked.clear()
+        for partition in revoked:
+            del self.leases[partition]
         for partition in [Partition(topic, n) for topic, count in self.counts.items() for n in range(count)]:
             if partition not in self.leases and partition not in self.withheld:
                 self.seek_to_start(partition)
@@ -47,7 +56,7 @@ class FakeSource:
             taken = self.logs[partition][begin : begin + self.max_poll_records - len(found)]
             self.positions[partition] += len(taken)
             found += [replace(record, lease=self.leases[partition]) for record in taken]
-        return Polled(found, new)
+        return Polled(found, new, revoked)
 
     def _lease(self) -> int:
         self._next_lease += 1

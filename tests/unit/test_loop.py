@@ -273,3 +273,17 @@ def test_an_emptied_redis_does_not_repeat_the_dead_letters_of_context_records(ma
     worker.source.send(reading(0))
     assert worker.turn_until(lambda: worker.source.commits[Partition(FRAMES, 0)][0] == 4)
     assert [letter.value for letter in worker.sink.dead] == [b"bad", b"bad, and new"]
+
+
+def test_a_worker_that_drains_hears_of_a_rebalance(make: Callable[..., InMemory]) -> None:
+    """The group takes nothing of a member that it has evicted: what that cannot commit is others' by now."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    worker.sink.refuses = True
+    source.send(reading(0))
+    source.send(text(0))
+    assert worker.turn_until(lambda: worker.committer.queued(TEXTS).count == 1)
+    source.revoke(Partition(TEXTS, 0), Partition(FRAMES, 0))
+    worker.pipeline.stop()
+    assert worker.pipeline.run()
+    assert worker.sink.results == []

@@ -230,17 +230,16 @@ class Pipeline:
         self._committer.uncertain = False
 
     def _drain(self) -> bool:
-        """Finishes what is on the model and commits it; the rest stays uncommitted for the next owner."""
+        """Finishes what is on the model and commits it; the rest stays uncommitted for the next owner. The group is
+        followed meanwhile: it takes no transaction of a member that has not heard of a rebalance."""
         self._health.block("draining", "the worker is stopping")
         deadline, opening = time.monotonic() + self._bounds.drain_timeout_seconds, set(self._leases.opening)
         self._source.pause(self._source.leases)
-        while self._batcher.inside and time.monotonic() < deadline:
+        while not (done := self._committed_all()) and time.monotonic() < deadline:
             self._health.beat()
             self._close(self._poll().revoked)
             self._react()
             self.books.measure()
-        done = self._committer.drain(max(0.0, deadline - time.monotonic())) and not self._batcher.inside
-        self._react()
         # A lease that began anew has lost a transaction, and its outcomes with it.
         drained = done and opening.issuperset(self._leases.opening)
         self._send_commits()
@@ -249,3 +248,6 @@ class Pipeline:
             "drained" if drained else "drain timed out", left=self.books.left()
         )
         return drained
+
+    def _committed_all(self) -> bool:
+        return not self._batcher.inside and self._committer.drain(POLL_SECONDS_BUSY)

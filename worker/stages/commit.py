@@ -149,16 +149,16 @@ class Committer:
             return {p for p, ledger in self._ledgers.items() if p not in self._contexts and ledger.too_wide}
 
     def drain(self, timeout_seconds: float) -> bool:
-        """Waits until all that was queued is committed; False when it took too long, or the thread has failed."""
+        """Waits until all that was queued is committed, and where contexts are read; False when it took too long, or
+        the thread has failed."""
         deadline = time.monotonic() + timeout_seconds
         self._last = 0.0
-        while (self._queue or self._moved) and not self.uncertain and time.monotonic() < deadline:
+        while (left := bool(self._queue or self._moved)) and not self.uncertain and time.monotonic() < deadline:
             if not self._thread.is_alive():
                 break
             self._wake.set()
             time.sleep(0.005)
-        with self._lock:
-            return not self._queue
+        return not left
 
     def close(self, timeout_seconds: float = 1.0) -> None:
         """Stops the thread after the transaction under way; one that hangs is ended by its slot's next owner."""
