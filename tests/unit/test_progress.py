@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
-from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
 from worker.errors import Retryable
 from worker.pipeline import contexts
 from worker.records import Partition
@@ -76,6 +76,33 @@ def test_redis_is_filled_again_beside_a_text_source_hours_behind(
         source.send(text(second * SECOND_US, key="k"))
     _beside(worker, 0, "none", lambda: len(found(worker, "k")) == 20)
     assert found(worker, "k") == list(range(20))
+
+
+def test_what_is_leaving_when_redis_is_lost_is_decided_again(make: Callable[..., InMemory]) -> None:
+    """A new owner beside an anchor hours behind: context is read again and held, and counts as filled for all that."""
+    source, server = FakeSource({TEXTS: 1, FRAMES: 1}), FakeServer()
+    first = make(source, server)
+    for second in range(20):
+        source.send(reading(second * SECOND_US))
+    assert first.turn_until(lambda: source.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 20)
+    heir = FakeSource({TEXTS: 1, FRAMES: 1})
+    heir.logs, heir.commits = source.logs, source.commits
+    heir.send(text(-3 * HOUR_US, key="slow"))
+    for second in range(19):
+        heir.send(text(second * SECOND_US, key="k"))
+    worker = make(heir, server, rule=replace(RULE, max_wait_us=2 * SECOND_US))
+    fetch, lost = worker.store.fetch, list[int]()
+
+    def lose_once(wanted: Sequence[Any]) -> list[Any]:
+        if wanted and not lost:
+            lost.append(len(wanted))
+            server.empty()
+        return fetch(wanted)
+
+    worker.store.fetch = lose_once  # type: ignore[method-assign]
+    assert worker.turn_until(lambda: len(worker.sink.results) == 20, 8.0)
+    assert lost == [19]
+    assert found(worker, "k") == list(range(19))
 
 
 def _beside(worker: InMemory, partition: int, camera: str, done: Callable[[], bool]) -> int:

@@ -25,9 +25,6 @@ MOST_QUESTIONS = 1_000
 # Servers away for longer leave a backlog of context, which is read and not timed out (CONTRACT 4.5). With less
 # a Redis that fails now and then would keep every wait from ending; more would end waits whose context lies unread.
 BRIEF_SECONDS = 1.0
-# Anchors that were leaving when Redis was lost wait so long for their bodies to come again: most are there within a
-# second; one that is not read again must not keep room from being made for the others.
-BODIES_SECONDS = 5.0
 
 
 class Anchors:
@@ -56,7 +53,6 @@ class Anchors:
         self._ask: dict[str, None] = {}
         self._expired: defaultdict[str, set[str]] = defaultdict(set)
         self._leaving: list[Waiting] = []
-        self._leaving_until: float | None = None
         self._interrupted: float | None = None  # monotonic time since when a server has been away
 
     def __len__(self) -> int:
@@ -86,13 +82,15 @@ class Anchors:
 
     def ask_all_again(self) -> None:
         """Redis has forgotten who waits; the waits begin anew."""
+        self._expired.clear()
         self._ask = dict.fromkeys(self._room.tokens())
         for clock in self._clocks.values():
             clock.begin_again(self._contexts.now_us())
 
     def context_lost(self) -> None:
-        """As `ask_all_again`; and what is decided and has not left asks as well: its bodies are gone."""
-        for waiting in self._room.reopen():
+        """As `ask_all_again`; and what is decided and is not on the model asks as well: its bodies are gone."""
+        left, self._leaving = self._leaving, []
+        for waiting in self._room.reopen(left):
             for clock in self._clocks.values():
                 clock.add(waiting.token, waiting.anchor.time_us, self._contexts.now_us())
         self.ask_all_again()
@@ -161,9 +159,8 @@ class Anchors:
         stale = [self._is_stale(waiting.anchor.record) for waiting in self._leaving]
         asked = [[] if old else wanted(waiting) for waiting, old in zip(self._leaving, stale, strict=True)]
         records = self._store.fetch([one for each in asked for one in each])
-        if not self._contexts.same_epoch() or (None in records and self._bodies_may_come()):
+        if not self._contexts.same_epoch():
             return
-        self._leaving_until = None
         ends = [0]
         for each in asked:
             ends.append(ends[-1] + len(each))
@@ -173,13 +170,6 @@ class Anchors:
             else:
                 self._send(waiting, dict(zip(each, records[begin:end], strict=True)))
         self._leaving = []
-
-    def _bodies_may_come(self) -> bool:
-        """While Redis is filled again, for as long as that is worth holding the others up."""
-        if not self._contexts.refilling:
-            return False
-        self._leaving_until = self._leaving_until or time.monotonic() + BODIES_SECONDS
-        return time.monotonic() < self._leaving_until
 
     def _shed(self, waiting: Waiting) -> None:
         """It goes the way of the others, so that its key's order is kept, but past the model."""

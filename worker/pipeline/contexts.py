@@ -232,16 +232,12 @@ class Contexts:
         Where Redis gets full while it is filled again, that comes only once anchors have left. Then those may whose key
         has been filled as far as they need; no wait ends meanwhile.
         """
-        if not self.refilling:
-            self._health.clear("rebuilding")
-        return not self.refilling or isinstance(self._refused, Full)
-
-    @property
-    def refilling(self) -> bool:
-        """While Redis is filled again: what is not there may still come."""
         every = (partition for topic in self._topics for partition in self._all(topic))
         known = (self._presence.absent(p) or rebuilt(self.flow, p) is not None for p in every)
-        return not (self.flow.now_us and all(known))
+        filled = bool(self.flow.now_us) and all(known)
+        if filled:
+            self._health.clear("rebuilding")
+        return filled or isinstance(self._refused, Full)
 
     def partitions(self, stream: str) -> Sequence[PartitionFlow | None]:
         """The flow of all partitions of a context stream; None where unknown. One that is absent counts as read; one

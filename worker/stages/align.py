@@ -6,7 +6,7 @@ Pure bookkeeping: it speaks with the store through the Query and Match values th
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.records import Candidate, Event, Match, MatchRule, Missing, Partition, Query, Record
@@ -57,13 +57,16 @@ class WaitingRoom:
     def add(self, anchor: Event, since: float) -> Waiting:
         """Takes an anchor in; `since` is the monotonic time at which it was read."""
         waiting = Waiting(anchor, since, set(self._rules))
+        self._keep(waiting)
+        return waiting
+
+    def _keep(self, waiting: Waiting) -> None:
+        anchor = waiting.anchor
         self._by_token[waiting.token] = waiting
         self._by_key.setdefault(anchor.key, deque()).append(waiting)
-        partition = Partition(anchor.record.topic, anchor.record.partition)
-        self._by_partition.setdefault(partition, {})[waiting.token] = waiting
+        self._by_partition.setdefault(anchor.record.lies_on, {})[waiting.token] = waiting
         self.bytes += len(anchor.payload)
         self._may_leave(anchor.key)
-        return waiting
 
     def get(self, token: str) -> Waiting | None:
         """The anchor, unless it has left."""
@@ -119,15 +122,17 @@ class WaitingRoom:
         if not self._by_key[key][0].open:
             self._ready_keys.setdefault(key)
 
-    def reopen(self) -> list[Waiting]:
-        """All ask anew: what was decided rests on context that is no longer there."""
-        self._ready_keys.clear()
-        for waiting in self._by_token.values():
+    def reopen(self, left: Sequence[Waiting]) -> list[Waiting]:
+        """All ask anew, those that had left last too: what was decided rests on context that is no longer there."""
+        every = [*left, *self._by_token.values()]
+        for known in (self._by_token, self._by_key, self._by_partition, self._ready_keys):
+            known.clear()
+        self.bytes = 0
+        for waiting in every:
             waiting.open, waiting.complete = set(self._rules), True
             waiting.chosen.clear()
-        for key in self._by_key:
-            self._may_leave(key)
-        return list(self._by_token.values())
+            self._keep(waiting)
+        return every
 
     def release(self, before_us: int) -> list[Record]:
         """The undecided anchors of earlier event times, each once: context need not wait for them."""
