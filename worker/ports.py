@@ -17,6 +17,7 @@ from worker.records import (
     PartitionFlow,
     Query,
     Record,
+    Reference,
     Verdict,
 )
 
@@ -55,9 +56,9 @@ class ContextStore(Protocol):
         """Answers each query. One that is not complete leaves a note: its token comes out of `woken()` of this
         worker once the stream has moved far enough that asking again may complete it. A `last` one leaves none."""
 
-    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Poison | None]:
-        """Reads back the records of (stream, key, candidate); None where it is no longer kept, a Poison of stage
-        DECODE where what is kept cannot be read."""
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Reference | Poison | None]:
+        """Reads back the records of (stream, key, candidate); of one whose value is large, where it lies in Kafka.
+        None where it is no longer kept, a Poison of stage DECODE where what is kept cannot be read."""
 
     def claim(self, stream: str, key: str, candidate: Candidate, token: str) -> bool:
         """True for the first token that claims this event, and for it alone, however often it asks while the event

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from worker.errors import Poison
 
@@ -65,6 +65,24 @@ class Record:
     def lies_on(self) -> Partition:
         """Its partition."""
         return Partition(self.topic, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a record lies whose value is too large for Redis; two of one place are equal.
+
+    Attributes:
+        size: bytes of the record's value.
+    """
+
+    partition: Partition
+    offset: int
+    size: int = field(compare=False)
+
+    @classmethod
+    def to(cls, record: Record) -> Self:
+        """Where this record lies."""
+        return cls(record.lies_on, record.offset, len(record.value or b""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from tests.store_fixtures import AMPLE, CountingObserver, fresh_namespace, optio
 from worker.errors import Retryable
 from worker.ports import ContextStore
 from worker.records import MatchRule
+from worker.store.codec import INLINE_BYTES
 from worker.store.context_store import RedisContextStore
 
 
@@ -21,7 +22,9 @@ class World(Protocol):
 
     observer: CountingObserver
 
-    def store(self, used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE) -> ContextStore:
+    def store(
+        self, used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE, inline_bytes: int = INLINE_BYTES
+    ) -> ContextStore:
         """A store of this namespace."""
 
     def pass_time(self, milliseconds: int) -> None:
@@ -46,8 +49,12 @@ class FakeWorld:
     def __init__(self) -> None:
         self.server, self.observer = FakeServer(), CountingObserver()
 
-    def store(self, used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE) -> ContextStore:
-        return FakeContextStore(self.server, worker, {used.stream: used}, {used.stream: bounds}, self.observer)
+    def store(
+        self, used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE, inline_bytes: int = INLINE_BYTES
+    ) -> ContextStore:
+        return FakeContextStore(
+            self.server, worker, {used.stream: used}, {used.stream: bounds}, self.observer, inline_bytes
+        )
 
     def pass_time(self, milliseconds: int) -> None:
         self.server.pass_time(milliseconds)
@@ -73,10 +80,13 @@ class RealWorld:
         self.passed_us = 0
         self.breaks_after: int | None = None
 
-    def store(self, used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE) -> ContextStore:
+    def store(
+        self, used: MatchRule, worker: str = "w1", bounds: tuple[int, int] = AMPLE, inline_bytes: int = INLINE_BYTES
+    ) -> ContextStore:
         made = _Moved.connect(
-            options(self.url), self.namespace, worker, {used.stream: used}, {used.stream: bounds}, self.observer
-        )
+            options(self.url), self.namespace, worker, {used.stream: used}, {used.stream: bounds}, self.observer,
+            inline_bytes,
+        )  # fmt: skip
         made.world = self
         return made
 

@@ -11,10 +11,23 @@ from tests.fakes.redis_server import Entity, FakeServer
 from tests.oracle import match as matched
 from worker.errors import Full, Poison
 from worker.ports import Observer
-from worker.records import Candidate, Event, Flow, Match, MatchRule, Partition, PartitionFlow, Query, Record
+from worker.records import (
+    Candidate,
+    Event,
+    Flow,
+    Match,
+    MatchRule,
+    Partition,
+    PartitionFlow,
+    Query,
+    Record,
+    Reference,
+)
+from worker.store.codec import INLINE_BYTES
 from worker.store.lifetime import Lifetime, Upkeep
 
 __all__ = ["FakeContextStore", "FakeServer"]
+REFERENCE_BYTES = 24  # of one into a topic with a name of six letters
 
 
 class FakeContextStore:
@@ -27,9 +40,11 @@ class FakeContextStore:
         rules: Mapping[str, MatchRule],
         bounds: Mapping[str, tuple[int, int]],
         observer: Observer | None = None,
+        inline_bytes: int = INLINE_BYTES,
     ) -> None:
         self._server, self._worker, self._rules, self._bounds = server, worker_id, rules, bounds
         self._observer, self._lifetime = observer, Lifetime.of(rules.values())
+        self._inline_bytes = inline_bytes
         self._slot: int | None = None
         self.enter("")
 
@@ -66,7 +81,8 @@ class FakeContextStore:
         place, late = (event.time_us, event.id), False
         if place not in entity.records:
             late = _is_late(rule, entity, place)
-            entity.records[place] = replace(event.record, lease=0)
+            large = len(event.record.value or b"") > self._inline_bytes
+            entity.records[place] = Reference.to(event.record) if large else replace(event.record, lease=0)
         agreed_us = min(event.time_us, event.time_us if entity.last_us is None else entity.last_us)
         entity.last_us = event.time_us
         entity.highest_us = max(event.time_us, entity.highest_us or event.time_us)
@@ -86,7 +102,7 @@ class FakeContextStore:
                 bound = "horizon"
             elif len(entity.records) > most_events:
                 bound = "max_events_per_key"
-            elif len(entity.records) > 1 and sum(len(r.value or b"") for r in entity.records.values()) > most_bytes:
+            elif len(entity.records) > 1 and sum(map(_bytes, entity.records.values())) > most_bytes:
                 bound = "max_bytes_per_key"
             else:
                 return
@@ -117,7 +133,7 @@ class FakeContextStore:
             _elsewhere(entity, query.token),
         )
 
-    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Poison | None]:
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Reference | Poison | None]:
         """See ContextStore.fetch."""
         return [
             self._server.entity((self._epoch, stream, key)).records.get((c.time_us, c.id)) for stream, key, c in wanted
@@ -217,6 +233,10 @@ class FakeContextStore:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+def _bytes(kept: Record | Reference | Poison) -> int:
+    return len(kept.value or b"") if isinstance(kept, Record) else REFERENCE_BYTES
 
 
 def _take(entity: Entity, place: tuple[int, str], bound: str) -> None:

@@ -7,12 +7,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from worker.errors import Poison, Retryable
-from worker.records import Candidate, Partition, PartitionFlow, Record
+from worker.records import Candidate, Partition, PartitionFlow, Record, Reference
 
 
 @dataclass
 class Entity:
-    records: dict[tuple[int, str], Record | Poison] = field(default_factory=dict)
+    records: dict[tuple[int, str], Record | Reference | Poison] = field(default_factory=dict)
     claims: dict[Candidate, str] = field(default_factory=dict)
     waiters: dict[tuple[str, str], int] = field(default_factory=dict)
     highest_us: int | None = None

@@ -28,11 +28,11 @@ from worker.model import pictures, signals
 from worker.model.load import config_of, tokenizer_of
 from worker.model.preprocess import Body, Preprocessor, text_of
 from worker.model.signals import read_sensor
-from worker.records import Aligned, Candidate, Event, Missing, Record, Rejected, Verdict
+from worker.records import Aligned, Candidate, Event, Missing, Record, Reference, Rejected, Verdict
 from worker.stages import validate
 from worker.stages.batch import Batcher, Fused
 from worker.stages.decode import reject
-from worker.store.codec import encode_record, kept_record
+from worker.store.codec import encode_record, encode_reference, kept_record
 
 
 class PanicError(BaseException):
@@ -226,12 +226,15 @@ def test_json_may_be_nested_64_deep(levels: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda data: b"\x09" + data[1:], lambda data: data[:-1], lambda data: b"", lambda data: data[:30]]
+    "spoil", [lambda data: b"\x09" + data[1:], lambda data: data[:-1], lambda data: b"", lambda data: data[:9]]
 )
-def test_what_redis_kept_and_nobody_can_read_is_told(spoil: Callable[[bytes], bytes]) -> None:
-    """Another version's record, or one that is cut, is a Poison of its own and never half a record."""
-    data = encode_record(binary())
-    assert isinstance(kept_record(data), Record)
+@pytest.mark.parametrize(("encode", "kind"), [(encode_record, Record), (encode_reference, Reference)])
+def test_what_redis_kept_and_nobody_can_read_is_told(
+    spoil: Callable[[bytes], bytes], encode: Callable[[Record], bytes], kind: type
+) -> None:
+    """Another version's, or one that is cut, is a Poison of its own and never half a record or another place."""
+    data = encode(binary())
+    assert isinstance(kept_record(data), kind)
     poison = kept_record(spoil(data))
     assert isinstance(poison, Poison)
     assert (poison.stage, poison.reason) == ("DECODE", "unreadable")

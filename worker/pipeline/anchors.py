@@ -11,7 +11,7 @@ from itertools import pairwise
 from worker.errors import Poison
 from worker.pipeline.contexts import Contexts
 from worker.ports import ContextStore, Log, Observer
-from worker.records import Aligned, Event, Match, MatchRule, Missing, Partition, Record
+from worker.records import Aligned, Event, Match, MatchRule, Missing, Partition, Record, Reference
 from worker.stages.align import Waiting, WaitingRoom, reason_missing, wanted
 from worker.stages.batch import Batcher
 from worker.stages.clock import WaitClock
@@ -176,13 +176,16 @@ class Anchors:
         missing = dict.fromkeys(sorted(self._rules), Missing.SHED)
         self._batcher.submit(Aligned(waiting.anchor, {}, missing, waiting.complete, shed=True))
 
-    def _send(self, waiting: Waiting, records: Mapping[tuple[str, str, object], Record | Poison | None]) -> None:
+    def _send(
+        self, waiting: Waiting, records: Mapping[tuple[str, str, object], Record | Reference | Poison | None]
+    ) -> None:  # fmt: skip
         found: dict[str, tuple[Event, ...]] = {}
         missing: dict[str, Missing] = {}
         truncated: dict[str, str] = {}
         for name, match in sorted(waiting.chosen.items()):
             key = waiting.anchor.key
-            kept = [(one, record) for one in match.candidates if (record := records[(name, key, one)]) is not None]
+            found_here = ((one, records[(name, key, one)]) for one in match.candidates)
+            kept = [(one, record) for one, record in found_here if isinstance(record, Record | Poison)]
             if bound := self._bound(match, len(kept)):
                 truncated[name] = bound
             events = tuple(self._validator.found(name, key, *one) for one in kept)

@@ -1,17 +1,32 @@
-"""Record <-> bytes, as Redis keeps it: a small versioned frame, no pickle."""
+"""Record, or where it lies in Kafka <-> bytes, as Redis keeps it: a small versioned frame, no pickle."""
 
 from __future__ import annotations
 
 import struct
 
 from worker.errors import Poison, blamed
-from worker.records import Candidate, Record, Stage
+from worker.records import Candidate, Partition, Record, Reference, Stage
 
-_VERSION = 1
+# A record whose value has more bytes stays in Kafka, and Redis keeps a Reference. All are kept whole for now.
+INLINE_BYTES = 2**62
+
+_RECORD, _REFERENCE = 1, 2  # the version, which is the first byte, tells the two apart
 _HEAD = struct.Struct(">BBiqqH")  # version, flags, partition, offset, timestamp, headers
+_PLACE = struct.Struct(">BiqIB")  # version, partition, offset, size, length of the topic, which follows
 _HAS_KEY, _HAS_VALUE = 1, 2
 _NO_VALUE = 0xFFFFFFFF  # the length of a header that has none
 _TIME_DIGITS = 16
+
+
+def encode_kept(record: Record, inline_bytes: int) -> bytes:
+    """The record if its value has at most `inline_bytes`, else where it lies."""
+    return encode_record(record) if len(record.value or b"") <= inline_bytes else encode_reference(record)
+
+
+def encode_reference(record: Record) -> bytes:
+    """Where the record lies: 18 bytes and the topic's name."""
+    size, topic = len(record.value or b""), record.topic.encode()
+    return _PLACE.pack(_REFERENCE, record.partition, record.offset, size, len(topic)) + topic
 
 
 def encode_record(record: Record) -> bytes:
@@ -22,7 +37,7 @@ def encode_record(record: Record) -> bytes:
         parts += [name.encode(), value]
     parts.append(record.value or b"")
     lengths = (_NO_VALUE if part is None else len(part) for part in parts)
-    head = _HEAD.pack(_VERSION, flags, record.partition, record.offset, record.timestamp_ms, len(record.headers))
+    head = _HEAD.pack(_RECORD, flags, record.partition, record.offset, record.timestamp_ms, len(record.headers))
     return b"".join((head, struct.pack(f">{len(parts)}I", *lengths), *filter(None, parts)))
 
 
@@ -33,8 +48,8 @@ def decode_record(data: bytes) -> Record:
         ValueError: another version wrote it.
     """
     version, flags, partition, offset, timestamp_ms, headers = _HEAD.unpack_from(data)
-    if version != _VERSION:
-        raise ValueError(f"a record of version {version} in Redis; this worker writes and reads {_VERSION}")
+    if version != _RECORD:
+        raise ValueError(f"a record of version {version} in Redis; this worker reads {_RECORD} and {_REFERENCE}")
     lengths = struct.unpack_from(f">{headers * 2 + 3}I", data, _HEAD.size)
     position = _HEAD.size + 4 * len(lengths)
     parts = []
@@ -55,10 +70,23 @@ def decode_record(data: bytes) -> Record:
     )
 
 
-def kept_record(data: bytes) -> Record | Poison:
-    """The record that `encode_record` was given, or why there is none in these bytes."""
+def decode_reference(data: bytes) -> Reference:
+    """Where the record lies that `encode_reference` was given.
+
+    Raises:
+        ValueError: a part of it is missing.
+    """
+    _, partition, offset, size, length = _PLACE.unpack_from(data)
+    topic = data[_PLACE.size :]
+    if len(topic) != length:
+        raise ValueError(f"a reference of {len(data)} bytes in Redis; it was written with {_PLACE.size + length}")
+    return Reference(Partition(topic.decode(), partition), offset, size)
+
+
+def kept_record(data: bytes) -> Record | Reference | Poison:
+    """What `encode_kept` made these bytes of, or why that cannot be told."""
     try:
-        return decode_record(data)
+        return decode_reference(data) if data[:1] == bytes([_REFERENCE]) else decode_record(data)
     except BaseException as error:  # noqa: BLE001  the boundary of one record
         return blamed(error, Stage.DECODE, "unreadable")
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 from worker.ports import Observer
 from worker.records import MatchRule
 from worker.store.client import connect
+from worker.store.codec import INLINE_BYTES
 from worker.store.events import Events
 from worker.store.eviction import refuse_eviction
 from worker.store.flow import Flows
@@ -26,14 +27,15 @@ class RedisContextStore(Events, Flows, Slots):
         rules: Mapping[str, MatchRule],
         bounds: Mapping[str, tuple[int, int]],
         observer: Observer,
+        inline_bytes: int = INLINE_BYTES,
     ) -> Self:
-        """A store on the server of the `[redis]` section.
+        """A store on the server of the `[redis]` section. Of a value over `inline_bytes` it keeps a reference.
 
         Raises:
             Retryable: the server does not answer.
             Unreachable: it refuses the credentials.
         """
-        return cls(connect(options), namespace, worker_id, rules, bounds, observer)
+        return cls(connect(options), namespace, worker_id, rules, bounds, observer, inline_bytes)
 
     def refuse_eviction(self) -> str | None:
         """See worker.store.eviction."""

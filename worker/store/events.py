@@ -10,9 +10,9 @@ from typing import Any
 from redis.exceptions import OutOfMemoryError
 
 from worker.errors import Full, Poison
-from worker.records import Candidate, Event, Match, Query, Record
+from worker.records import Candidate, Event, Match, Query, Record, Reference
 from worker.store.client import raise_first, translated
-from worker.store.codec import decode_member, encode_member, encode_record, kept_record
+from worker.store.codec import decode_member, encode_kept, encode_member, kept_record
 from worker.store.epoch import Epochs
 
 # Waiters of one key told in one step: about half a millisecond of the server.
@@ -58,10 +58,14 @@ class Events(Epochs):
                     self._named(function), 5, *self._keys(stream, key),
                     rule.lateness_us, self._keep_us(stream), most_events, most_bytes, self._lifetime.data_ms,
                     rule.after_us if rule.mode == "nearest" else "", MOST_TOLD,
-                    *(part for event in some for part in _parts(event)),
+                    *(part for event in some for part in self._parts(event)),
                 )  # fmt: skip
 
         return dict(zip(events, self._execute(fill), strict=True))
+
+    def _parts(self, event: Event) -> tuple[bytes, int, bytes]:
+        kept = encode_kept(event.record, self._inline_bytes)
+        return encode_member(event.time_us, event.id), event.time_us, kept
 
     def _wake(self, answers: Mapping[_Key, Any]) -> int:
         """Counts what came late and tells the waiters; returns how many were late."""
@@ -163,7 +167,7 @@ class Events(Epochs):
             for complete, highest, bound, other, *members in self._answers(fill)
         ]
 
-    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Poison | None]:
+    def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Reference | Poison | None]:
         """See ContextStore.fetch."""
 
         def fill(pipe: Any) -> None:
@@ -199,7 +203,3 @@ class Events(Epochs):
         with translated():
             found = self._client.lpop(f"{self._prefix}:wake:{self._worker}", MOST_WOKEN)
         return [token.decode() for token in found or ()]
-
-
-def _parts(event: Event) -> tuple[bytes, int, bytes]:
-    return encode_member(event.time_us, event.id), event.time_us, encode_record(event.record)

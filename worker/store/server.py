@@ -14,6 +14,7 @@ from worker.errors import Retryable
 from worker.ports import Observer
 from worker.records import MatchRule
 from worker.store.client import raise_first, translated
+from worker.store.codec import INLINE_BYTES
 from worker.store.lifetime import Lifetime
 
 _FILES = ("keys.lua", "index.lua", "match.lua", "pool.lua")
@@ -38,10 +39,12 @@ class Server:
         rules: Mapping[str, MatchRule],
         bounds: Mapping[str, tuple[int, int]],
         observer: Observer,
+        inline_bytes: int = INLINE_BYTES,
     ) -> None:
         """`bounds`: per stream the most events and the most bytes of one key."""
         self._client, self._prefix, self._worker = client, f"fw:{namespace}", worker_id
         self._rules, self._bounds, self._observer = rules, bounds, observer
+        self._inline_bytes = inline_bytes
         self._lifetime = Lifetime.of(rules.values())
         self._everywhere = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
         client.set_response_callback("INFO", _plain_info)
