@@ -149,7 +149,11 @@ class Story:
                 wanted = self._rate * texts
                 number = int(wanted) + (self._rng.random() < wanted % 1)
                 for _ in range(max(number, 1) if day == 0 else number):
-                    at_us, key = start_us + self._rng.randrange(DAY_US), f"junction-{self._rng.randrange(self._keys)}"
+                    # A frame and the text that uses it come on the same day.
+                    at_us, key = (
+                        start_us + self._rng.randrange(DAY_US - LEAD_US),
+                        f"junction-{self._rng.randrange(self._keys)}",
+                    )
                     yield from maker(at_us, key, f"{kind} {next(self._number)}".replace(" ", "-"))
 
 
