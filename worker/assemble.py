@@ -21,6 +21,7 @@ from worker.config import Settings, Stream
 from worker.durations import micros
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.model.folder import ensure_servable
+from worker.ops import collector
 from worker.ops.clock import SystemClock
 from worker.ops.health import Health, stall_seconds
 from worker.ops.http import OpsServer
@@ -66,6 +67,7 @@ def run(settings: Settings) -> int:
     try:
         with worker(settings, observer, health, log) as pipeline:
             watchdog.left = pipeline.books.left
+            collector.settle()
             for number in _STOP_SIGNALS:
                 signal.signal(number, lambda *_: pipeline.stop())
             drained = watchdog.closes_after(pipeline.run)
