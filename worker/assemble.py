@@ -17,9 +17,10 @@ from worker.broker.options import connection_options, member_options
 from worker.broker.sink import PlainSink, TransactionalSink
 from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
-from worker.config import Settings, Stream
+from worker.config import Settings
 from worker.durations import micros
 from worker.errors import ConfigError, Retryable, Unreachable
+from worker.from_settings import rules_of, validator_of, writer_of
 from worker.model.folder import ensure_servable
 from worker.ops import collector
 from worker.ops.clock import SystemClock
@@ -37,8 +38,6 @@ from worker.records import Aligned, Candidate, Event, MatchRule, Partition, Reco
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
-from worker.stages.publish import ResultWriter
-from worker.stages.validate import StreamSpec, Validator
 from worker.store.context_store import RedisContextStore
 
 if TYPE_CHECKING:
@@ -146,53 +145,6 @@ def _batcher(
         max_delay_seconds=settings.model.max_delay.total_seconds(),
         threads=settings.model.decode_threads,
         required=[name for name, stream in settings.contexts.items() if stream.required],
-    )
-
-
-def rules_of(settings: Settings) -> dict[str, MatchRule]:
-    """The matching rule of each context stream."""
-    return {name: _rule(name, stream) for name, stream in settings.contexts.items()}
-
-
-def _rule(name: str, stream: Stream) -> MatchRule:
-    return MatchRule(
-        stream=name,
-        mode=stream.match,
-        before_us=micros(stream.before),
-        after_us=micros(stream.after),
-        lateness_us=micros(stream.lateness),
-        limit=stream.limit,
-        max_wait_us=micros(stream.max_wait),
-        horizon_us=micros(stream.horizon),
-        required=stream.required,
-    )
-
-
-def validator_of(settings: Settings, clock: SystemClock) -> Validator:
-    """The validator of all input topics."""
-    return Validator(
-        {stream.topic: StreamSpec(name, stream.modality) for name, stream in settings.streams.items()},
-        max_frame_bytes=settings.limits.max_frame_bytes,
-        max_frame_pixels=settings.limits.max_frame_pixels,
-        max_text_bytes=settings.limits.max_text_bytes,
-        max_sensor_bytes=settings.limits.max_sensor_bytes,
-        max_audio_bytes=settings.limits.max_audio_bytes,
-        max_audio_seconds=settings.limits.max_audio_seconds,
-        max_ahead_us=micros(settings.max_ahead),
-        clock=clock,
-    )
-
-
-def writer_of(settings: Settings, info: Mapping[str, str]) -> ResultWriter:
-    """The builder of outgoing records."""
-    return ResultWriter(
-        output_topic=settings.output.topic,
-        dead_letter_topic=settings.output.dead_letter_topic,
-        source=f"/fusion-worker/{settings.kafka.group_id}",
-        model_name=info["name"],
-        model_version=info["version"],
-        embedding=settings.output.embedding,
-        window_streams=frozenset(n for n, s in settings.contexts.items() if s.match == "window"),
     )
 
 

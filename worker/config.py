@@ -6,40 +6,11 @@ import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ByteSize,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, ByteSize, Field, model_validator
 
 from worker.addresses import brokers, redis_address
 from worker.durations import Duration, Timeout, format_duration
-
-Topic = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9._-]{1,249}$",
-        json_schema_extra={"form": "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens"},
-    ),
-]
-
-
-class Section(BaseModel):
-    """A section of the configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: object, about: ValidationInfo) -> object:
-        if isinstance(value, bool) and cls.model_fields[str(about.field_name)].annotation is not bool:
-            raise ValueError(f"{str(value).lower()} is a truth value")
-        return value
+from worker.sections import Section, Topic
 
 
 class Kafka(Section):

@@ -51,12 +51,12 @@ def explain(settings: Settings, chosen: Namespace, say: Say) -> int:
         ConfigError: no event is at that place, or the model cannot be loaded.
         Fatal: the record has no verdict; the message says why.
     """
-    from worker.assemble import rules_of, validator_of
     from worker.broker.admin import ensure_reachable
     from worker.broker.log import LogReader
     from worker.broker.options import connection_options
     from worker.explain.tell import anchor_lines, match_lines
     from worker.explain.trace import anchor_at, trace
+    from worker.from_settings import rules_of, validator_of
     from worker.ops.clock import SystemClock
 
     connection = connection_options(settings.kafka.model_dump())
@@ -142,8 +142,8 @@ def _compare(
     """The rebuilt result, as the worker writes it, beside the published one."""
     import json
 
-    from worker.assemble import writer_of
     from worker.explain.published import differences, find_result
+    from worker.from_settings import writer_of
 
     rebuilt = json.loads(writer_of(settings, model.info).result(aligned, verdict).value or b"{}")
     found = find_result(log, settings.output.topic, aligned.anchor, chosen.slack)

@@ -75,9 +75,9 @@ def record(settings: Settings, chosen: Namespace, say: Say) -> int:
     Raises:
         ConfigError: a topic is missing, or the folder holds rows already.
     """
-    from worker.assemble import rules_of, validator_of
     from worker.broker.admin import ensure_reachable, missing_topics
     from worker.broker.options import connection_options
+    from worker.from_settings import rules_of, validator_of
     from worker.ops.clock import SystemClock
     from worker.recording.gather import Gathered
 
