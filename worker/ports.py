@@ -79,6 +79,10 @@ class ContextStore(Protocol):
         """Names what Redis holds: a new one means that it was emptied, restarted or promoted, that a part of it was
         evicted or deleted, or that nobody used it for so long that it may have expired."""
 
+    def seen_epoch(self) -> str:
+        """The epoch at the last answer of `match`, `fetch` or `exchange_flow`, or just after it; asks nothing. While it
+        is the one that was entered, what was answered up to then is whole."""
+
     def enter(self, epoch: str) -> None:
         """From now on events, matches and flow are those of this epoch; of another's nothing is seen."""
 

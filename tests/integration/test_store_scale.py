@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
 
 from tests.store_fixtures import event, fresh_namespace, redis_store, redis_url, rule
-from worker.records import Query
+from worker.records import Candidate, Query
 from worker.store.context_store import RedisContextStore
 
 __all__ = ["redis_url"]
@@ -49,6 +50,24 @@ def test_nothing_to_wake_costs_one_command_however_many_wait(redis_url: str, sto
     assert {name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name)} == {
         "cmdstat_lpop": 100
     }
+
+
+def test_a_key_costs_one_call_whatever_it_has(redis_url: str) -> None:
+    """All its events, all its anchors with all their streams; and one look at the epoch per answer."""
+    rules = {name: replace(rule(), stream=name) for name in ("frames", "sensors")}
+    store = redis_store(redis_url, rules, namespace=fresh_namespace())
+    keys = [f"k{n}" for n in range(4)]
+    with redis.Redis.from_url(redis_url) as client:
+        before = calls(client)["cmdstat_fcall"]
+        store.index([event(1000 + n, key=key) for n in range(50) for key in keys])
+        indexed = calls(client)["cmdstat_fcall"]
+        asked = [Query(name, key, 1000 + n, f"{key}-{n}") for n in range(20) for key in keys for name in rules]
+        found = store.match(asked)
+        matched = calls(client)["cmdstat_fcall"]
+    assert (indexed - before, matched - indexed) == (4, 4 + 1)
+    for query, match in zip(asked, found, strict=True):
+        assert match.candidates == ((Candidate(query.time_us, "e"),) if query.stream == "frames" else ())
+    store.close()
 
 
 def test_an_event_wakes_exactly_its_anchors(store: RedisContextStore) -> None:

@@ -182,8 +182,8 @@ class Contexts:
         return self.flow.now_us + int((time.monotonic() - self._flow_at) * 1e6) if self.flow.now_us else 0
 
     def same_epoch(self) -> bool:
-        """True while Redis is the one that was filled; asked after each answer that a decision rests on."""
-        return self._store.epoch() == self._epoch
+        """True while Redis is the one that was filled; told with each answer that a decision rests on."""
+        return self._store.seen_epoch() == self._epoch
 
     def lost(self) -> dict[Partition, Ledger | None]:
         """Redis has lost context: from where each partition is read again (CONTRACT 4.7); None: its lease begins

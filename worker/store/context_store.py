@@ -12,10 +12,11 @@ from worker.store.codec import INLINE_BYTES
 from worker.store.events import Events
 from worker.store.eviction import refuse_eviction
 from worker.store.flow import Flows
+from worker.store.questions import Questions
 from worker.store.slots import Slots
 
 
-class RedisContextStore(Events, Flows, Slots):
+class RedisContextStore(Events, Questions, Flows, Slots):
     """worker.ports.ContextStore on Redis 7+ or Valkey 7+; each role in a file of its own, with its Lua."""
 
     @classmethod

@@ -24,7 +24,9 @@ class Flows(Sweeps):
             )
         ]
         name = f"{self._prefix}:flow:{self._epoch}"
-        seconds, micros, *everybody = self._call("fusion_exchange", name, self._lifetime.data_ms, *told)
+        seconds, micros, *everybody = self._watched(
+            lambda pipe: self._fcall(pipe, "fusion_exchange", (name,), self._lifetime.data_ms, *told)
+        )[0]
         flows = {}
         for field, value in zip(everybody[::2], everybody[1::2], strict=True):
             topic, _, number = field.decode().rpartition("/")

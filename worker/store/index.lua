@@ -1,8 +1,18 @@
 
--- On time is what comes after W; without lateness also an event of the highest instant, in the order of the ids.
-local function is_late(keys, member, time, highest, lateness)
-  if lateness > 0 or time ~= highest then return time <= highest - lateness end
-  return redis.call('ZREVRANGEBYSCORE', keys[1], us(time), us(time), 'LIMIT', 0, 1)[1] ~= member
+local function less_in_bytes(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+
+-- On time is what comes after W; without lateness also an event of the highest instant, in the order of the ids: `e.top`
+-- is the last of that instant. (Lua compares strings by the server's locale, Redis by their bytes.)
+local function is_late(keys, e, member, time, lateness)
+  if lateness > 0 or time ~= e.h then return time <= e.h - lateness end
+  e.top = e.top or redis.call('ZREVRANGEBYSCORE', keys[1], us(time), us(time), 'LIMIT', 0, 1)[1]
+  return e.top and less_in_bytes(member, e.top)
 end
 
 local function up_to(keys, w, most) return redis.call('ZRANGEBYSCORE', keys[4], '-inf', w, 'LIMIT', 0, most) end
@@ -16,40 +26,67 @@ local function hurry(keys, time, after)
   for _, waiter in ipairs(waiters) do redis.call('ZADD', keys[4], us(time), waiter) end
 end
 
+-- Which of these members are not there yet, each once.
+local function missing(keys, members)
+  local new = {}
+  for from = 1, #members, MOST_AT_ONCE do
+    local to = math.min(from + MOST_AT_ONCE - 1, #members)
+    for i, record in ipairs(redis.call('HMGET', keys[2], unpack(members, from, to))) do
+      if not record then new[members[from + i - 1]] = true end
+    end
+  end
+  return new
+end
+
+-- Walks through the events as they came, then puts in what is new -> how many are late, and the time before which the
+-- last two lie: one clock that is ahead, or behind, for one event says nothing of what is old.
+local function put(keys, e, members, records, lateness, after)
+  local new, late, agreed, scores, fields = missing(keys, members), 0, 0, {}, {}
+  for i, member in ipairs(members) do
+    local time = time_of(member)
+    if new[member] then
+      new[member] = nil
+      scores[#scores + 1], scores[#scores + 2] = string.sub(member, 1, 16), member
+      fields[#fields + 1], fields[#fields + 2] = member, records[i]
+      if is_late(keys, e, member, time, lateness) then
+        late = late + 1
+      elseif time >= e.h then
+        e.top = member
+      end
+      e.b = e.b + string.len(records[i])
+      if time < e.h and after and e.w > 0 then hurry(keys, time, after) end
+    end
+    agreed = e.l < 0 and time or math.min(time, e.l)
+    e.l, e.h = time, math.max(time, e.h)
+  end
+  e.n = e.n + #scores / 2
+  in_parts(fields, function(...) redis.call('HSET', keys[2], ...) end)
+  in_parts(scores, function(...) redis.call('ZADD', keys[1], ...) end)
+  return late, agreed
+end
+
 -- ARGV: lateness, keep_us, max_events, max_bytes, ttl_ms, after (of nearest; else ''), most_told, and of each event
--- member, time, record -> {how many are late, W, woken waiters...}
+-- member, record -> {how many are late, W, woken waiters...}
 -- All events of a key in one call: a server that gets full on the way would take a later one and refuse one before it.
--- Old is what lies `keep_us` before an event and before the one that came just before it: one clock that is ahead,
--- or behind, for one event takes nothing away.
 -- The notes stay until their waiters were told: a worker killed in between has not committed these events, and whoever
 -- reads them again gets them again.
-local function put(keys, e, args, member, time, record)
-  local late = 0
-  if redis.call('HSETNX', keys[2], member, record) == 1 then
-    redis.call('ZADD', keys[1], us(time), member)
-    if is_late(keys, member, time, e.h, tonumber(args[1])) then late = 1 end
-    e.n, e.b = e.n + 1, e.b + string.len(record)
-    if time < e.h and args[6] ~= '' then hurry(keys, time, tonumber(args[6])) end
-  end
-  local agreed = e.l < 0 and time or math.min(time, e.l)
-  e.l, e.h = time, math.max(time, e.h)
+local function index(keys, args)
+  local e = open(keys)
+  if not e then return broken() end
+  local members, records = {}, {}
+  for i = 8, #args, 2 do members[#members + 1], records[#records + 1] = args[i], args[i + 1] end
+  local late, agreed = put(keys, e, members, records, tonumber(args[1]), tonumber(args[6]))
   trim(keys, e, before_time(keys, agreed - tonumber(args[2])), 'horizon')
   local over = e.n - tonumber(args[3])
   if over > 0 then trim(keys, e, redis.call('ZRANGE', keys[1], 0, over - 1), 'max_events_per_key') end
   while e.b > tonumber(args[4]) and e.n > 1 do
     trim(keys, e, redis.call('ZRANGE', keys[1], 0, 0), 'max_bytes_per_key')
   end
-  return late
-end
-
-local function index(keys, args)
-  local e, late = open(keys), 0
-  if not e then return broken() end
-  for i = 8, #args, 3 do late = late + put(keys, e, args, args[i], tonumber(args[i + 1]), args[i + 2]) end
   close(keys, e, args[5])
   local w = us(e.h - tonumber(args[1]))
-  local out = { late, w }
-  for _, waiter in ipairs(up_to(keys, w, args[7])) do table.insert(out, waiter) end
+  local out = e.w > 0 and up_to(keys, w, args[7]) or {}
+  table.insert(out, 1, w)
+  table.insert(out, 1, late)
   return out
 end
 
@@ -60,7 +97,7 @@ local function relieve(keys, args)
   if not e then return broken() end
   local newest = e.l < 0 and tonumber(args[1]) or math.min(tonumber(args[1]), e.l)
   trim(keys, e, before_time(keys, tonumber(args[3]) or newest - tonumber(args[2])), 'maxmemory')
-  if e.h >= 0 then close(keys, e) end
+  close(keys, e)
   return us(e.h)
 end
 
@@ -72,7 +109,7 @@ local function told(keys, args)
     local at = redis.call('ZSCORE', keys[4], args[i])
     if at and tonumber(at) <= tonumber(args[1]) then e.w = e.w - redis.call('ZREM', keys[4], args[i]) end
   end
-  if e.w ~= e.was_w then close(keys, e) end
+  close(keys, e)
   return up_to(keys, args[1], args[2])
 end
 

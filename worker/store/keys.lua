@@ -21,14 +21,17 @@ end
 
 local function broken() return redis.error_reply('PARTS of a key do not fit together: some were evicted or deleted') end
 
+local NUMBERS = { 'h', 'l', 'b', 't', 'n', 'w', 'k' }
+local UNSET = { h = -1, l = -1, b = 0, t = -1, n = 0, w = 0, k = 0 }
+
 -- What lies under the keys; nil when a part was lost, so that nothing is answered from the rest.
 local function open(keys)
-  local m = redis.call('HMGET', keys[3], 'h', 'l', 'b', 't', 'r', 'n', 'w', 'k')
-  local e = {
-    h = tonumber(m[1]) or -1, l = tonumber(m[2]) or -1, b = tonumber(m[3]) or 0, t = tonumber(m[4]) or -1, r = m[5] or '',
-    n = tonumber(m[6]) or 0, w = tonumber(m[7]) or 0, k = tonumber(m[8]) or 0,
-  }
-  e.was_n, e.was_w, e.was_k = e.n, e.w, e.k
+  local m = redis.call('HMGET', keys[3], 'h', 'l', 'b', 't', 'n', 'w', 'k', 'r', 'a', 's')
+  local e = { r = m[8] or '', a = m[9], s = m[10], was = {} }
+  for i, name in ipairs(NUMBERS) do
+    e[name] = tonumber(m[i]) or UNSET[name]
+    e.was[name] = e[name]
+  end
   local fits = redis.call('ZCARD', keys[1]) == e.n and redis.call('HLEN', keys[2]) == e.n
     and redis.call('ZCARD', keys[4]) == e.w and redis.call('HLEN', keys[5]) == e.k
   return fits and e or nil
@@ -37,27 +40,37 @@ end
 -- All parts get one end of life. It is written again once it is 5 s old, or for a part that is new: 5 s less is nothing
 -- to what is kept, and five commands are a quarter of a call.
 local function touch(keys, e, ttl_ms)
-  local new = e.n > 0 and e.was_n == 0 or e.w > 0 and e.was_w == 0 or e.k > 0 and e.was_k == 0
+  local new = e.n > 0 and e.was.n == 0 or e.w > 0 and e.was.w == 0 or e.k > 0 and e.was.k == 0
   if not new and redis.call('PTTL', keys[3]) > tonumber(ttl_ms) - 5000 then return end
   for i = 1, 5 do redis.call('PEXPIRE', keys[i], ttl_ms) end
 end
 
 local function close(keys, e, ttl_ms)
-  local m = { 'n', e.n, 'b', e.b, 'w', e.w, 'k', e.k }
-  if e.h >= 0 then for _, each in ipairs({ 'h', us(e.h), 'l', us(e.l) }) do table.insert(m, each) end end
-  if e.t >= 0 then for _, each in ipairs({ 't', us(e.t), 'r', e.r }) do table.insert(m, each) end end
-  redis.call('HSET', keys[3], unpack(m))
+  local m = {}
+  for _, name in ipairs(NUMBERS) do
+    if e[name] ~= e.was[name] then
+      m[#m + 1], m[#m + 2] = name, us(e[name])
+    end
+  end
+  if e.t ~= e.was.t then m[#m + 1], m[#m + 2] = 'r', e.r end
+  if #m > 0 then redis.call('HSET', keys[3], unpack(m)) end
   if ttl_ms then touch(keys, e, ttl_ms) end
+end
+
+-- What one command is given at once: Lua's stack holds 8,000.
+local MOST_AT_ONCE = 1000
+local function in_parts(list, act)
+  for from = 1, #list, MOST_AT_ONCE do act(unpack(list, from, math.min(from + MOST_AT_ONCE - 1, #list))) end
 end
 
 -- Removes members, the oldest first, with their claims, and remembers up to where and why.
 local function trim(keys, e, members, bound)
-  for _, member in ipairs(members) do
-    e.b = e.b - redis.call('HSTRLEN', keys[2], member)
-    redis.call('HDEL', keys[2], member)
-    redis.call('ZREM', keys[1], member)
-    e.k = e.k - redis.call('HDEL', keys[5], member)
-  end
+  in_parts(members, function(...)
+    for _, record in ipairs(redis.call('HMGET', keys[2], ...)) do e.b = e.b - string.len(record) end
+    redis.call('HDEL', keys[2], ...)
+    redis.call('ZREM', keys[1], ...)
+    if e.k > 0 then e.k = e.k - redis.call('HDEL', keys[5], ...) end
+  end)
   e.n = e.n - #members
   if #members > 0 and time_of(members[#members]) > e.t then e.t, e.r = time_of(members[#members]), bound end
 end

@@ -58,13 +58,18 @@ end
 
 -- The partition on which this key's anchors lie, from the waiter "<worker>|<topic>/<partition>/<offset>"; a second one
 -- is told once a key.
-local function elsewhere(keys, waiter)
+local function elsewhere(keys, e, waiter)
   local here = string.match(waiter, '/(%d+)/%d+$')
-  if not here then return '' end
-  local known = redis.call('HGET', keys[3], 'a')
-  if not known then redis.call('HSET', keys[3], 'a', here) end
-  if not known or known == here or redis.call('HSETNX', keys[3], 's', here) == 0 then return '' end
-  return known
+  if not here or here == e.a then return '' end
+  if not e.a then
+    redis.call('HSET', keys[3], 'a', here)
+    e.a = here
+    return ''
+  end
+  if e.s then return '' end
+  redis.call('HSET', keys[3], 's', here)
+  e.s = here
+  return e.a
 end
 
 -- The bound that may have cost this match, or ''. What was trimmed lay at e.t or before: if that is farther from the
@@ -77,35 +82,57 @@ local function cost(e, at, low, chosen, most)
   return e.r
 end
 
--- ARGV: mode, anchor, before, after, lateness, limit, waiter, ttl_ms, last (1: nobody has to wake the waiter any more)
+local function choose(keys, rule, at, low, high)
+  if rule.mode == 'nearest' then return { nearest(keys, at, low, high) } end
+  if rule.mode == 'latest' then return { latest(keys, at, low) } end
+  return window(keys, at, low, high, rule.limit)
+end
+
+-- The W that completes what was chosen.
+local function needed_for(rule, at, high, chosen)
+  if rule.mode == 'latest' then return at end
+  if rule.mode == 'nearest' and chosen[1] then
+    return math.min(high + 1, at + math.abs(time_of(chosen[1]) - at))
+  end
+  return high + 1
+end
+
 -- -> {complete, highest, bound, other anchor partition, members...}
-local function match(keys, args)
-  local e = open(keys)
-  if not e then return broken() end
-  local mode, at = args[1], tonumber(args[2])
-  local low, high = at - tonumber(args[3]), at + tonumber(args[4])
-  local w = e.h < 0 and -1 or e.h - tonumber(args[5])
-  local chosen, needed = {}, high + 1
-  if mode == 'nearest' then
-    chosen[1] = nearest(keys, at, low, high)
-    if chosen[1] then needed = math.min(needed, at + math.abs(time_of(chosen[1]) - at)) end
-  elseif mode == 'latest' then
-    chosen[1] = latest(keys, at, low)
-    needed = at
-  else
-    chosen = window(keys, at, low, high, tonumber(args[6]))
-  end
+local function answer(keys, e, rule, at, waiter, last)
+  local low, high = at - rule.before, at + rule.after
+  local w = e.h < 0 and -1 or e.h - rule.lateness
+  local chosen = e.n > 0 and choose(keys, rule, at, low, high) or {}
+  local needed = needed_for(rule, at, high, chosen)
   local complete = e.h >= 0 and w >= needed
-  if args[9] == '1' then
-    e.w = e.w - redis.call('ZREM', keys[4], args[7])
+  if last == '1' then
+    if e.w > 0 then e.w = e.w - redis.call('ZREM', keys[4], waiter) end
   elseif not complete then
-    e.w = e.w + redis.call('ZADD', keys[4], us(ask_again_at(mode, at, w, needed)), args[7])
+    e.w = e.w + redis.call('ZADD', keys[4], us(ask_again_at(rule.mode, at, w, needed)), waiter)
   end
-  local bound = cost(e, at, low, chosen, mode == 'window' and tonumber(args[6]) or 1)
-  local out = { complete and 1 or 0, e.h < 0 and '' or us(e.h), bound, elsewhere(keys, args[7]) }
-  for _, member in ipairs(chosen) do table.insert(out, member) end
-  if e.w ~= e.was_w then redis.call('HSET', keys[3], 'w', e.w) end
-  touch(keys, e, args[8])
+  local bound = cost(e, at, low, chosen, rule.mode == 'window' and rule.limit or 1)
+  return { complete and 1 or 0, e.h < 0 and '' or us(e.h), bound, elsewhere(keys, e, waiter), unpack(chosen) }
+end
+
+-- Of one entity all its streams: KEYS five of each; ARGV: ttl_ms, and of each stream mode, before, after, lateness,
+-- limit, n and n times anchor, waiter, last (1: nobody has to wake the waiter any more) -> what is answered to each
+local function match(keys, args)
+  local out, i = {}, 2
+  for first = 1, #keys, 5 do
+    local own = { keys[first], keys[first + 1], keys[first + 2], keys[first + 3], keys[first + 4] }
+    local e = open(own)
+    if not e then return broken() end
+    local rule = {
+      mode = args[i], before = tonumber(args[i + 1]), after = tonumber(args[i + 2]), lateness = tonumber(args[i + 3]),
+      limit = tonumber(args[i + 4]),
+    }
+    local questions = tonumber(args[i + 5])
+    i = i + 6
+    for _ = 1, questions do
+      out[#out + 1] = answer(own, e, rule, tonumber(args[i]), args[i + 1], args[i + 2])
+      i = i + 3
+    end
+    close(own, e, args[1])
+  end
   return out
 end
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -18,14 +18,6 @@ from worker.store.codec import INLINE_BYTES
 from worker.store.lifetime import Lifetime
 
 _FILES = ("keys.lua", "index.lua", "match.lua", "pool.lua")
-
-
-def _plain_info(told: Any, **_: Any) -> dict[str, Any]:
-    """INFO as it is; the client's own parser takes longer than the server's answer, at every look at the epoch. A
-    cluster's nodes have parsed theirs already."""
-    if isinstance(told, dict):
-        return told
-    return dict(line.split(":", 1) for line in told.decode().splitlines() if ":" in line)
 
 
 class Server:
@@ -46,8 +38,7 @@ class Server:
         self._rules, self._bounds, self._observer = rules, bounds, observer
         self._inline_bytes = inline_bytes
         self._lifetime = Lifetime.of(rules.values())
-        self._everywhere = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(client, RedisCluster) else {}
-        client.set_response_callback("INFO", _plain_info)
+        self._is_cluster = isinstance(client, RedisCluster)
         files = resources.files("worker.store")
         self._script = "".join(files.joinpath(name).read_text(encoding="utf-8") for name in _FILES)
         self._version = hashlib.blake2b(self._script.encode(), digest_size=4).hexdigest()
@@ -65,11 +56,24 @@ class Server:
         with translated():
             self._client.function_load(self._script.replace("VERSION", self._version), replace=True)
 
+    def _fcall(self, pipe: Any, function: str, keys: Sequence[str | bytes], *args: Any) -> None:
+        """One call of a function on the server that holds these keys."""
+        self._fcall_at(self._node_of(keys[0]), pipe, function, keys, *args)
+
+    def _fcall_at(self, node: Any, pipe: Any, function: str, keys: Sequence[str | bytes], *args: Any) -> None:
+        place = {} if node is None else {"target_nodes": node}
+        pipe.execute_command("FCALL", self._named(function), len(keys), *keys, *args, **place)
+
+    def _node_of(self, key: str | bytes) -> Any:
+        """None where there is but one. Told to the client, which else asks a server for the keys of each call, with all
+        its arguments (`COMMAND GETKEYS`, twice)."""
+        return self._client.get_node_from_key(key) if self._is_cluster else None
+
     def _named(self, function: str) -> str:
         """Of two releases in one pool each calls the functions that it knows."""
         return f"{function}_{self._version}"
 
-    def _execute(self, fill: Callable[[Any], None]) -> list[Any]:
+    def _execute(self, fill: Callable[[Any], Any]) -> list[Any]:
         """Runs a pipeline; once more after loading the functions, where the server has lost them."""
         answers = self._once(fill)
         if any(isinstance(answer, ResponseError) and "Function not found" in str(answer) for answer in answers):
@@ -77,19 +81,19 @@ class Server:
             answers = self._once(fill)
         return answers
 
-    def _once(self, fill: Callable[[Any], None]) -> list[Any]:
+    def _once(self, fill: Callable[[Any], Any]) -> list[Any]:
         with translated(), self._client.pipeline(transaction=False) as pipe:
             fill(pipe)
             return list(pipe.execute(raise_on_error=False))
 
-    def _answers(self, fill: Callable[[Any], None]) -> list[Any]:
+    def _answers(self, fill: Callable[[Any], Any]) -> list[Any]:
         """As `_execute`, where one error is an error of the call."""
         answers = self._execute(fill)
         raise_first(answers)
         return answers
 
     def _call(self, function: str, key: str, *args: Any) -> Any:
-        return self._answers(lambda pipe: pipe.fcall(self._named(function), 1, key, *args))[0]
+        return self._answers(lambda pipe: self._fcall(pipe, function, (key,), *args))[0]
 
     def close(self) -> None:
         """Ends the connections."""

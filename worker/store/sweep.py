@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from worker.errors import Retryable
@@ -34,12 +34,18 @@ class Sweeps(Epochs):
         self._pass: Iterator[list[bytes]] | None = None
         self._began = 0, -1
         self._ended: list[bytes] = []
-        self._is_due = True
+        self._is_due, self._is_confirmed = True, False
 
     def enter(self, epoch: str) -> None:
         """See ContextStore.enter."""
         super().enter(epoch)
         self._begin_anew()
+
+    def _watched(self, fill: Callable[[Any], Any]) -> list[Any]:
+        """As Epochs'. The epoch that was entered is confirmed, or not."""
+        answers = super()._watched(fill)
+        self._is_confirmed = self._seen == self._epoch
+        return answers
 
     def _step(self, now_us: int, needed_us: int | None) -> None:
         """What one exchange does for the keys' lives."""
@@ -84,19 +90,19 @@ class Sweeps(Epochs):
                     self._ended.append(name)
                 elif found[4] == b"m":
                     alive.append(name[:-1])
-        self._last_seen = None
+        self._is_confirmed = False
         from_us = -1 if needed_us is None else needed_us
 
         def fill(pipe: Any) -> None:
             for stem in alive:
                 keys = [stem + part for part in (b"z", b"p", b"m", b"q", b"c")]
-                pipe.fcall(self._named("fusion_renew"), 5, *keys, from_us, self._lifetime.data_ms)
+                self._fcall(pipe, "fusion_renew", keys, from_us, self._lifetime.data_ms)
 
         if alive:
             self._answers(fill)
 
     def _unlink_ended(self) -> None:
-        if self._ended and self._last_seen == self._epoch:
+        if self._ended and self._is_confirmed:
             gone, self._ended = self._ended, []
 
             def fill(pipe: Any) -> None:
@@ -109,7 +115,7 @@ class Sweeps(Epochs):
         """All keys of the namespace, as many at a time as a step may take; of a cluster one primary after the other."""
         pattern = _GLOB.sub(r"\\\1", self._prefix) + ":*"
         client: Any = self._client
-        places = [{"target_nodes": node} for node in client.get_primaries()] if self._everywhere else [{}]
+        places = [{"target_nodes": node} for node in client.get_primaries()] if self._is_cluster else [{}]
         for place in places:
             cursor: Any = 0
             while True:
