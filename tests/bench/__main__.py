@@ -1,86 +1,84 @@
-"""`make bench`: the whole road against the bare model and against a plain loop, on the same events, interleaved.
+"""`make bench`: every contender on the same backlogs, on one broker, in turn; the oracle checks each result.
 
-Figures are anchors per second; ratios are taken within one round, since the machine changes from minute to minute.
+One contender alone: `python -m tests.bench --job noop --mix 6 --only worker --rounds 1 --texts 1000`. Contenders:
+bare, plain, bytewax, worker, worker-librdkafka, worker-at-least-once. docs/performance.md says what the columns mean.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from tests.bench.loops import WARM
-from tests.story import Fed, minutes_ago
-from tests.town import town
-from worker.demo.stack import Stack, open_stack
-from worker.feeds.junction import junction_events
+from tests.bench.backlog import NO_OP_FRAMES, backlog_of, expected
+from tests.bench.contenders import KINDS, absent
+from tests.bench.judge import Figures
+from tests.bench.race import race, say
+from tests.bench.table import machine, table
+from worker.demo.stack import Stack, embedded
 
-EVENTS = {"seed": 3, "junctions": 10, "seconds": 60.0, "frames_per_second": 2.0, "texts_per_second": 2.0}
-
-
-def road(stack: Stack, folder: Path, fed: list[Fed], guarantee: str) -> float:
-    """Anchors per second of one worker with everything on, from its hundredth result to its last."""
-    anchors = sum(event.stream == "texts" for event in fed)
-    changes: dict[str, Any] = {"delivery": {"guarantee": guarantee}, "cost_ms": None}
-    with town(stack, folder, {"texts": 1, "frames": 1}, **changes) as made:
-        made.feed(fed)
-        made.start()
-        made.read_until(lambda: len(made.results) >= WARM, 120)
-        began, first = time.perf_counter(), len(made.results)
-        made.read_until(lambda: len(made.results) >= anchors, 120)
-        rate = (anchors - first) / (time.perf_counter() - began)
-        made.stop()
-    return rate
+Part = tuple[str, int]  # job and mix
 
 
-def loop(kind: str, stack: Stack, folder: Path, fed: list[Fed]) -> float:
-    """Anchors per second of `tests.bench.loops`."""
-    with town(stack, folder, {"texts": 1, "frames": 1}) as made:
-        made.feed(fed)
-        anchors = sum(event.stream == "texts" for event in fed)
-        names = {name: f"{made.name}.{name}" for name in ("texts", "frames")}
-        spec = {"events": EVENTS, "kafka": stack.bootstrap_servers, "anchors": anchors, "out": f"{made.name}.fusions"}
-        path = folder / "spec.json"
-        path.write_text(json.dumps({**spec, **names}))
-        command = [sys.executable, "-m", "tests.bench.loops", kind, str(path)]
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--job", choices=("shipped", "noop", "both"), default="both")
+    parser.add_argument("--mix", default="6,20", help="frames per text, separated by commas")
+    help_texts = f"texts of the shipped job; the no-op job has {NO_OP_FRAMES} times as many frames"
+    parser.add_argument("--texts", type=int, default=1200, help=help_texts)
+    parser.add_argument("--only", default=",".join(KINDS), help="contenders, separated by commas")
+    found = parser.parse_args(given)
+    found.mixes = [int(mix) for mix in found.mix.split(",")]
+    found.kinds = found.only.split(",")
+    if strangers := [kind for kind in found.kinds if kind not in KINDS]:
+        parser.error(f"no contender is named {', '.join(strangers)}; there are {', '.join(KINDS)}")
+    return found
 
 
 def main() -> None:
-    """Runs the rounds and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
-    start = minutes_ago(10)
-    fed = [Fed(start + e.time_us, e.stream, e.key, e.id, e.body) for e in junction_events(**EVENTS)]  # type: ignore[arg-type]
-    found: dict[str, list[float]] = {}
-    with (
-        tempfile.TemporaryDirectory() as name,
-        open_stack(Path(os.environ.get("FUSION_CACHE", ".cache")), print) as stack,
-    ):
-        folder = Path(name)
-        for number in range(rounds):
-            for kind in ("bare", "plain"):
-                found.setdefault(kind, []).append(loop(kind, stack, folder, fed))
-            for guarantee in ("exactly_once", "at_least_once"):
-                found.setdefault(guarantee, []).append(road(stack, folder, fed, guarantee))
-            print(
-                f"round {number + 1} of {rounds}: " + ", ".join(f"{k} {v[-1]:.0f}/s" for k, v in found.items()),
-                flush=True,
+    """Runs the rounds and prints the tables."""
+    given = arguments()
+    for line in filter(None, map(absent, given.kinds)):
+        print(line, flush=True)
+    kinds = [kind for kind in given.kinds if absent(kind) is None]
+    parts = [(job, mix) for job in ("shipped", "noop") if given.job in (job, "both") for mix in given.mixes]
+    figures: dict[Part, dict[str, list[Figures]]] = {part: {} for part in parts}
+    with tempfile.TemporaryDirectory() as name, embedded(Path(os.environ.get("FUSION_CACHE", ".cache")), say) as stack:
+        for part in parts:
+            _rounds(part, kinds, given, stack, Path(name), figures[part])
+    print(f"\n`python -m tests.bench {' '.join(sys.argv[1:])}`, {machine()}".replace(" `", "`"))
+    for part in parts:
+        print("\n" + table(*part, figures[part], backlog_of(part, given.texts).texts))
+
+
+def _rounds(
+    part: Part, kinds: Sequence[str], given: argparse.Namespace, stack: Stack, folder: Path,
+    figures: dict[str, list[Figures]],
+) -> None:  # fmt: skip
+    """All rounds of one backlog; who begins moves on by one each round."""
+    job, mix = part
+    taking = [kind for kind in kinds if kind != "bare" or (job == "shipped" and mix == given.mixes[0])]
+    backlog = backlog_of(part, given.texts)
+    events = backlog.events()
+    oracle, began = expected(events), time.monotonic()
+    backlog.feed(stack.bootstrap_servers, events)
+    say(f"{job} {mix}:1: {len(events)} events fed in {time.monotonic() - began:.1f} s")
+    for number in range(given.rounds):
+        turn = number % len(taking)
+        for kind in [*taking[turn:], *taking[:turn]]:
+            one = race(kind, job, backlog, oracle, stack, folder)
+            figures.setdefault(kind, []).append(one)
+            say(
+                f"{job} {mix}:1, round {number + 1}, {kind}: {one.pairs_per_second:.0f} pairs/s, {one.pair_us:.0f} us "
+                f"a pair (Redis {one.redis_us:.0f}), broker {one.broker_us:.0f}, {one.right:.1%} right"
             )
-    anchors = sum(event.stream == "texts" for event in fed)
-    print(f"\n{len(os.sched_getaffinity(0))} cores, n = {rounds} rounds of {anchors} anchors")
-    pairs = [("exactly_once", "bare"), ("exactly_once", "plain"), ("exactly_once", "at_least_once"), ("plain", "bare")]
-    for one, other in pairs:
-        ratios = [a / b for a, b in zip(found[one], found[other], strict=True)]
-        print(f"{one} / {other}: median {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    backlog.drop(stack.bootstrap_servers)
 
 
 if __name__ == "__main__":

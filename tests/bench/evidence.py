@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tests.bench.loops import BATCH, aligned, model
+from tests.bench.job import aligned, shipped
 from worker.feeds.junction import LABELS, scene
 from worker.model.items import Item
 from worker.model.runtime import ModelRuntime
 
+BATCH = 32
 WARM = 3  # Batches before the clock starts.
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=60)
     count = parser.parse_args().pairs
-    without, with_evidence = model(), model(evidence=True)
+    without, with_evidence = shipped(), shipped(evidence=True)
     rng = np.random.default_rng(5)
     scenes = [scene(rng, LABELS[n % len(LABELS)]) for n in range(BATCH)]
     batch = [without.prepare(aligned(one.text.encode(), one.image)) for one in scenes]

@@ -53,11 +53,23 @@ def open_stack(cache: Path, say: Callable[[str], None]) -> Iterator[Stack]:
         with containers() as (bootstrap_servers, redis_url):
             yield Stack(bootstrap_servers, redis_url, "containers")
     else:
-        jars = fetch_jars(cache, say)
-        say("starting Apache Kafka and Valkey")
-        with tempfile.TemporaryDirectory(prefix="fusion-stack-") as folder, contextlib.ExitStack() as closing:
-            broker = EmbeddedKafka(jars, Path(folder))
-            closing.callback(broker.stop)
-            server = EmbeddedValkey(Path(folder))
-            closing.callback(server.stop)
-            yield Stack(broker.address, server.url, "embedded", broker, server)
+        with embedded(cache, say) as stack:
+            yield stack
+
+
+@contextlib.contextmanager
+def embedded(cache: Path, say: Callable[[str], None]) -> Iterator[Stack]:
+    """Yields servers that are child processes, whatever else there is.
+
+    Raises:
+        ConfigError: Java or Maven is missing.
+        Unreachable: a server did not start.
+    """
+    jars = fetch_jars(cache, say)
+    say("starting Apache Kafka and Valkey")
+    with tempfile.TemporaryDirectory(prefix="fusion-stack-") as folder, contextlib.ExitStack() as closing:
+        broker = EmbeddedKafka(jars, Path(folder))
+        closing.callback(broker.stop)
+        server = EmbeddedValkey(Path(folder))
+        closing.callback(server.stop)
+        yield Stack(broker.address, server.url, "embedded", broker, server)
