@@ -3,6 +3,7 @@
 What files do differently is decided here:
 
 - A JPEG's scans are counted where it may have many: each costs a pass over all its pixels.
+- A camera's frames begin with the same bytes: what was found in a header is known the next time it comes.
 - An orientation (EXIF in a JPEG's first APP1, a PNG's eXIf) that cannot be read counts as none, as viewers have it.
 - Of a PNG only the chunks that make up its pixels are kept: what lies beside them cannot harm a decoder that never
   sees it.
@@ -33,6 +34,9 @@ _PROGRESSIVE = (0xC2, 0xCA)
 _READ = (0xC0, 0xC1, *_PROGRESSIVE, 0xC9)
 _PROCESSES = {0xC3: "lossless", 0xC7: "lossless", 0xCB: "lossless", 0xCF: "lossless"}
 _END, _SCAN, _APP1 = 0xD9, 0xDA, 0xE1
+# Headers that are known, and how long one may be: a camera has one or two, of some 600 bytes each where no metadata
+# change from frame to frame. All together stay under a megabyte.
+_MOST_KNOWN, _LONGEST_KNOWN_BYTES = 256, 2_048
 # Within a scan 0xff stands before 0 (a byte of data) and before the restart markers.
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _EXIF = b"Exif\0\0"
@@ -73,12 +77,22 @@ class Png(NamedTuple):
     body: bytes
 
 
+_known: dict[bytes, Jpeg] = {}
+
+
 def read_jpeg(body: bytes) -> Jpeg:
     """The header of a JPEG: 8 bits, sequential or progressive, Huffman or arithmetic, 1, 3 or 4 components.
 
     Raises:
         ImageError: it is none, of another kind, or takes too many scans.
     """
+    scan = body.find(b"\xff\xda", 0, _LONGEST_KNOWN_BYTES)
+    header = body[: scan + 2 + int.from_bytes(body[scan + 2 : scan + 4], "big")] if scan > 0 else b""
+    return _known.get(header) or _read_jpeg(body, len(header))
+
+
+def _read_jpeg(body: bytes, header_bytes: int) -> Jpeg:
+    """Likewise; what holds for all that begin with these `header_bytes` is known from now on."""
     if body[:2] != b"\xff\xd8":
         raise ImageError("its first two bytes are not those of a JPEG")
     place, orientation, process, frame = 2, None, 0, b""
@@ -93,10 +107,16 @@ def read_jpeg(body: bytes) -> Jpeg:
     else:
         raise ImageError(f"it has more than {_MOST_SEGMENTS} segments before its pixels")
     width, height, components = _frame(process, frame)
-    if process in _PROGRESSIVE or segment[:1] != frame[5:6]:
+    one_scan = process not in _PROGRESSIVE and segment[:1] == frame[5:6]
+    if not one_scan:
         _check_scans(body, place)
     _check_colours(body, frame)
-    return Jpeg(width, height, components, orientation or 1)
+    found = Jpeg(width, height, components, orientation or 1)
+    if one_scan and place == header_bytes:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[body[:place]] = found
+    return found
 
 
 def _segment(body: bytes, place: int) -> tuple[int, int, bytes]:

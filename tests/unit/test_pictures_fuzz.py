@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from tests.unit.media import (
     ycck,
 )  # fmt: skip
 from tests.unit.media_cases import animated, palette_with_trns, transparent
+from worker import image
 from worker.errors import Poison
 from worker.image import ImageError, png_size, read_jpeg
 from worker.model.pictures import decode_image
@@ -76,6 +78,55 @@ def test_any_header(good: bytes, data: st.DataObject) -> None:
         except ImageError as error:
             said = str(error)
         assert 0 < len(said) < 300
+
+
+JPEGS = [*(body for body in GOOD if body[:2] == b"\xff\xd8"), saved(four(), "JPEG", progressive=True, quality=30)]
+
+
+def said_of(body: bytes) -> object:
+    """What is found in a header, or why not."""
+    try:
+        return read_jpeg(body)
+    except ImageError as error:
+        return str(error)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_a_header_that_is_known_is_read_as_one_that_is_not(data: st.DataObject) -> None:
+    """Bodies that begin like one another, with bytes changed, cut off or exchanged behind some place."""
+    image._known.clear()
+    bodies = []
+    for _ in range(data.draw(st.integers(1, 6))):
+        one, other = data.draw(st.sampled_from(JPEGS)), data.draw(st.sampled_from(JPEGS))
+        place = data.draw(st.integers(0, len(one)))
+        changed = bytearray(one[:place] + data.draw(st.sampled_from([one, other, b"", b"\xff\xda\0\2"]))[place:])
+        if changed and data.draw(st.booleans()):
+            changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+        bodies += [one, bytes(changed), one]
+    told = [said_of(body) for body in bodies]
+    for body, known in zip(bodies, told, strict=True):
+        image._known.clear()
+        assert said_of(body) == known
+
+
+def test_headers_are_known_once_and_not_without_end() -> None:
+    """A header that is known is not read again; those with a clock in their metadata do not fill the memory."""
+    image._known.clear()
+    first, again = read_jpeg(jpeg(four())), read_jpeg(jpeg(four()) + b"behind its end")
+    assert first is again
+    for number in range(2 * image._MOST_KNOWN):
+        read_jpeg(with_app1(jpeg(four()), b"Exif\0\0" + number.to_bytes(2, "big")))
+    assert 0 < len(image._known) <= image._MOST_KNOWN
+
+
+def test_the_scans_of_a_known_header_are_counted() -> None:
+    """They lie behind it."""
+    body = saved(four(), "JPEG", progressive=True)
+    assert read_jpeg(body)
+    scan = body.rindex(b"\xff\xda")
+    with pytest.raises(ImageError, match="scans"):
+        read_jpeg(body[:-2] + (image.MOST_SCANS + 1) * body[scan:-2] + body[-2:])
 
 
 def test_what_no_limit_of_the_configuration_has_stopped() -> None:
