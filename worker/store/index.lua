@@ -26,41 +26,29 @@ local function hurry(keys, time, after)
   for _, waiter in ipairs(waiters) do redis.call('ZADD', keys[4], us(time), waiter) end
 end
 
--- Which of these members are not there yet, each once.
-local function missing(keys, members)
-  local new = {}
-  for from = 1, #members, MOST_AT_ONCE do
-    local to = math.min(from + MOST_AT_ONCE - 1, #members)
-    for i, record in ipairs(redis.call('HMGET', keys[2], unpack(members, from, to))) do
-      if not record then new[members[from + i - 1]] = true end
-    end
-  end
-  return new
-end
-
--- Walks through the events as they came, then puts in what is new -> how many are late, and the time before which the
--- last two lie: one clock that is ahead, or behind, for one event says nothing of what is old.
-local function put(keys, e, members, records, lateness, after)
-  local new, late, agreed, scores, fields = missing(keys, members), 0, 0, {}, {}
-  for i, member in ipairs(members) do
-    local time = time_of(member)
-    if new[member] then
-      new[member] = nil
-      scores[#scores + 1], scores[#scores + 2] = string.sub(member, 1, 16), member
-      fields[#fields + 1], fields[#fields + 2] = member, records[i]
+-- Puts in what is new -> how many are late, and the time before which the last two lie: one clock that is ahead, or
+-- behind, for one event says nothing of what is old.
+local function put(keys, e, args, lateness, after)
+  local late, agreed, scores, places = 0, 0, {}, 0
+  for i = 8, #args, 2 do
+    local member, record = args[i], args[i + 1]
+    local text = string.sub(member, 1, 16)
+    local time = tonumber(text)
+    if redis.call('HSETNX', keys[2], member, record) == 1 then
+      scores[places + 1], scores[places + 2], places = text, member, places + 2
       if is_late(keys, e, member, time, lateness) then
         late = late + 1
       elseif time >= e.h then
         e.top = member
       end
-      e.b = e.b + string.len(records[i])
+      e.b = e.b + #record
       if time < e.h and after and e.w > 0 then hurry(keys, time, after) end
     end
     agreed = e.l < 0 and time or math.min(time, e.l)
-    e.l, e.h = time, math.max(time, e.h)
+    e.l = time
+    if time > e.h then e.h = time end
   end
-  e.n = e.n + #scores / 2
-  in_parts(fields, function(...) redis.call('HSET', keys[2], ...) end)
+  e.n = e.n + places / 2
   in_parts(scores, function(...) redis.call('ZADD', keys[1], ...) end)
   return late, agreed
 end
@@ -73,9 +61,7 @@ end
 local function index(keys, args)
   local e = open(keys)
   if not e then return broken() end
-  local members, records = {}, {}
-  for i = 8, #args, 2 do members[#members + 1], records[#records + 1] = args[i], args[i + 1] end
-  local late, agreed = put(keys, e, members, records, tonumber(args[1]), tonumber(args[6]))
+  local late, agreed = put(keys, e, args, tonumber(args[1]), tonumber(args[6]))
   trim(keys, e, before_time(keys, agreed - tonumber(args[2])), 'horizon')
   local over = e.n - tonumber(args[3])
   if over > 0 then trim(keys, e, redis.call('ZRANGE', keys[1], 0, over - 1), 'max_events_per_key') end

@@ -33,7 +33,11 @@ local function open(keys)
     e.was[name] = e[name]
   end
   local fits = redis.call('ZCARD', keys[1]) == e.n and redis.call('HLEN', keys[2]) == e.n
-    and redis.call('ZCARD', keys[4]) == e.w and redis.call('HLEN', keys[5]) == e.k
+  if e.w == 0 and e.k == 0 then
+    fits = fits and redis.call('EXISTS', keys[4], keys[5]) == 0
+  else
+    fits = fits and redis.call('ZCARD', keys[4]) == e.w and redis.call('HLEN', keys[5]) == e.k
+  end
   return fits and e or nil
 end
 
@@ -66,7 +70,7 @@ end
 -- Removes members, the oldest first, with their claims, and remembers up to where and why.
 local function trim(keys, e, members, bound)
   in_parts(members, function(...)
-    for _, record in ipairs(redis.call('HMGET', keys[2], ...)) do e.b = e.b - string.len(record) end
+    for _, record in ipairs(redis.call('HMGET', keys[2], ...)) do e.b = e.b - #record end
     redis.call('HDEL', keys[2], ...)
     redis.call('ZREM', keys[1], ...)
     if e.k > 0 then e.k = e.k - redis.call('HDEL', keys[5], ...) end
