@@ -96,7 +96,9 @@ class Stream(Section):
     limit: int = Field(16, ge=1, le=1024, description="Most events of a window match.")
     max_events_per_key: int = Field(4096, ge=1, description="Events kept in Redis per key; the oldest go first.")
     max_bytes_per_key: ByteSize = Field(
-        ByteSize(256 * 2**20), gt=0, description="Bytes kept in Redis per key; the oldest go first."
+        ByteSize(256 * 2**20),
+        gt=0,
+        description="Bytes of records, and of references (some 30 each), kept in Redis per key; the oldest go first.",
     )
 
     @model_validator(mode="after")

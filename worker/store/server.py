@@ -37,6 +37,7 @@ class Server:
         self._client, self._prefix, self._worker = client, f"fw:{namespace}", worker_id
         self._rules, self._bounds, self._observer = rules, bounds, observer
         self._inline_bytes = inline_bytes
+        self._redirected = False  # the client sent some of the last pipeline again, to another node of the cluster
         self._lifetime = Lifetime.of(rules.values())
         self._is_cluster = isinstance(client, RedisCluster)
         files = resources.files("worker.store")
@@ -84,7 +85,9 @@ class Server:
     def _once(self, fill: Callable[[Any], Any]) -> list[Any]:
         with translated(), self._client.pipeline(transaction=False) as pipe:
             fill(pipe)
-            return list(pipe.execute(raise_on_error=False))
+            answers = list(pipe.execute(raise_on_error=False))
+            self._redirected = self._is_cluster and pipe.reinitialize_counter > 0
+            return answers
 
     def _answers(self, fill: Callable[[Any], Any]) -> list[Any]:
         """As `_execute`, where one error is an error of the call."""
