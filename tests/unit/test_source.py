@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from kafka import TopicPartition
-from kafka.coordinator.base import MemberState
 
 from worker.broker import source as room
 from worker.records import Partition
@@ -19,8 +18,9 @@ class StubConsumer:
     """A client that gives the same partitions again under another member id, without a word."""
 
     def __init__(self, **_: Any) -> None:
-        self.member, self.generation, self.state = "m1", 7, MemberState.STABLE
         self.held, self.listener = {A, B}, None
+        self._coordinator = SimpleNamespace()
+        self.apply("m1", 7)
         self.commits: list[dict[int, int]] = []
         self._fetcher = SimpleNamespace(_next_partition_records=None)
         self._cluster = SimpleNamespace(topic_id=lambda topic: None, partitions_for_topic=lambda topic: {0, 1})
@@ -38,8 +38,8 @@ class StubConsumer:
     def assignment(self) -> set[TopicPartition]:
         return self.held
 
-    def group_metadata(self) -> Any:
-        return SimpleNamespace(generation_id=self.generation, member_id=self.member, state=self.state)
+    def apply(self, member: str, generation: int) -> None:
+        self._coordinator.applied = SimpleNamespace(generation_id=generation, member_id=member)
 
     def poll(self, timeout_ms: int) -> dict[Any, Any]:
         return {}
@@ -60,7 +60,8 @@ def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytes
     client: Any = made._consumer
     client.listener.on_partitions_assigned([A, B])
     first = made.poll(0).assigned
-    client.member, client.held = "m2", {A}
+    client.apply("m2", 8)
+    client.held = {A}
     again = made.poll(0)
     assert heard == [({Partition("texts", 0), Partition("texts", 1)}, "m1")]
     assert again.revoked == first.keys()
@@ -86,20 +87,3 @@ def test_a_commit_of_a_lease_that_is_over_is_not_sent_under_the_next(monkeypatch
     made.commit_later({Partition("texts", 0): (20, ""), Partition("other", 0): (1, "")})
     made.send_commits()
     assert client.commits == [{1: 8}, {0: 20}]
-
-
-def test_a_generation_counts_from_when_its_assignment_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before that this member holds partitions that others were given in it."""
-    monkeypatch.setattr(room, "strict_consumer", StubConsumer)
-    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None, count=lambda topic: (0, 0.0)))
-    made = room.KafkaSource({}, {"auto_offset_reset": "earliest", "group_id": "g"}, ["texts"], lambda gone: None)
-    client: Any = made._consumer
-    client.listener.on_partitions_assigned([A, B])
-    made.poll(0)
-    client.generation, client.state = 8, MemberState.REBALANCING
-    assert made.poll(0).revoked == frozenset()
-    assert made.membership.generation_id == 7
-    client.state = MemberState.STABLE
-    client.listener.on_partitions_revoked([A])
-    assert made.poll(0).revoked == {Partition("texts", 0)}
-    assert made.membership.generation_id == 8

@@ -6,19 +6,60 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, TopicPartition
-from kafka.coordinator.base import MemberState
+from kafka.coordinator.consumer import ConsumerCoordinator
+from kafka.errors import KafkaTimeoutError
+from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
+from kafka.structs import ConsumerGroupMetadata
 
 from worker.records import Partition
 
 
 def membership_of(consumer: Any) -> Any:
-    """The group's generation and member id, once the assignment of that generation is applied; else None.
+    """The group's generation and member id, of the last generation whose assignment was applied; None before.
 
-    kafka-python 3.0.12 tells a generation as soon as the group has it: a poll that ends between then and the assignment
-    leaves a member that still holds what the group has given to others, and whose commits the broker would accept.
+    kafka-python 3.0.12 itself tells a generation as soon as the group has it: a poll that ends between then and the
+    assignment leaves a member that still holds what the group has given to others, and whose commits the broker takes.
     """
-    metadata = consumer.group_metadata()
-    return metadata if metadata.generation_id >= 0 and metadata.state is MemberState.STABLE else None
+    return consumer._coordinator.applied
+
+
+class KeptJoin:
+    """A join under way, which is done once a poll has used what it brought (or waits in vain for it)."""
+
+    def __init__(self, future: Any) -> None:
+        self.add_callback, self.add_errback, self._future = future.add_callback, future.add_errback, future
+
+    @property
+    def is_done(self) -> bool:
+        """True where the client must join anew."""
+        return self._future.is_done and isinstance(self._future.exception, KafkaTimeoutError)
+
+
+class Coordinator(ConsumerCoordinator):  # type: ignore[misc]
+    """A coordinator that uses what a join has brought whenever the next poll comes.
+
+    That of kafka-python 3.0.12 throws it away if it came between two polls, and joins again: a member whose turns take
+    longer than a join never gets in, makes the group rebalance without end, and keeps what others were given.
+
+    Attributes:
+        applied: see `membership_of`.
+    """
+
+    applied: Any = None
+
+    @property
+    def _join_task(self) -> KeptJoin | None:
+        return self.__dict__.get("_kept_join")
+
+    @_join_task.setter
+    def _join_task(self, future: Any) -> None:
+        self.__dict__["_kept_join"] = None if future is None else KeptJoin(future)
+
+    async def _on_join_complete_async(self, generation: int, member_id: str, protocol: str, assignment: bytes) -> None:
+        await super()._on_join_complete_async(generation, member_id, protocol, assignment)
+        given = set(ConsumerProtocolAssignment.decode(assignment).partitions())
+        if generation >= 0 and given == set(self._subscription.assigned_partitions()):
+            self.applied = ConsumerGroupMetadata(self.group_id, generation, member_id, self.group_instance_id)
 
 
 class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -160,7 +160,7 @@ def _batches(consumer: Any, ends: Mapping[Any, int], timeout_seconds: float) -> 
     deadline, membership = time.monotonic() + timeout_seconds, None
     while True:
         polled = consumer.poll(timeout_ms=POLL_MS, max_records=BATCH)
-        before, membership, assigned = membership, membership_of(consumer) or membership, consumer.assignment()
+        before, membership, assigned = membership, membership_of(consumer), consumer.assignment()
         if before is not None and before.member_id != membership.member_id:
             raise Unreachable("the replay's group has evicted this process, and others may have sent on; run it again")
         letters = [one for records in polled.values() for one in records]

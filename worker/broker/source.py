@@ -123,8 +123,6 @@ class KafkaSource:
         the same partitions again: others had them in between, and have committed.
         """
         metadata = membership_of(self._consumer)
-        if metadata is None:
-            return
         if self._membership is not None and self._membership.member_id != metadata.member_id:
             self._listener.evicted(self._leases, map(_of, self._consumer.assignment()))
         self._membership = metadata

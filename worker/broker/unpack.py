@@ -10,6 +10,7 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, KafkaError
 
 from worker.broker.headers import allow_any_header_name
+from worker.broker.rebalance import Coordinator
 from worker.errors import Fatal
 
 _REMEDY = (
@@ -19,13 +20,16 @@ _REMEDY = (
 
 
 def strict_consumer(**options: Any) -> Any:
-    """A KafkaConsumer whose polls raise Fatal at a batch that cannot be unpacked, this time and every time.
+    """A KafkaConsumer whose polls raise Fatal at a batch that cannot be unpacked, this time and every time, and whose
+    joins are kept (see Coordinator).
 
     kafka-python 3.0.12 tells of such a batch once, or not at all if its partition is paused at that moment, and then
     turns for ever inside one poll: it waits for more of an iterator that has ended with the error.
     """
     allow_any_header_name()
     consumer = KafkaConsumer(**options)
+    if consumer._coordinator is not None:
+        consumer._coordinator.__class__ = Coordinator
     fetcher = consumer._fetcher
     fetcher.PartitionRecords = _Records
     fetcher._parse_fetched_data = _refusing(fetcher._parse_fetched_data)
