@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any, NamedTuple, Self
 
 from worker.errors import Poison
 
@@ -30,12 +31,15 @@ class Missing(StrEnum):
     SHED = "shed"
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """One partition of one topic."""
+class Partition(NamedTuple):
+    """One partition of one topic. Looked up several times an event: a named tuple is hashed and compared in C."""
 
     topic: str
     number: int
+
+
+# Each partition once, so that look-ups compare identities; no cluster has as many topics' partitions in one worker.
+_partition = lru_cache(maxsize=65_536)(Partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class Record:
     @property
     def lies_on(self) -> Partition:
         """Its partition."""
-        return Partition(self.topic, self.partition)
+        return _partition(self.topic, self.partition)
 
 
 @dataclass(frozen=True, slots=True)

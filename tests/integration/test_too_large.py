@@ -50,7 +50,7 @@ class Post:
     def record(self, **changes: Any) -> Record:
         """The next anchor's record."""
         made = binary(b"hello", b"text/plain", topic=f"{self.name}.texts", partition=0, offset=self.offset, **changes)
-        assert self.committer.read(made)
+        assert self.committer.read([made])
         self.offset += 1
         return made
 

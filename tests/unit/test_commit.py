@@ -98,7 +98,7 @@ def test_an_aborted_transaction_is_repeated_whole_and_once(make: Any) -> None:
     sink = FakeSink(Retryable("away"), StaleMember("rebalance"))
     committer = make(sink)
     for offset in range(3):
-        assert committer.read(record(offset))
+        assert committer.read([record(offset)])
     committer.finish([outcome(2), outcome(0)])
     assert committer.drain(5)
     assert published(sink) == ["2", "0"]
@@ -110,7 +110,7 @@ def test_what_was_revoked_is_not_published(make: Any) -> None:
     """An outcome whose lease is over belongs to the next owner."""
     sink = FakeSink()
     committer = make(sink)
-    committer.read(record(0))
+    committer.read([record(0)])
     committer.forget([TEXTS])
     committer.finish([outcome(0)])
     assert committer.drain(5)
@@ -121,10 +121,10 @@ def test_a_new_lease_does_not_publish_the_work_of_the_old_one(make: Any) -> None
     """A partition that left and came back is read again from what was committed."""
     sink = FakeSink()
     committer = make(sink)
-    committer.read(record(0))
+    committer.read([record(0)])
     committer.forget([TEXTS])
     committer.open(TEXTS, Ledger(2, 0), context=False)
-    assert committer.read(record(0, lease=2))
+    assert committer.read([record(0, lease=2)])
     committer.finish([outcome(0, lease=1), outcome(0, lease=2)])
     assert committer.drain(5)
     assert published(sink) == ["0"]
@@ -135,7 +135,7 @@ def test_forget_waits_for_the_transaction_under_way(make: Any) -> None:
     sink = FakeSink()
     sink.hold.clear()
     committer = make(sink)
-    committer.read(record(0))
+    committer.read([record(0)])
     committer.finish([outcome(0)])
     assert sink.inside.wait(5)
     forgotten = threading.Thread(target=committer.forget, args=([TEXTS],))
@@ -153,7 +153,7 @@ def test_nothing_follows_an_uncertain_transaction(make: Any) -> None:
     sink = FakeSink(Uncertain("no answer"))
     sink.unfenced = [Uncertain("still no answer"), Retryable("Redis is away")]
     committer = make(sink, lambda error: heard.put((error, list(sink.unfenced))))
-    committer.read(record(0))
+    committer.read([record(0)])
     committer.finish([outcome(0)])
     error, still_to_fail = heard.get(timeout=5)
     assert str(error) == "no answer"
@@ -170,7 +170,7 @@ def test_only_the_records_that_are_too_large_are_replaced(make: Any) -> None:
     committer = make(sink)
     offsets = range(MOST_OUTCOMES + 2)
     for offset in offsets:
-        committer.read(record(offset))
+        committer.read([record(offset)])
     committer.finish([outcome(offset, value=b"x" * (offset % 7 + 1)) for offset in offsets])
     assert committer.drain(5)
     emptied = [out for batch, _ in sink.published for out in batch if out.value is None]
@@ -188,7 +188,7 @@ def test_finished_offsets_that_do_not_fit_wait_for_those_before_them(
     committer = make(sink)
     offsets = list(range(2_000))
     for offset in offsets:
-        assert committer.read(record(offset))
+        assert committer.read([record(offset)])
     rng.shuffle(offsets)
     for begin in range(0, len(offsets), 300):
         committer.finish([outcome(offset) for offset in offsets[begin : begin + 300]])

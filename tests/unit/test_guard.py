@@ -64,11 +64,12 @@ def crash_loop(make: Callable[..., InMemory], source: FakeSource, **limits: Any)
 def test_a_crash_loop_drains_no_more_than_one_life(
     make: Callable[..., InMemory], stream: str, limits: dict[str, Any]
 ) -> None:
-    """Each new owner goes on counting from what was committed, of anchors and of context."""
+    """Each new owner goes on counting from what was committed, of anchors and of context; a transaction with one too
+    many commits none of its own."""
     source = FakeSource({TEXTS: 1, FRAMES: 1})
     for _ in range(100):
         source.send(text(0, value=BAD) if stream == "texts" else reading(0, value=BAD_READING))
-    assert 8 <= crash_loop(make, source, **limits) <= 12
+    assert 5 <= crash_loop(make, source, **limits) <= 12
 
 
 def test_the_counts_move_with_a_partition(make: Callable[..., InMemory]) -> None:

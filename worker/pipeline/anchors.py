@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from worker.errors import Poison
@@ -122,10 +121,7 @@ class Anchors:
         if not self._ask:
             return
         tokens = list(self._ask)[:MOST_QUESTIONS]
-        queries = [
-            replace(query, last=query.stream in self._expired.get(query.token, ()))
-            for query in self._room.queries(tokens)
-        ]
+        queries = self._room.queries(tokens, self._expired)
         matches = self._store.match(queries)
         if not self._contexts.same_epoch():
             return

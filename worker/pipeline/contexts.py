@@ -113,11 +113,12 @@ class Contexts:
         except Retryable as error:
             self._refused, self._index_again = error, time.monotonic() + INDEX_AGAIN_SECONDS
             return error
+        now_ms = self.now_us() // 1000
         for event in events:
             partition = event.record.lies_on
             self._board.indexed(partition, event.record.offset, event.time_us)
             # A producer's clock that is ahead of all others must not hide what Redis loses by the time it is reached.
-            self._positions.indexed(partition, min(event.record.timestamp_ms, self.now_us() // 1000))
+            self._positions.indexed(partition, min(event.record.timestamp_ms, now_ms))
         self._refused = refused
         self._hold.remove(events)
         committer.indexed([event.record for event in events])

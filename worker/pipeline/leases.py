@@ -49,6 +49,8 @@ class Leases:
 
     def readable(self, records: Sequence[Record]) -> list[Record]:
         """Of what was read by now, what may be taken; the rest waits here."""
+        if not self._opening and not self._unread:
+            return list(records)
         every = [*self._unread, *records]
         self._unread = [record for record in every if record.lies_on in self._opening]
         return [record for record in every if record.lies_on not in self._opening]

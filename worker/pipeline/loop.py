@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from worker.broker.source import KafkaSource, Polled
@@ -16,7 +17,7 @@ from worker.pipeline.contexts import Contexts
 from worker.pipeline.leases import Leases
 from worker.pipeline.outcomes import Outcomes
 from worker.ports import ContextStore, Health, Log, Observer
-from worker.records import Partition, Record
+from worker.records import Event, Partition, Record
 from worker.stages.backlog import Load
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
@@ -120,22 +121,29 @@ class Pipeline:
 
     def _take(self, records: Sequence[Record]) -> None:
         """Validates what was polled, as far as its partitions are open."""
-        for record in self._leases.readable(records):
-            if not self._committer.read(record):
+        read = self._committer.read(self._leases.readable(records))
+        found = [self._validated(record) for record in read]
+        times_us = (one.time_us if isinstance(one, Event) else None for one in found)
+        needs = self._committer.judge(zip(read, times_us, strict=True))
+        good: Counter[str] = Counter()
+        for record, one, needs_dead_letter in zip(read, found, needs, strict=True):
+            if isinstance(one, Poison):
+                if needs_dead_letter:
+                    self._outcomes.invalid(record, one)
                 continue
-            try:
-                event = self._validator.read(record)
-            except Poison as poison:
-                if self._committer.bad(record):
-                    self._outcomes.invalid(record, poison)
-                continue
-            self._committer.timed(record, event.time_us)
-            self._outcomes.accepted(event)
+            good[one.stream] += 1
             if record.topic == self._anchor_topic:
-                self._contexts.anchor_read(event)
-                self._anchors.add(event)
+                self._contexts.anchor_read(one)
+                self._anchors.add(one)
             else:
-                self._contexts.add(event)
+                self._contexts.add(one)
+        self._outcomes.accepted(good)
+
+    def _validated(self, record: Record) -> Event | Poison:
+        try:
+            return self._validator.read(record)
+        except Poison as poison:
+            return poison
 
     def _meet(self) -> None:
         """What is decided goes on also while Redis is too full for more: only then can old events go."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from worker.errors import Poison, blamed
 from worker.ports import Clock, Observer
-from worker.records import Event, Outcome, Record, Rejected
+from worker.records import Outcome, Record, Rejected
 from worker.stages.batch import Fused
 from worker.stages.commit import Committer
 from worker.stages.decode import reject
@@ -36,9 +37,10 @@ class Outcomes:
         self._committer, self._writer = committer, writer
         self._streams, self._anchor_topic, self._observer, self._clock = streams, anchor_topic, observer, clock
 
-    def accepted(self, event: Event) -> None:
-        """A record was good so far; whether an anchor stays so is known when it has its result."""
-        self._observer.count("events_total", stream=event.stream, outcome="accepted")
+    def accepted(self, events: Mapping[str, int]) -> None:
+        """So many records of each stream were good so far; whether an anchor stays so its result tells."""
+        for stream, number in events.items():
+            self._observer.count("events_total", number, stream=stream, outcome="accepted")
 
     def invalid(self, record: Record, poison: Poison) -> None:
         """A record that cannot be read becomes a dead letter."""
@@ -87,13 +89,13 @@ class Outcomes:
     def committed(self, outcomes: Sequence[Outcome]) -> None:
         """Counts what is now visible to readers."""
         now_ms = self._clock.now_us() / 1000
+        results = Counter(outcome.labels for outcome in outcomes if outcome.labels is not None)
+        for (label, complete, pattern), number in results.items():
+            self._observer.count("results_total", number, label=label, complete=complete)
+            self._observer.count("inputs_present_total", number, pattern=pattern)
         for outcome in outcomes:
             for one in outcome.rejected:
                 self._observer.count("dead_letters_total", stage=str(one.stage), reason=one.reason)
-            if outcome.labels is not None:
-                label, complete, pattern = outcome.labels
-                self._observer.count("results_total", label=label, complete=complete)
-                self._observer.count("inputs_present_total", pattern=pattern)
             if outcome.record.topic == self._anchor_topic:
                 seconds = (now_ms - outcome.record.timestamp_ms) / 1000
                 if 0 <= seconds <= LONGEST_SECONDS:

@@ -6,7 +6,7 @@ Pure bookkeeping: it speaks with the store through the Query and Match values th
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.records import Candidate, Event, Match, MatchRule, Missing, Partition, Query, Record
@@ -17,6 +17,7 @@ class Waiting:
     """An anchor on its way to alignment.
 
     Attributes:
+        token: names the anchor: its place in Kafka.
         open: the context streams that are not decided yet.
         chosen: per decided stream what was matched.
         complete: False once `max_wait` has ended the wait of some stream.
@@ -24,16 +25,12 @@ class Waiting:
     """
 
     anchor: Event
+    token: str
     since: float
     open: set[str]
     chosen: dict[str, Match] = field(default_factory=dict)
     complete: bool = True
     released: bool = False
-
-    @property
-    def token(self) -> str:
-        """Names the anchor: its place in Kafka."""
-        return self.anchor.record.place
 
 
 class WaitingRoom:
@@ -56,7 +53,7 @@ class WaitingRoom:
 
     def add(self, anchor: Event, since: float) -> Waiting:
         """Takes an anchor in; `since` is the monotonic time at which it was read."""
-        waiting = Waiting(anchor, since, set(self._rules))
+        waiting = Waiting(anchor, anchor.record.place, since, set(self._rules))
         self._keep(waiting)
         return waiting
 
@@ -72,10 +69,16 @@ class WaitingRoom:
         """The anchor, unless it has left."""
         return self._by_token.get(token)
 
-    def queries(self, tokens: Iterable[str]) -> list[Query]:
-        """What these anchors still have to ask; tokens that have left are passed over."""
+    def queries(self, tokens: Iterable[str], expired: Mapping[str, Collection[str]] | None = None) -> list[Query]:
+        """What these anchors still have to ask; tokens that have left are passed over. `expired`: by token the streams
+        whose answer is taken as it is."""
+        last = expired or {}
         found = (self._by_token[token] for token in dict.fromkeys(tokens) if token in self._by_token)
-        return [Query(stream, w.anchor.key, w.anchor.time_us, w.token) for w in found for stream in sorted(w.open)]
+        return [
+            Query(stream, w.anchor.key, w.anchor.time_us, w.token, stream in last.get(w.token, ()))
+            for w in found
+            for stream in sorted(w.open)
+        ]
 
     def decide(self, query: Query, match: Match, *, expired: bool) -> bool:
         """Notes an answer; True when it ends the wait for that stream. `expired`: `max_wait` is over for it."""
@@ -151,8 +154,7 @@ class WaitingRoom:
 
     def _forget(self, waiting: Waiting) -> None:
         del self._by_token[waiting.token]
-        record = waiting.anchor.record
-        del self._by_partition[Partition(record.topic, record.partition)][waiting.token]
+        del self._by_partition[waiting.anchor.record.lies_on][waiting.token]
         self.bytes -= len(waiting.anchor.payload)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from worker.records import Outcome, Outgoing, Partition, Record
@@ -73,7 +73,17 @@ def offsets_of(outcomes: Iterable[Outcome]) -> dict[Partition, set[int]]:
     """The offsets of their records, by partition."""
     found: dict[Partition, set[int]] = {}
     for outcome in outcomes:
-        found.setdefault(Partition(outcome.record.topic, outcome.record.partition), set()).add(outcome.record.offset)
+        found.setdefault(outcome.record.lies_on, set()).add(outcome.record.offset)
+    return found
+
+
+def places_of(outcomes: Iterable[Outcome], numbers: Collection[int]) -> dict[int, set[int]]:
+    """Of records that were counted through all outcomes: by an outcome's `id` the places among its own."""
+    places = ((outcome, place) for outcome in outcomes for place in range(len(outcome.outgoing)))
+    found: dict[int, set[int]] = {}
+    for number, (outcome, place) in enumerate(places):
+        if number in numbers:
+            found.setdefault(id(outcome), set()).add(place)
     return found
 
 

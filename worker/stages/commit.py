@@ -13,9 +13,10 @@ from typing import Any
 from worker.errors import Retryable, TooLarge, Uncertain
 from worker.ports import Observer, Sink
 from worker.records import Outcome, Partition, Record
-from worker.stages.backlog import Backlog, Load, offsets_of
-from worker.stages.guard import DeadLetterGuard, Tally, judged_of, suffix
+from worker.stages.backlog import Backlog, Load, offsets_of, places_of
+from worker.stages.guard import DeadLetterGuard, judged_of
 from worker.stages.ledger import Ledger
+from worker.stages.ledgers import Ledgers
 
 # Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
 MOST_OUTCOMES = 500
@@ -46,11 +47,9 @@ class Committer:
     ) -> None:
         """`sink` gives the producer of now; `describe` the metadata of a context position, from its ledger's note and
         up to where it is settled; `smaller` an outcome some of whose records, by number, are too large, and why."""
-        self._sink, self._membership, self._describe, self._smaller = sink, membership, describe, smaller
+        self._sink, self._membership, self._smaller = sink, membership, smaller
         self._committed, self._failed, self._observer, self._guard = committed, failed, observer, guard
-        self._ledgers: dict[Partition, Ledger] = {}
-        self._contexts: set[Partition] = set()
-        self._moved: set[Partition] = set()
+        self._ledgers = Ledgers(describe)
         self._queue = Backlog()
         self._tried: list[Outcome] = []  # the outcomes of the transaction under way, or of the last
         self._gate = threading.Lock()  # held through a transaction; `forget` waits for it
@@ -66,10 +65,7 @@ class Committer:
     def open(self, partition: Partition, ledger: Ledger, *, context: bool) -> None:
         """Begins a lease, or reads a context again under the same one."""
         with self._lock:
-            if (earlier := self._ledgers.get(partition)) is not None and earlier.lease == ledger.lease:
-                ledger.follow(earlier)
-            self._ledgers[partition] = ledger
-            (self._contexts.add if context else self._contexts.discard)(partition)
+            self._ledgers.open(partition, ledger, context=context)
 
     def resume(self, partition: Partition, metadata: str) -> None:
         """The dead letters of its topic are counted on from what was committed with the partition."""
@@ -79,45 +75,25 @@ class Committer:
     def forget(self, partitions: Collection[Partition]) -> None:
         """Ends leases: waits for the transaction under way; what was not in it is not ours any more."""
         with self._gate, self._lock:
-            for partition in partitions:
-                self._ledgers.pop(partition, None)
-                self._moved.discard(partition)
-            self._queue.keep(lambda outcome: self._ledger(outcome.record) is not None)
+            self._ledgers.forget(partitions)
+            self._queue.keep(lambda outcome: self._ledgers.of(outcome.record) is not None)
 
-    def read(self, record: Record) -> bool:
-        """Registers a record that was read; False for one that is finished already, or is not ours."""
+    def read(self, records: Iterable[Record]) -> list[Record]:
+        """Registers records that were read; gives back those that are ours and not finished already."""
         with self._lock:
-            ledger = self._ledger(record)
-            return ledger is not None and ledger.read(record.offset)
+            return [record for record in records if self._ledgers.read(record)]
 
-    def timed(self, record: Record, time_us: int) -> None:
-        """Notes that a record that was read is good, and of an anchor its event time."""
+    def judge(self, read: Iterable[tuple[Record, int | None]]) -> list[bool]:
+        """Notes of records that were read, in that order, their event times, or None of those that are bad; of each
+        whether it needs a dead letter now."""
         with self._lock:
-            if (ledger := self._ledger(record)) is not None:
-                if record.lies_on in self._contexts:
-                    ledger.good(record.offset)
-                else:
-                    ledger.timed(record.offset, time_us)
-
-    def bad(self, record: Record) -> bool:
-        """True when a record that was read and is bad has had no dead letter yet, and none is on its way."""
-        with self._lock:
-            ledger = self._ledger(record)
-            needs_one = ledger is None or record.lies_on not in self._contexts or ledger.bad(record.offset)
-            if not needs_one:
-                self._moved.add(record.lies_on)
-            return needs_one
+            return [self._ledgers.judge(record, time_us) for record, time_us in read]
 
     def unfinished_us(self, late_us: int, released: Iterable[Record] = ()) -> dict[Partition, int]:
         """Per anchor partition the earliest event time whose outcome is not committed; what lies before `late_us`, and
         the `released`, are not counted, now or later."""
         with self._lock:
-            for ledger, record in [(self._ledger(record), record) for record in released]:
-                if ledger is not None:
-                    ledger.release(record.offset)
-            anchors = {p: ledger for p, ledger in self._ledgers.items() if p not in self._contexts}
-            found = {partition: ledger.oldest_us(late_us) for partition, ledger in anchors.items()}
-        return {partition: time_us for partition, time_us in found.items() if time_us is not None}
+            return self._ledgers.unfinished_us(late_us, released)
 
     def finish(self, outcomes: Iterable[Outcome]) -> None:
         """Queues outcomes for the next transaction, in this order."""
@@ -128,15 +104,12 @@ class Committer:
     def indexed(self, records: Iterable[Record]) -> None:
         """Context records that Redis holds now: their offsets may be committed."""
         with self._lock:
-            for record in records:
-                if (ledger := self._ledger(record)) is not None:
-                    ledger.finish((record.offset,))
-                    self._moved.add(record.lies_on)
+            self._ledgers.indexed(records)
 
     def unfinished(self) -> int:
         """Anchors that were read and whose outcome is not committed."""
         with self._lock:
-            return sum(ledger.unfinished for p, ledger in self._ledgers.items() if p not in self._contexts)
+            return sum(ledger.unfinished for ledger in self._ledgers.anchors.values())
 
     def queued(self, topic: str) -> Load:
         """How much of this topic's records waits for its transaction."""
@@ -146,14 +119,14 @@ class Committer:
     def too_wide(self) -> set[Partition]:
         """Anchor partitions whose finished offsets are too scattered to read on."""
         with self._lock:
-            return {p for p, ledger in self._ledgers.items() if p not in self._contexts and ledger.too_wide}
+            return self._ledgers.too_wide()
 
     def drain(self, timeout_seconds: float) -> bool:
         """Waits until all that was queued is committed, and where contexts are read; False when it took too long, or
         the thread has failed."""
         deadline = time.monotonic() + timeout_seconds
         self._last = 0.0
-        while (left := bool(self._queue or self._moved)) and not self.uncertain and time.monotonic() < deadline:
+        while (left := bool(self._queue or self._ledgers.moved)) and not self.uncertain and time.monotonic() < deadline:
             if not self._thread.is_alive():
                 break
             self._wake.set()
@@ -172,7 +145,7 @@ class Committer:
                 if self._unknown is not None:
                     self._fence(self._unknown)
                     continue
-                due = self._moved and time.monotonic() - self._last >= POSITIONS_EVERY_SECONDS
+                due = self._ledgers.moved and time.monotonic() - self._last >= POSITIONS_EVERY_SECONDS
                 if self.uncertain or not (self._queue or due):
                     self._wake.wait(0.05)
                     self._wake.clear()
@@ -220,13 +193,13 @@ class Committer:
         """
         started = time.perf_counter()
         with self._lock:
-            moved = set(self._moved)
+            moved = set(self._ledgers.moved)
             live, finished = self._take()
             self._tried = live
             every = {**{partition: set[int]() for partition in moved}, **finished}
-            settled = {p: self._ledgers[p].settled(done) for p, done in every.items() if p in self._contexts}
+            settled = self._ledgers.settled(every)
             tallies = self._guard.after(judged_of(live, {p: self._ledgers[p].judged(s) for p, s in settled.items()}))
-            offsets = self._preview(every, tallies)
+            offsets = self._ledgers.preview(every, tallies)
         if offsets:
             outgoing = [out for outcome in live for out in outcome.outgoing]
             self._sink().publish(outgoing, offsets, self._membership())
@@ -237,7 +210,9 @@ class Committer:
                 self._ledgers[partition].counted(offset)
             self._guard.keep(tallies)
             self._queue.keep(lambda outcome: not self._is_done(outcome, finished))
-            self._moved -= {p for p in moved if self._preview({p: set()}, tallies) == {p: offsets.get(p)}}
+            self._ledgers.moved -= {
+                p for p in moved if self._ledgers.preview({p: set()}, tallies) == {p: offsets.get(p)}
+            }
         if not offsets:
             return False
         self._last = time.monotonic()
@@ -249,51 +224,31 @@ class Committer:
     def _take(self) -> tuple[list[Outcome], dict[Partition, set[int]]]:
         """The next transaction's outcomes, and their offsets: the first in the queue, and of a partition where these
         would not fit into the commit's metadata the lowest that do, wherever they are in the queue."""
-        live = [o for o in self._queue.first(MOST_OUTCOMES) if self._ledger(o.record) is not None]
+        live = [o for o in self._queue.first(MOST_OUTCOMES) if self._ledgers.of(o.record) is not None]
         finished = offsets_of(live)
-        narrow = {p for p, done in finished.items() if p not in self._contexts and not self._ledgers[p].fits(done)}
+        narrow = {
+            p for p, done in finished.items() if not self._ledgers.is_context(p) and not self._ledgers[p].fits(done)
+        }
         if not narrow:
             return live, finished
-        every = offsets_of(o for o in self._queue if self._ledger(o.record) is not None)
+        every = offsets_of(o for o in self._queue if self._ledgers.of(o.record) is not None)
         for partition in narrow:
             finished[partition] = self._ledgers[partition].fitting(sorted(every[partition])[:MOST_OUTCOMES])
         finished = {partition: done for partition, done in finished.items() if done}
-        return [o for o in self._queue if self._ledger(o.record) and self._is_done(o, finished)], finished
+        return [o for o in self._queue if self._ledgers.of(o.record) and self._is_done(o, finished)], finished
 
     def _is_done(self, outcome: Outcome, finished: Mapping[Partition, set[int]]) -> bool:
         """True for one that is in the transaction, and for one that is not ours any more."""
-        mine = self._ledger(outcome.record) is not None
+        mine = self._ledgers.of(outcome.record) is not None
         return not mine or outcome.record.offset in finished.get(outcome.record.lies_on, ())
-
-    def _preview(
-        self, finished: Mapping[Partition, set[int]], tallies: Mapping[str, Tally]
-    ) -> dict[Partition, tuple[int, str]]:
-        offsets: dict[Partition, tuple[int, str]] = {}
-        for partition, done in finished.items():
-            ledger = self._ledgers[partition]
-            if (floor := ledger.floor(done)) is None:
-                continue
-            if partition in self._contexts:
-                metadata = self._describe(partition, ledger.note, ledger.settled(done))
-            else:
-                metadata = ledger.beyond(floor, done)
-            offsets[partition] = floor, metadata + suffix(tallies.get(partition.topic, Tally()))
-        return offsets
 
     def _shrink(self, error: TooLarge) -> None:
         """The records that their topic does not take are replaced; those beside them stay as they are."""
-        places = ((outcome, place) for outcome in self._tried for place in range(len(outcome.outgoing)))
-        refused: dict[int, set[int]] = {}
-        for number, (outcome, place) in enumerate(places):
-            if number in error.places:
-                refused.setdefault(id(outcome), set()).add(place)
-        with self._lock:
-            self._queue.replace(
-                lambda outcome: (
-                    self._smaller(outcome, refused[id(outcome)], str(error)) if id(outcome) in refused else outcome
-                )
-            )
+        refused = places_of(self._tried, error.places)
 
-    def _ledger(self, record: Record) -> Ledger | None:
-        ledger = self._ledgers.get(record.lies_on)
-        return ledger if ledger is not None and ledger.lease == record.lease else None
+        def smaller(outcome: Outcome) -> Outcome:
+            places = refused.get(id(outcome))
+            return self._smaller(outcome, places, str(error)) if places else outcome
+
+        with self._lock:
+            self._queue.replace(smaller)

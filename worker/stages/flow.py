@@ -27,6 +27,7 @@ class FlowBoard:
 
     def __init__(self) -> None:
         self._own: dict[Partition, PartitionFlow] = {}
+        self._reached_us: dict[Partition, int] = {}  # by an anchor partition as it is read, by a context in Redis
         self._recent: dict[Partition, deque[int]] = {}
         self._passed: dict[Partition, int] = {}
         self._lag: dict[Partition, int] = {}
@@ -37,6 +38,7 @@ class FlowBoard:
         self._own[partition] = PartitionFlow(None, None, None)
         self._recent[partition] = deque(maxlen=STEADY_EVENTS)
         self._passed.pop(partition, None)
+        self._reached_us.pop(partition, None)
 
     def __contains__(self, partition: Partition) -> bool:
         return partition in self._own
@@ -44,33 +46,30 @@ class FlowBoard:
     def close(self, partitions: Iterable[Partition]) -> None:
         """Leases end."""
         for partition in partitions:
-            for known in (self._own, self._recent, self._passed, self._lag, self._stopped):
+            for known in (self._own, self._reached_us, self._recent, self._passed, self._lag, self._stopped):
                 known.pop(partition, None)
 
     def frontier_us(self, partition: Partition) -> int | None:
         """How far an anchor partition was read, or a context indexed; None: nothing yet."""
-        known = self._own.get(partition)
-        return None if known is None else known.frontier_us
+        return self._reached_us.get(partition)
 
     def read(self, partition: Partition, time_us: int) -> None:
         """An anchor of this time was read."""
-        known = self._own.get(partition)
-        if known is None:
+        if partition not in self._own:
             return
         self._recent[partition].append(time_us)
-        if known.frontier_us is None or time_us > known.frontier_us:
-            self._own[partition] = replace(known, frontier_us=time_us)
+        self._reached_us[partition] = max(time_us, self._reached_us.get(partition, time_us))
 
     def indexed(self, partition: Partition, offset: int, time_us: int) -> None:
         """A context event was indexed. One that later ones had overtaken says nothing of how far the partition is."""
-        known = self._own.get(partition)
-        if known is None or offset < self._passed.get(partition, 0):
+        if partition not in self._own or offset < self._passed.get(partition, 0):
             return
         self._passed[partition] = offset
         recent = self._recent[partition]
         recent.append(time_us)
-        if len(recent) < STEADY_EVENTS or known.indexed_us is None or min(recent) > known.indexed_us:
-            self._own[partition] = replace(known, frontier_us=min(recent), indexed_us=min(recent))
+        steady_us, reached_us = min(recent), self._reached_us.get(partition)
+        if len(recent) < STEADY_EVENTS or reached_us is None or steady_us > reached_us:
+            self._reached_us[partition] = steady_us
 
     def checked(self, found: Mapping[Partition, Checked], held: Collection[Partition]) -> None:
         """Notes which partitions have been read past where they ended; one with held events has not."""
@@ -107,11 +106,14 @@ class FlowBoard:
         `again`: the contexts that are being read again."""
         out = {}
         for partition, flow in self._own.items():
+            reached_us = self._reached_us.get(partition)
             if partition.topic == anchor_topic:
                 flow = self._anchors_of(partition, flow, unfinished_us.get(partition), late_us)
             elif partition in self._stopped:
                 held_us, since_us = self._stopped[partition]
-                flow = replace(flow, frontier_us=held_us, stopped_us=since_us)
+                flow = replace(flow, frontier_us=held_us, indexed_us=reached_us, stopped_us=since_us)
+            else:
+                flow = replace(flow, frontier_us=reached_us, indexed_us=reached_us)
             out[partition] = replace(flow, told_us=now_us, rebuilt=partition not in again)
         return out
 
@@ -122,7 +124,7 @@ class FlowBoard:
         known = [] if oldest_us is None else [oldest_us]
         if flow.clear_from_us is None:
             known += [time_us for time_us in self._recent[partition] if time_us >= late_us]
-        frontier_us = min(known, default=flow.frontier_us)
+        frontier_us = min(known, default=self._reached_us.get(partition))
         return replace(flow, frontier_us=frontier_us, holds=oldest_us is not None or flow.clear_from_us is None)
 
     @property

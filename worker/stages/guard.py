@@ -128,7 +128,7 @@ def judged_of(
     said = {(one.record.topic, one.record.partition, one.record.offset): one.message
             for outcome in outcomes for one in outcome.rejected}  # fmt: skip
     for outcome in outcomes:
-        if Partition(outcome.record.topic, outcome.record.partition) in settled:
+        if outcome.record.lies_on in settled:
             continue
         for one in outcome.rejected:
             found[one.record.topic].append((True, one.message))

@@ -43,7 +43,7 @@ class HoldBack:
 
     def add(self, event: Event) -> None:
         """Takes an event that was read."""
-        self._held.setdefault(Partition(event.record.topic, event.record.partition), _Held()).events.append(event)
+        self._held.setdefault(event.record.lies_on, _Held()).events.append(event)
 
     def allowed(self, horizons_us: Mapping[str, int], slowest_us: int | None) -> list[Event]:
         """The events that may be indexed now; they stay until `remove`."""
@@ -62,7 +62,7 @@ class HoldBack:
         """These are in Redis."""
         gone: dict[Partition, set[int]] = {}
         for event in indexed:
-            gone.setdefault(Partition(event.record.topic, event.record.partition), set()).add(event.record.offset)
+            gone.setdefault(event.record.lies_on, set()).add(event.record.offset)
         for partition, offsets in gone.items():
             held = self._held[partition]
             held.events = [event for event in held.events if event.record.offset not in offsets]
