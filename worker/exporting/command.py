@@ -28,8 +28,8 @@ def add_export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        required=True,
-        help="folder for the model, or of several kinds for a folder each; it is made",
+        help="folder for the model, or of several kinds for a folder each; it is made (default, of int8 alone: the "
+        "folder int8 inside the model's own, where precision = auto finds it)",
     )
     parser.add_argument(
         "--max-drop", type=_share, default=0.005, metavar="SHARE",

@@ -16,6 +16,7 @@ from worker.errors import ConfigError, Fatal
 from worker.exporting.card import card
 from worker.exporting.make import Source, make
 from worker.exporting.race import Row, race, table
+from worker.model.folder import INT8
 from worker.model.items import Item
 from worker.model.load import load
 from worker.model.preprocess import Preprocessor
@@ -39,7 +40,12 @@ def export(arguments: Namespace) -> int:
         ConfigError: `--out` is taken, or the model, the data or a kind do not fit each other.
         Fatal: an accuracy falls by more than `--max-drop`.
     """
-    console, out = Console(width=200), arguments.out
+    console = Console(width=200)
+    if arguments.out is None:
+        if arguments.to != [INT8]:
+            raise ConfigError(f"--out: must be given, but for --to {INT8}; it names a folder that is new or empty")
+        arguments.out = arguments.model / INT8
+    out = arguments.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: is there already; name a folder that is new or empty")
     source = _source(arguments, console)

@@ -11,6 +11,7 @@ from worker.errors import ConfigError
 SHIPPED = Path(__file__).parent / "junction"
 WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
+INT8 = "int8"  # The folder inside a model's own that holds it in this form.
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 # What `fusion-worker export` writes instead of weights.
@@ -46,10 +47,17 @@ def ensure_whole(folder: Path, weights: str = WEIGHTS) -> None:
 
 
 def ensure_servable(path: str | None) -> None:
-    """As `ensure_whole`, for the folder of `model.path`, in whichever of the two forms that can be served."""
+    """As `ensure_whole`, for the folder of `model.path`, in each of the forms that can be served."""
     folder = Path(path) if path is not None else SHIPPED
     exported = (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file()
     ensure_whole(folder, ONNX if exported else WEIGHTS)
+    if has_int8(folder):
+        ensure_whole(folder / INT8, ONNX)
+
+
+def has_int8(folder: Path) -> bool:
+    """Whether the model's folder holds it in int8 too."""
+    return (folder / INT8 / ONNX).is_file()
 
 
 def shapes(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from tokenizers import Tokenizer
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
-from worker.model.folder import ONNX, WEIGHTS, ensure_whole
+from worker.model.folder import INT8, ONNX, WEIGHTS, ensure_whole, has_int8
 from worker.model.fusion_model import FusionOutput
 from worker.model.load import config_of, device_of, digest, for_serving, load, number_format, tokenizer_of
 from worker.model.onnx_model import OnnxModel
@@ -20,6 +22,7 @@ from worker.model.onnx_model import OnnxModel
 # On a CPU two batches side by side on a thread each take two thirds of the time that both threads need for one after
 # the other: small kernels scale badly and wait for each other. Many lanes make a lone batch slow.
 _MOST_LANES = 4
+_CPU = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def lanes_of(device: torch.device) -> tuple[int, int]:
 
 
 def serve(folder: Path, device: str, precision: str) -> Served:
-    """The model of a directory, ready to be asked.
+    """The model of a directory, ready to be asked: `auto` is the fastest of its forms that this device computes right.
 
     Raises:
         ConfigError: the directory, device or precision does not fit.
@@ -56,6 +59,8 @@ def serve(folder: Path, device: str, precision: str) -> Served:
     if (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file():
         return _onnx(folder, device, precision)
     place = device_of(device)
+    if has_int8(folder) and (precision == "int8" or (precision == "auto" and _suits_int8(place))):
+        return _form(folder, device)
     model, tokenizer = load(folder)
     config: FusionConfig = model.config
     dtype = number_format(precision, place, model.dtype)
@@ -63,6 +68,23 @@ def serve(folder: Path, device: str, precision: str) -> Served:
     # Batch norms are folded in fp32: in bf16 each folding would round once more.
     ready = for_serving(model.float(), place, dtype)
     return Served(ready, config, tokenizer, place, name, config.version or digest(folder))
+
+
+def _suits_int8(place: torch.device) -> bool:
+    """Without VNNI sums of int8 may saturate on x86, and then differ from those that its export was judged by."""
+    if place.type != "cpu" or importlib.util.find_spec("onnxruntime") is None:
+        return False
+    return platform.machine() not in ("x86_64", "AMD64") or "vnni" in _CPU.read_text()
+
+
+def _form(folder: Path, device: str) -> Served:
+    served, version = _onnx(folder / INT8, device, "int8"), config_of(folder).version or digest(folder)
+    if (made_from := served.version.rpartition("+")[0]) != version:
+        raise ConfigError(
+            f"model.path = {str(folder)!r}: its {INT8} was made from version {made_from}, the weights are {version}; "
+            f"take the folder {INT8} out, or make it anew with `fusion-worker export --model {folder} --to int8`"
+        )
+    return served
 
 
 def _onnx(folder: Path, device: str, precision: str) -> Served:
