@@ -122,10 +122,10 @@ def test_late_events_are_counted_and_kept(make: Make) -> None:
     store = make(rule(lateness_us=100))
     assert store.index([event(1000), event(900, "at W"), event(901, "after W")]) == 1
     assert ask(store, 900).candidates == (Candidate(900, "at W"),)
-    strict = make(rule())
-    assert (
-        strict.index([event(1000, "b", "s"), event(1000, "c", "s"), event(1000, "a", "s"), event(999, "d", "s")]) == 2
-    )
+    strict, ids = make(rule()), ["Z", "b", "é", "𝄞"]
+    assert strict.index([event(1000, each, "s") for each in ids]) == 0
+    assert strict.index([event(1000, "a", "s"), event(999, "d", "s")]) == 2
+    assert [strict.index([event(1000, each, "each")]) for each in [*ids, "a"]] == [0, 0, 0, 0, 1]
 
 
 def test_a_waiting_anchor_is_woken_once_at_its_own_worker(make: Make) -> None:

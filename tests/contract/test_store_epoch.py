@@ -214,6 +214,17 @@ def test_a_key_that_lost_a_part_answers_nothing(world: World, part: str) -> None
     assert is_kept(store, 1000)
 
 
+@pytest.mark.parametrize("part", ["m", "q"])
+def test_a_key_that_holds_notes_alone_and_lost_a_part_is_no_new_key(world: World, part: str) -> None:
+    """Else its first event would wake nobody, and whoever waits for it would wait in vain."""
+    store, epoch = entered(world)
+    store.match([Query("frames", "k", 1000, "a")])
+    world.lose(part)
+    with pytest.raises(Retryable, match="lost a part"):
+        store.index([event(5000)])
+    assert store.epoch() != epoch
+
+
 def test_a_body_lost_after_the_match_is_not_taken_for_a_trimmed_one(world: World) -> None:
     """The anchor has chosen; its event's body is gone, and the event is not."""
     store, epoch = entered(world)

@@ -49,3 +49,13 @@ def test_what_an_earlier_release_kept_whole_is_read(world: World) -> None:
     assert old == large.record
     assert isinstance(new, Reference)
     assert encode_record(large.record)[0] == 1
+
+
+def test_what_went_counts_no_more(world: World) -> None:
+    """The bytes of events that the horizon took make room for those that come."""
+    store = world.store(rule(), bounds=(100, 250_000), inline_bytes=WHOLE)
+    large = bytes(100_000)
+    store.index([event(time, value=large) for time in (1000, 1001)])
+    store.index([event(time, value=large) for time in (1_000_000, 1_000_001)])
+    wanted = [("frames", "k", Candidate(time, "e")) for time in (1000, 1001, 1_000_000, 1_000_001)]
+    assert [found is None for found in store.fetch(wanted)] == [True, True, False, False]

