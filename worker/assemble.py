@@ -22,7 +22,7 @@ from worker.durations import micros
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.from_settings import rules_of, validator_of, writer_of
 from worker.model.folder import ensure_servable
-from worker.ops import collector
+from worker.ops import memory
 from worker.ops.clock import SystemClock
 from worker.ops.health import Health, stall_seconds
 from worker.ops.http import OpsServer
@@ -52,6 +52,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def run(settings: Settings) -> int:
     """Runs one worker until SIGTERM or SIGINT; 0 when it drained."""
+    memory.keep_pages()
     configure(settings.log.format, settings.log.level)
     log = get_logger()
     for number in _STOP_SIGNALS:
@@ -66,7 +67,7 @@ def run(settings: Settings) -> int:
     try:
         with worker(settings, observer, health, log) as pipeline:
             watchdog.left = pipeline.books.left
-            collector.settle()
+            memory.settle()
             for number in _STOP_SIGNALS:
                 signal.signal(number, lambda *_: pipeline.stop())
             drained = watchdog.closes_after(pipeline.run)
