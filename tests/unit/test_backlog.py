@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
-from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text, workers
 from worker.errors import Full
 from worker.pipeline.contexts import INDEX_AGAIN_SECONDS
 from worker.records import Outcome, Outgoing, Partition, Record, Rejected, Stage
@@ -25,15 +24,8 @@ LONG = b"x" * 500
 @pytest.fixture
 def make() -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end."""
-    made: list[InMemory] = []
-
-    def build(source: FakeSource, **changes: Any) -> InMemory:
-        made.append(InMemory(source, FakeServer(), **changes))
-        return made[-1]
-
-    yield build
-    for worker in made:
-        worker.close()
+    with workers() as build:
+        yield build
 
 
 @pytest.mark.parametrize(

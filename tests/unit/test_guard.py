@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.incoming import FixedClock
-from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text, workers
 from worker.errors import DeadLetterLimit, Fatal, Retryable
 from worker.stages import guard
 from worker.stages.guard import DeadLetterGuard, Tally, suffix
@@ -25,15 +24,8 @@ BAD, BAD_READING = b"\xff", b"{"
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end."""
     monkeypatch.setattr(guard, "WINDOW_RECORDS", 40)
-    made: list[InMemory] = []
-
-    def build(source: FakeSource, **changes: Any) -> InMemory:
-        made.append(InMemory(source, FakeServer(), **changes))
-        return made[-1]
-
-    yield build
-    for worker in made:
-        worker.close()
+    with workers() as build:
+        yield build
 
 
 def killed(source: FakeSource) -> FakeSource:

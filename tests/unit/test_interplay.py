@@ -11,7 +11,7 @@ import pytest
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.test_batch import EchoModel
-from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, found, reading, text, workers
 from worker.pipeline import contexts
 from worker.records import Partition, Verdict
 from worker.stages import hold
@@ -24,15 +24,8 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end; a partition pauses after 50 held events."""
     monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(hold, "MOST_HELD", 50)
-    made: list[InMemory] = []
-
-    def build(source: FakeSource, server: FakeServer | None = None, **changes: Any) -> InMemory:
-        made.append(InMemory(source, server or FakeServer(), **changes))
-        return made[-1]
-
-    yield build
-    for worker in made:
-        worker.close()
+    with workers() as build:
+        yield build
 
 
 class Standing(EchoModel):
@@ -62,12 +55,6 @@ class Small(FakeServer):
     @full.setter
     def full(self, full: bool) -> None:
         """Not to be set."""
-
-
-def found(worker: InMemory, key: str) -> list[int | None]:
-    """Of each of a key's results, the offset of what was matched."""
-    mine = [result for result in worker.sink.results if result["key"] == key]
-    return [result["inputs"].get("sensors", {}).get("offset") for result in mine]
 
 
 def backlog(seconds: int, poll: int) -> FakeSource:

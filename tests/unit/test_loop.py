@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
-from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.incoming import TIME_US
-from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
+from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text, workers
 from worker.errors import DeadLetterLimit, Retryable, Uncertain
 from worker.pipeline import contexts
 from worker.records import Partition
@@ -23,15 +21,8 @@ from worker.stages import guard
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end; partitions' progress is exchanged in every turn."""
     monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
-    made: list[InMemory] = []
-
-    def build(source: FakeSource, **changes: Any) -> InMemory:
-        made.append(InMemory(source, FakeServer(), **changes))
-        return made[-1]
-
-    yield build
-    for worker in made:
-        worker.close()
+    with workers() as build:
+        yield build
 
 
 def test_what_was_paused_before_an_uncertain_transaction_is_read_after_it(make: Callable[..., InMemory]) -> None:

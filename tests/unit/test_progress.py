@@ -11,10 +11,10 @@ import pytest
 
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
-from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
+from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, found, reading, text, workers
 from worker.errors import Retryable
 from worker.pipeline import contexts
-from worker.records import Partition
+from worker.records import Match, Partition, Query
 from worker.stages import frontier, hold
 
 HOUR_US = 3_600_000_000
@@ -25,21 +25,8 @@ SECOND_US = 1_000_000
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end; partitions' progress is exchanged in every turn."""
     monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
-    made: list[InMemory] = []
-
-    def build(source: FakeSource, server: FakeServer | None = None, **changes: Any) -> InMemory:
-        made.append(InMemory(source, server or FakeServer(), **changes))
-        return made[-1]
-
-    yield build
-    for worker in made:
-        worker.close()
-
-
-def found(worker: InMemory, key: str) -> list[int | None]:
-    """Of each of a key's results, the offset of what was matched."""
-    mine = [result for result in worker.sink.results if result["key"] == key]
-    return [result["inputs"].get("sensors", {}).get("offset") for result in mine]
+    with workers() as build:
+        yield build
 
 
 @pytest.mark.parametrize("camera", ["none", "right", "slow"])
@@ -257,3 +244,27 @@ def test_no_wait_ends_before_new_partitions_could_be_known(
     source.counts[FRAMES] = 2
     assert worker.turn_until(lambda: len(worker.sink.results) == 1)
     assert found(worker, "k") == [0]
+
+
+def test_a_wait_that_was_being_ended_when_redis_went_away_ends(make: Callable[..., InMemory]) -> None:
+    """Its clock has run out, and nothing would start another."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    source.send(reading(0, key="other"))
+    source.send(text(0, key="dark"))
+    match, woken, away = worker.store.match, worker.store.woken, list[float]()
+
+    def lose(queries: Sequence[Query]) -> list[Match]:
+        if not away and any(query.last for query in queries):
+            away.append(time.monotonic())
+            raise Retryable("gone")
+        return match(queries)
+
+    def absent() -> list[str]:
+        if away and time.monotonic() - away[0] < 1.5:
+            raise Retryable("gone")
+        return woken()
+
+    worker.store.match, worker.store.woken = lose, absent  # type: ignore[method-assign]
+    assert worker.turn_until(lambda: bool(worker.sink.results), 6.0)
+    assert away

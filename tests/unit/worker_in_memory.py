@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.fakes.context_store import FakeContextStore, FakeServer
@@ -130,6 +131,26 @@ class InMemory:
         """Ends the threads."""
         self.batcher.close()
         self.committer.close()
+
+
+@contextlib.contextmanager
+def workers() -> Iterator[Callable[..., InMemory]]:
+    """Makes workers, each on a server of its own unless told, and closes them at the end."""
+    made: list[InMemory] = []
+
+    def build(source: FakeSource, server: FakeServer | None = None, **changes: Any) -> InMemory:
+        made.append(InMemory(source, server or FakeServer(), **changes))
+        return made[-1]
+
+    yield build
+    for worker in made:
+        worker.close()
+
+
+def found(worker: InMemory, key: str) -> list[int | None]:
+    """Of each of a key's results, the offset of what was matched."""
+    mine = [result for result in worker.sink.results if result["key"] == key]
+    return [result["inputs"].get("sensors", {}).get("offset") for result in mine]
 
 
 def _batcher(

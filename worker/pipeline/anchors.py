@@ -80,14 +80,14 @@ class Anchors:
         self._leaving = [w for w in self._leaving if w.anchor.record.lies_on not in set(partitions)]
 
     def ask_all_again(self) -> None:
-        """Redis has forgotten who waits; the waits begin anew."""
-        self._expired.clear()
+        """Redis has forgotten who waits; the waits begin anew, but those that were just being ended."""
         self._ask = dict.fromkeys(self._room.tokens())
         for clock in self._clocks.values():
             clock.begin_again(self._contexts.now_us())
 
     def context_lost(self) -> None:
-        """As `ask_all_again`; and what is decided and is not on the model asks as well: its bodies are gone."""
+        """Every wait begins anew, and what is decided and is not on the model asks as well: its bodies are gone."""
+        self._expired.clear()
         left, self._leaving = self._leaving, []
         for waiting in self._room.reopen(left):
             for clock in self._clocks.values():
