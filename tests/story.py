@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -32,8 +32,18 @@ def story(seed: int, start_us: int, keys: int, anchors_per_key: int, spacing_us:
             events.append(Fed(at, "texts", key, f"{key}-t{n}", f"report {key} {n}".encode()))
         for n in range(2 * anchors_per_key + 2):
             at = start_us + n * spacing_us // 2 + rng.randrange(0, spacing_us // 2, 1000)
-            events.append(Fed(at, "frames", key, f"{key}-f{n}", JPEG))
+            events.append(Fed(at, "frames", key, f"{key}-f{n}", frame(f"{key}-f{n}", large=n % 3 > 0)))
     return sorted(events)
+
+
+def frame(name: str, *, large: bool = True) -> bytes:
+    """A JPEG of its own: what follows the end marker nobody reads. Of two in three Redis has a reference alone."""
+    return JPEG + name.encode() * (2_000 // len(name) if large else 1)
+
+
+def echoed(text: bytes, frames: Iterable[tuple[str, bytes]]) -> float:
+    """The score by which EchoModel says which text it was given, and which frames: (id, body)."""
+    return (sum(text) + sum(sum(name.encode()) + sum(body) for name, body in frames)) % 1000 / 1000
 
 
 def nearest_frame(events: Sequence[Fed], before_us: int = 500_000, after_us: int = 500_000) -> dict[str, str | None]:

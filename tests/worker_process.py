@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from tests.story import echoed
 from worker import assemble
 from worker.config import Settings
 from worker.errors import Fatal, Poison
@@ -40,7 +41,7 @@ class EchoModel:
         return {"name": "echo", "version": "1", "device": "cpu", "precision": "fp32"}
 
     def prepare(self, aligned: Aligned, begins: Any = None) -> Any:
-        """The text and the frames' ids; a frame that says so cannot be decoded."""
+        """The text and the frames; a frame that says so cannot be decoded."""
         frames = aligned.inputs.get("frames", ())
         if any(event.payload.endswith(b"UNDECODABLE") for event in frames):
             raise Poison("DECODE", "undecodable", "the frame says so", "frames")
@@ -48,19 +49,19 @@ class EchoModel:
             _decode_all(frames)
         if aligned.anchor.payload == b"UNEXPECTED":
             raise IndexError("nobody expects this one")
-        return aligned.anchor.payload, tuple(event.id for event in frames)
+        return aligned.anchor.payload, [(event.id, event.payload) for event in frames]
 
     def infer(self, batch: Sequence[Any]) -> list[Verdict]:
         """Scores that say which item this is."""
         time.sleep(self._cost)
         return [self._verdict(text, frames) for text, frames in batch]
 
-    def _verdict(self, text: bytes, frames: tuple[str, ...]) -> Verdict:
+    def _verdict(self, text: bytes, frames: Sequence[tuple[str, bytes]]) -> Verdict:
         if text == b"POISON":
             raise Poison("MODEL", "not_finite", "the text says so")
         if text == b"NAN":
             return Verdict("even", math.nan, {"even": math.nan})
-        score = (sum(text) + sum("".join(frames).encode())) % 1000 / 1000
+        score = echoed(text, frames)
         label = self.labels[sum(text) % 2]
         return Verdict(label, score, {label: score})
 

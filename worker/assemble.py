@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.broker.admin import ensure_reachable, missing_topics
+from worker.broker.bodies import BodyReader
 from worker.broker.options import connection_options, member_options
 from worker.broker.sink import PlainSink, TransactionalSink
 from worker.broker.slots import SlotSink
@@ -30,8 +31,10 @@ from worker.ops.logs import configure, get_logger
 from worker.ops.metrics import PrometheusObserver
 from worker.ops.watchdog import Watchdog, end_now
 from worker.pipeline.anchors import Anchors
+from worker.pipeline.bodies import Bodies
 from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
+from worker.pipeline.leaving import Leaving
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
 from worker.records import Aligned, Candidate, Event, MatchRule, Partition, Record
@@ -112,14 +115,19 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         closing.callback(committer.close)
         anchor_topic = settings.streams[settings.anchor].topic
         named = {stream.topic: name for name, stream in settings.contexts.items()}
-        contexts = Contexts(store, source, rules, named, anchor_topic, observer, health, log)
+        reader = BodyReader(connection, log, errors.put)
+        closing.callback(reader.close)
+        bodies = Bodies(int(settings.limits.body_cache_bytes), reader, observer)
+        contexts = Contexts(store, source, bodies, rules, named, anchor_topic, observer, health, log)
         streams = {stream.topic: name for name, stream in settings.streams.items()}
         outcomes = Outcomes(committer, writer_of(settings, model.info), streams, anchor_topic, observer, clock)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer)
         closing.callback(batcher.close)
         validator = validator_of(settings, clock)
-        is_stale = _shedder(settings, clock)
-        anchors = Anchors(store, contexts, batcher, rules, validator, is_stale, observer, log)
+        leaving = Leaving(
+            store, contexts, bodies, batcher, rules, validator, _shedder(settings, clock), observer, log
+        )  # fmt: skip
+        anchors = Anchors(store, contexts, leaving, rules, observer, log)
         yield Pipeline(
             source, store, validator, contexts, anchors, outcomes, batcher, committer, errors,
             _bounds(settings, model.lanes), anchor_topic, observer, health, log,

@@ -186,6 +186,11 @@ class Limits(Section):
         description="Event times further in the future are dead letters; at most, and by default no more than, the "
         "smallest horizon.",
     )
+    body_cache_bytes: ByteSize = Field(
+        ByteSize(256 * 2**20),
+        gt=0,
+        description="Large bodies that one worker keeps of what it has read; others come from Kafka by offset.",
+    )
     shed: Literal["none", "stale"] = Field(
         "none", description="stale: an anchor older than max_age has a result without the model, labelled shed."
     )

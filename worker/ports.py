@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from worker.errors import Poison
@@ -106,6 +106,24 @@ class ContextStore(Protocol):
 
     def bury_slot(self, slot: int) -> None:
         """Gives an adopted slot back, once its open transaction was ended."""
+
+
+class BodyReader(Protocol):
+    """Records that lie in Kafka, by their places; read beside the loop, and no call waits."""
+
+    def want(self, references: Iterable[Reference]) -> None:
+        """These are to be read, for as long as it takes."""
+
+    def unwant(self, references: Iterable[Reference]) -> None:
+        """Nobody waits for these any more; those that have been read may still arrive."""
+
+    def arrived(self) -> Sequence[tuple[Reference, Record | Poison | None]]:
+        """What was read since the last call: None where retention or a deleted topic took it, a Poison of stage DECODE
+        where the broker's bytes cannot be unpacked."""
+
+    @property
+    def slow(self) -> Collection[Partition]:
+        """The partitions of which nothing comes at present, though something is wanted."""
 
 
 class Model(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.chaos.checker import Findings
 from tests.chaos.told import Must, Told
-from tests.story import nearest_frame
+from tests.story import echoed, nearest_frame
 from tests.town import Town
 
 Place = tuple[str, int, int]
@@ -85,11 +85,11 @@ class Books:
             return f"{one.name}: a dead letter, {_said(letter)}"
         for result in self._results.get(place, ()):
             found = result["inputs"].get("frames", {}).get("id")
-            score = (sum(bodies[one.name]) + sum((found or "").encode())) % 1000 / 1000
-            echoed = self._made.cost_ms is None or result["score"] == score
+            score = echoed(bodies[one.name], [(found, bodies.get(found, b""))] if found else [])
+            right = self._made.cost_ms is None or result["score"] == score
             # Of a right camera all that a text could match lies in Kafka before it: no wait may end without.
             whole = result["complete"] or not one.name.startswith("junction")
-            if found != wanted[one.name] or not echoed or not whole:
+            if found != wanted[one.name] or not right or not whole:
                 told = f"{result['missing'] or 'complete'}, {result['complete']}"
                 return f"{one.name}: {found} for {wanted[one.name]}, score {result['score']} for {score}, {told}"
         return ""

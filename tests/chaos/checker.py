@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tests.story import Fed, nearest_frame
+from tests.story import Fed, echoed, nearest_frame
 from tests.town import Town
 
 
@@ -55,7 +55,7 @@ def _anchor(record: Any) -> str:
 def _wrong(result: dict[str, Any], wanted: dict[str, str | None], bodies: dict[str, bytes]) -> str:
     """What is not the oracle's frame, or not a verdict of this text with this frame (see EchoModel); else empty."""
     text, frame = result["inputs"]["texts"]["id"], result["inputs"].get("frames", {}).get("id")
-    score = (sum(bodies[text]) + sum((frame or "").encode())) % 1000 / 1000
+    score = echoed(bodies[text], [(frame, bodies.get(frame, b""))] if frame else [])
     if frame == wanted[text] and result["score"] == score and result["complete"]:
         return ""
     return f"{text}: {frame} for {wanted[text]}, score {result['score']} for {score}, {result['missing'] or 'complete'}"

@@ -29,10 +29,10 @@ SLOW_CAMERAS = {f"junction-{number}" for number in range(3)}
 
 
 def settings(ground: Ground, **more: Any) -> dict[str, Any]:
-    """A town's settings for this ground."""
+    """A town's settings for this ground; the ring has room for some frames, so that others come from Kafka again."""
     values: dict[str, Any] = {
         "kafka": QUICK_KAFKA, "streams": LONG_WAIT, "delivery": {"transaction_timeout": "5s", "commit_timeout": "6s"},
-        "nursery": ground.nursery, "cost_ms": 20.0, "model": {"max_batch": 8},
+        "nursery": ground.nursery, "cost_ms": 20.0, "model": {"max_batch": 8}, "limits": {"body_cache_bytes": 64_000},
     }  # fmt: skip
     for name, value in more.items():
         values[name] = {**values[name], **value} if isinstance(values.get(name), dict) else value

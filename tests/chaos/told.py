@@ -62,7 +62,7 @@ def text(at_us: int, key: str, name: str, clock_us: int | None = None) -> Told:
 
 def frame(at_us: int, key: str, name: str, clock_us: int | None = None) -> Told:
     """A frame as a good camera sends it."""
-    return _told(Fed(clock_us if clock_us is not None else at_us, "frames", key, name, FRAME), at_us)
+    return _told(Fed(clock_us if clock_us is not None else at_us, "frames", key, name, FRAME + name.encode()), at_us)
 
 
 def _told(event: Fed, at_us: int) -> Told:

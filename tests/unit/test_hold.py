@@ -17,13 +17,14 @@ PLACE, HORIZONS, SECOND_US = Partition(FRAMES, 0), {"sensors": 30_000_000}, 1_00
 
 def event(offset: int, at_us: int, size: int = 12) -> Event:
     """A reading at this offset and time."""
-    return replace(validator().read(replace(reading(at_us), offset=offset)), payload=bytes(size), stream="sensors")
+    read = validator().read(replace(reading(at_us), offset=offset))
+    return replace(read, record=replace(read.record, value=bytes(size)))
 
 
 def test_a_partition_that_is_ahead_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames read far ahead of texts that are still to be read would push out those that the texts want."""
     monkeypatch.setattr(hold, "MOST_HELD", 20)
-    held = HoldBack()
+    held = HoldBack(2**20)
     for second in range(60):
         held.add(event(second, second * SECOND_US))
     within = held.allowed(HORIZONS, TIME_US)
@@ -35,10 +36,9 @@ def test_a_partition_that_is_ahead_pauses(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(held.allowed(HORIZONS, TIME_US + 20 * SECOND_US)) == 20
 
 
-def test_large_bodies_pause_it_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound counts bytes too."""
-    monkeypatch.setattr(hold, "MOST_HELD_BYTES", 1000)
-    held = HoldBack()
+def test_large_bodies_pause_it_sooner() -> None:
+    """The bound counts bytes too: half of it may be ahead."""
+    held = HoldBack(2000)
     for number in range(4):
         assert held.full() == set()
         held.add(event(number, 60 * SECOND_US, size=250))
@@ -49,7 +49,7 @@ def test_one_source_ahead_among_others_does_not_pause_it(monkeypatch: pytest.Mon
     """Later events have overtaken its own; past the bound the first of these go into Redis, where they push out
     events of their own key alone."""
     monkeypatch.setattr(hold, "MOST_HELD", 20)
-    held, early = HoldBack(), []
+    held, early = HoldBack(2**20), []
     for number in range(100):
         held.add(event(2 * number, 3600 * SECOND_US))
         held.add(event(2 * number + 1, number))

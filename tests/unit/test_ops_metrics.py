@@ -32,6 +32,7 @@ CONTRACT = {
     "unaccounted_anchors": set(),
     "late_events_total": {"stream"},
     "bound_hits_total": {"bound"},
+    "bodies_total": {"from"},
     "transactions_total": {"outcome"},
     "redis_rebuilds_total": set(),
     "model_info": {"name", "version", "device", "precision"},

@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tests.fakes.bodies import FakeBodyReader
 from tests.fakes.context_store import FakeContextStore, FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.incoming import TIME_US, FixedClock, plain, validator
 from tests.unit.test_batch import EchoModel, Silent
 from worker.errors import Retryable
 from worker.pipeline.anchors import Anchors
+from worker.pipeline.bodies import Bodies
 from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
+from worker.pipeline.leaving import Leaving
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
 from worker.records import MatchRule, Outgoing, Partition, Record
@@ -25,6 +28,7 @@ from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
 from worker.stages.publish import ResultWriter
+from worker.store.codec import INLINE_BYTES
 
 TEXTS, FRAMES = "texts-in", "sensors-in"
 RULE = MatchRule("sensors", "nearest", 500_000, 500_000, 0, 16, 300_000, 30_000_000, False)
@@ -89,10 +93,16 @@ class InMemory:
         in_a_row: int = 0,
         ratio: float = 0.0,
         model: EchoModel | None = None,
+        inline_bytes: int = INLINE_BYTES,
+        ring_bytes: int = 2**28,
+        is_stale: Callable[[Record], bool] = lambda record: False,
     ) -> None:
+        """`inline_bytes`: larger bodies lie in Kafka alone; -1: all of them."""
         self.source, self.server, self.sink = source, server, MemorySink(source)
         self.clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
-        self.store = FakeContextStore(server, "w1", {"sensors": rule}, {"sensors": (4096, 2**28)})
+        self.store = FakeContextStore(
+            server, "w1", {"sensors": rule}, {"sensors": (4096, 2**28)}, inline_bytes=inline_bytes
+        )
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         quiet: Any = Quiet()
         silent, member = Counting(), source
@@ -104,15 +114,18 @@ class InMemory:
         )  # fmt: skip
         kept: Any = source
         rules = {"sensors": rule}
-        self.contexts = Contexts(self.store, kept, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
+        self.reader = FakeBodyReader(source)
+        self.bodies = Bodies(ring_bytes, self.reader, silent, inline_bytes)
+        self.contexts = Contexts(self.store, kept, self.bodies, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
         streams = {TEXTS: "texts", FRAMES: "sensors"}
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
         self.outcomes = Outcomes(self.committer, writer, streams, TEXTS, silent, FixedClock())
         self.batcher = _batcher(model or EchoModel(), self.outcomes, errors, rules)
         checks = validator()
-        self.anchors = Anchors(
-            self.store, self.contexts, self.batcher, rules, checks, lambda record: False, silent, quiet
-        )
+        leaving = Leaving(
+            self.store, self.contexts, self.bodies, self.batcher, rules, checks, is_stale, silent, quiet
+        )  # fmt: skip
+        self.anchors = Anchors(self.store, self.contexts, leaving, rules, silent, quiet)
         self.pipeline = Pipeline(
             kept, self.store, checks, self.contexts, self.anchors, self.outcomes, self.batcher, self.committer, errors,
             Bounds(max_pending, max_pending_bytes, 64, 1.0), TEXTS, silent, quiet, quiet,

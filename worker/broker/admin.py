@@ -18,9 +18,11 @@ from kafka.errors import (
     GroupIdNotFoundError,
     KafkaError,
     NotCoordinatorError,
+    UnknownTopicOrPartitionError,
 )
 
-from worker.errors import ConfigError, Unreachable
+from worker.errors import ConfigError, Retryable, Unreachable
+from worker.records import Partition
 
 # How long one question may take once the cluster was reached.
 ANSWER_TIMEOUT_SECONDS = 10.0
@@ -63,6 +65,22 @@ def partitions_of(
     with _admin(options, timeout_seconds) as admin:
         described = admin.describe_topics(list(names))
     return {topic["name"]: len(topic["partitions"]) for topic in described if topic["partitions"]}
+
+
+def is_gone(options: Mapping[str, Any], partition: Partition, timeout_seconds: float) -> bool:
+    """True when the cluster says that there is no such partition; one that this user may not see is not gone.
+
+    Raises:
+        Retryable: no answer.
+    """
+    try:
+        with _admin(options, timeout_seconds) as admin:
+            told = next(iter(admin.describe_topics([partition.topic])), None)
+    except Unreachable as error:
+        raise Retryable(str(error)) from error
+    if told is None or told["error_code"] not in (0, UnknownTopicOrPartitionError.errno):
+        raise Retryable(f"Kafka does not tell of topic {partition.topic}")
+    return partition.number >= len(told["partitions"])
 
 
 def missing_topics(options: Mapping[str, Any], names: Sequence[str]) -> list[str]:

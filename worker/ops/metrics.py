@@ -45,6 +45,7 @@ class Name(StrEnum):
     REDIS_REBUILDS = "redis_rebuilds_total"
     MODEL_INFO = "model_info"
     SOURCE_OFFSET = "source_offset_seconds"
+    BODIES = "bodies_total"
 
 
 class Kind(StrEnum):
@@ -79,6 +80,14 @@ class TransactionOutcome(StrEnum):
     COMMITTED = "committed"
     ABORTED = "aborted"
     UNCERTAIN = "uncertain"
+
+
+class BodyFrom(StrEnum):
+    """Values of the `from` label of `bodies_total`."""
+
+    RING = "ring"
+    KAFKA = "kafka"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,7 @@ _TABLE = (
     Metric(Name.UNACCOUNTED_ANCHORS, Kind.GAUGE, "Anchors that left without an outcome; must stay 0."),
     Metric(Name.LATE_EVENTS, Kind.COUNTER, "Events later than the stream's lateness allows.", ("stream",)),
     Metric(Name.BOUND_HITS, Kind.COUNTER, "Times a declared bound cost a match.", ("bound",)),
+    Metric(Name.BODIES, Kind.COUNTER, "Large bodies that anchors wanted, by where they came from.", ("from",)),
     Metric(Name.TRANSACTIONS, Kind.COUNTER, "Kafka transactions by outcome.", ("outcome",)),
     Metric(Name.REDIS_REBUILDS, Kind.COUNTER, "Times Redis had lost context, which was read again from Kafka."),
     Metric(
@@ -204,6 +214,8 @@ class PrometheusObserver:
             self._find(Kind.HISTOGRAM, Name.STAGE_SECONDS, {"stage": stage})
         for end in TransactionOutcome:
             self.count(Name.TRANSACTIONS, 0, outcome=end)
+        for where in BodyFrom:
+            self.count(Name.BODIES, 0, **{"from": where})
 
     def _find(self, kind: Kind, name: str, labels: Mapping[str, str]) -> Any:
         key = (kind, name, *labels.items())

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker.broker.source import KafkaSource
 from worker.errors import Full, Retryable
+from worker.pipeline.bodies import Bodies
 from worker.pipeline.needed import needed_from_us
 from worker.pipeline.positions import Positions, settled_of
 from worker.ports import ContextStore, Health, Log, Observer
@@ -31,6 +32,7 @@ class Contexts:
         self,
         store: ContextStore,
         source: KafkaSource,
+        bodies: Bodies,
         rules: Mapping[str, MatchRule],
         topics: Mapping[str, str],
         anchor_topic: str,
@@ -42,7 +44,7 @@ class Contexts:
         self._store, self._source, self._rules, self._topics = store, source, rules, topics
         self._anchor_topic, self._observer, self._health, self._log = anchor_topic, observer, health, log
         self._horizons = {name: rule.horizon_us for name, rule in rules.items()}
-        self._hold = HoldBack()
+        self._bodies, self._hold = bodies, HoldBack(bodies.most_bytes)
         self._board = FlowBoard()
         self._presence = Presence()
         self._slowest_us: int | None = NOTHING_YET
@@ -121,6 +123,7 @@ class Contexts:
             self._positions.indexed(partition, min(event.record.timestamp_ms, now_ms))
         self._refused = refused
         self._hold.remove(events)
+        self._bodies.keep((event.record for event in events), self._hold.bytes)
         committer.indexed([event.record for event in events])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
         return refused
@@ -290,4 +293,5 @@ class Contexts:
 
     def full(self) -> set[Partition]:
         """The partitions that hold so many events back that they must pause."""
+        self._bodies.keep((), self._hold.bytes)
         return self._hold.full()

@@ -7,8 +7,9 @@ import struct
 from worker.errors import Poison, blamed
 from worker.records import Candidate, Partition, Record, Reference, Stage
 
-# A record whose value has more bytes stays in Kafka, and Redis keeps a Reference. All are kept whole for now.
-INLINE_BYTES = 2**62
+# A record whose value has more bytes stays in Kafka, and Redis keeps a Reference. With more a frame costs Redis three
+# times as much and more; with less a reading or a text that this worker has not read itself would have to be fetched.
+INLINE_BYTES = 1024
 
 _RECORD, _REFERENCE = 1, 2  # the version, which is the first byte, tells the two apart
 _HEAD = struct.Struct(">BBiqqH")  # version, flags, partition, offset, timestamp, headers

@@ -1,0 +1,98 @@
+"""Large bodies that this worker has read, as long as there is room; the others come from Kafka by their place.
+
+One bound covers the ring, the events that are held back and what anchors hold or await: what is pinned leaves less to
+the ring. What Kafka holds never changes, so a body may stay when its partition has gone to another worker.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+
+from worker.errors import Poison
+from worker.ports import BodyReader, Observer
+from worker.records import Partition, Record, Reference
+from worker.store.codec import INLINE_BYTES
+
+_Place = tuple[str, int, int]  # topic, partition, offset
+
+
+class Bodies:
+    """Finds bodies by reference. Used by the loop alone.
+
+    Attributes:
+        held_bytes: of the events that are held back.
+        awaited_bytes: of what decided anchors hold or await.
+    """
+
+    def __init__(
+        self, most_bytes: int, reader: BodyReader, observer: Observer, inline_bytes: int = INLINE_BYTES
+    ) -> None:
+        """Bodies of at most `inline_bytes` lie in Redis and are not kept."""
+        self.most_bytes, self._reader, self._observer, self._inline = most_bytes, reader, observer, inline_bytes
+        self._ring: OrderedDict[_Place, Record] = OrderedDict()
+        self._ring_bytes = self.held_bytes = self.awaited_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    @property
+    def bytes(self) -> int:
+        """All that the bound covers."""
+        return self._ring_bytes + self.held_bytes + self.awaited_bytes
+
+    def keep(self, records: Iterable[Record], held_bytes: int) -> None:
+        """These are the newest, and no longer held back; the oldest go for them."""
+        self.held_bytes = held_bytes
+        for record in records:
+            self._put(record)
+        self.make_room()
+
+    def _put(self, record: Record) -> None:
+        if (size := len(record.value or b"")) <= self._inline:
+            return
+        place = (record.topic, record.partition, record.offset)
+        if (before := self._ring.pop(place, None)) is not None:
+            self._ring_bytes -= len(before.value or b"")
+        self._ring[place] = record
+        self._ring_bytes += size
+
+    def make_room(self) -> None:
+        """The oldest go, as far as more than the bound is there."""
+        while self._ring and self.bytes > self.most_bytes:
+            _, oldest = self._ring.popitem(last=False)
+            self._ring_bytes -= len(oldest.value or b"")
+
+    def find(self, reference: Reference) -> Record | None:
+        """The record, if it is still here."""
+        partition = reference.partition
+        found = self._ring.get((partition.topic, partition.number, reference.offset))
+        if found is not None:
+            self._observer.count("bodies_total", **{"from": "ring"})
+        return found
+
+    def want(self, references: Iterable[Reference]) -> None:
+        """These are to be read from Kafka."""
+        self._reader.want(references)
+
+    def unwant(self, references: Iterable[Reference]) -> None:
+        """Nobody waits for these any more."""
+        self._reader.unwant(references)
+
+    def arrived(self) -> Sequence[tuple[Reference, Record | Poison | None]]:
+        """What has come from Kafka; None where it has it no longer. A topic that was made again has another there."""
+        came = [(reference, _same(reference, found)) for reference, found in self._reader.arrived()]
+        for _, found in came:
+            self._observer.count("bodies_total", **{"from": "expired" if found is None else "kafka"})
+            if isinstance(found, Record):
+                self._put(found)
+        return came
+
+    @property
+    def slow(self) -> Collection[Partition]:
+        """The partitions of which nothing comes at present."""
+        return self._reader.slow
+
+
+def _same(reference: Reference, found: Record | Poison | None) -> Record | Poison | None:
+    return None if isinstance(found, Record) and len(found.value or b"") != reference.size else found
