@@ -119,14 +119,12 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         closing.callback(reader.close)
         bodies = Bodies(int(settings.limits.body_cache_bytes), reader, observer)
         contexts = Contexts(store, source, bodies, rules, named, anchor_topic, observer, health, log)
-        streams = {stream.topic: name for name, stream in settings.streams.items()}
-        outcomes = Outcomes(committer, writer_of(settings, model.info), streams, anchor_topic, observer, clock)
+        outcomes = _outcomes(settings, committer, model, observer, clock)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer)
         closing.callback(batcher.close)
         validator = validator_of(settings, clock)
-        leaving = Leaving(
-            store, contexts, bodies, batcher, rules, validator, _shedder(settings, clock), observer, log
-        )  # fmt: skip
+        is_stale = _shedder(settings, clock)
+        leaving = Leaving(store, contexts, bodies, batcher, rules, validator, is_stale, observer, log)
         anchors = Anchors(store, contexts, leaving, rules, observer, log)
         yield Pipeline(
             source, store, validator, contexts, anchors, outcomes, batcher, committer, errors,
@@ -139,6 +137,14 @@ def _shedder(settings: Settings, clock: SystemClock) -> Callable[[Record], bool]
     if settings.limits.shed == "none":
         return lambda record: False
     return lambda record: record.timestamp_ms >= 0 and clock.now_us() - record.timestamp_ms * 1000 > oldest_us
+
+
+def _outcomes(
+    settings: Settings, committer: Committer, model: ModelRuntime, observer: Any, clock: SystemClock
+) -> Outcomes:  # fmt: skip
+    streams = {stream.topic: name for name, stream in settings.streams.items()}
+    anchor_topic = settings.streams[settings.anchor].topic
+    return Outcomes(committer, writer_of(settings, model.info), streams, anchor_topic, observer, clock)
 
 
 def _batcher(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from kafka.admin import KafkaAdminClient
+from kafka.errors import CoordinatorNotAvailableError
 
 from tests.chaos.checker import content, findings, undisturbed
 from tests.chaos.ground import Ground
@@ -15,9 +17,11 @@ from tests.town import Town, town
 
 def committed(made: Town, topic: str) -> int:
     """What the group has committed of a topic, all partitions together."""
-    admin = KafkaAdminClient(bootstrap_servers=made.stack.bootstrap_servers)
-    found = admin.list_group_offsets({made.name: None})[made.name]
-    admin.close()
+    with closing(KafkaAdminClient(bootstrap_servers=made.stack.bootstrap_servers)) as admin:
+        try:
+            found = admin.list_group_offsets({made.name: None})[made.name]
+        except CoordinatorNotAvailableError:
+            return 0  # the first group makes a new cluster create the topic of offsets
     return sum(at.offset for place, at in found.items() if place.topic == f"{made.name}.{topic}" and at.offset > 0)
 
 

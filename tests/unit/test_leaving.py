@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
+from tests.unit.test_batch import EchoModel
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
 from worker.pipeline import contexts
-from worker.records import Partition
+from worker.records import Partition, Verdict
 
 SECOND_US = 1_000_000
 SLOW = Partition(FRAMES, 0)
@@ -228,3 +230,28 @@ def test_those_that_wait_are_in_the_books(make: Callable[..., InMemory]) -> None
     assert until(worker, lambda: bool(worker.reader.wanted))
     assert until(worker, lambda: gauges["oldest_pending_seconds"] > 0.05)
     assert (gauges["pending_anchors"], gauges["unaccounted_anchors"]) == (5, 0)
+
+
+def test_a_backlog_is_read_no_faster_than_the_ring_can_keep(make: Callable[..., InMemory]) -> None:
+    """Context may be read a horizon ahead, but not so far that it pushes out what the model is about to want."""
+    source, model = FakeSource({TEXTS: 1, FRAMES: 1}), Slow()
+    source.max_poll_records = 20
+    size = len(b'{"speed": 1}')
+    worker = make(source, ring_bytes=100 * size, model=model)
+    for number in range(300):
+        source.send(text(number * SECOND_US // 20))
+    for number in range(300):
+        source.send(reading(number * SECOND_US // 20))
+    assert until(worker, lambda: len(worker.sink.results) == 300)
+    assert found(worker, "k") == list(range(300))
+    assert len(worker.reader.asked) < 60
+    assert worker.counted["bodies_total", "ring"] > 240
+
+
+class Slow(EchoModel):
+    """Takes its time."""
+
+    def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+        """As its parent, later."""
+        time.sleep(0.02)
+        return super().infer(batch)

@@ -32,7 +32,7 @@ def results(max_events: int, at_us: int, spoil: Callable[[FakeServer], None] | N
     """The one result of a text, after four readings of which so many are kept."""
     source, server, told = FakeSource({TEXTS: 1, FRAMES: 1}), FakeServer(), Told()
     worker = InMemory(source, server, rule=replace(RULE, mode="window", limit=16))
-    worker.anchors._observer = told
+    worker.anchors._observer = worker.anchors._leaving._observer = told  # type: ignore[assignment]
     worker.store._bounds = {"sensors": (max_events, 2**28)}
     for n in range(4):
         source.send(reading(n * 100_000))

@@ -31,6 +31,7 @@ from worker.stages.publish import ResultWriter
 from worker.store.codec import INLINE_BYTES
 
 TEXTS, FRAMES = "texts-in", "sensors-in"
+STREAMS, BOUNDS = {TEXTS: "texts", FRAMES: "sensors"}, {"sensors": (4096, 2**28)}
 RULE = MatchRule("sensors", "nearest", 500_000, 500_000, 0, 16, 300_000, 30_000_000, False)
 
 
@@ -100,26 +101,19 @@ class InMemory:
         """`inline_bytes`: larger bodies lie in Kafka alone; -1: all of them."""
         self.source, self.server, self.sink = source, server, MemorySink(source)
         self.clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
-        self.store = FakeContextStore(
-            server, "w1", {"sensors": rule}, {"sensors": (4096, 2**28)}, inline_bytes=inline_bytes
-        )
+        self.store = FakeContextStore(server, "w1", {"sensors": rule}, BOUNDS, inline_bytes=inline_bytes)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         quiet: Any = Quiet()
-        silent, member = Counting(), source
+        silent = Counting()
         self.counted = silent.counted
-        self.committer = Committer(
-            lambda: self.sink, lambda: member.membership, lambda p, *told: self.contexts.describe(p, *told),
-            lambda done: self.outcomes.committed(done), errors.put, silent,
-            lambda *refused: self.outcomes.smaller(*refused), DeadLetterGuard(in_a_row, ratio, FixedClock()),
-        )  # fmt: skip
+        self.committer = self._committer(errors, DeadLetterGuard(in_a_row, ratio, FixedClock()), silent)
         kept: Any = source
         rules = {"sensors": rule}
         self.reader = FakeBodyReader(source)
         self.bodies = Bodies(ring_bytes, self.reader, silent, inline_bytes)
         self.contexts = Contexts(self.store, kept, self.bodies, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
-        streams = {TEXTS: "texts", FRAMES: "sensors"}
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
-        self.outcomes = Outcomes(self.committer, writer, streams, TEXTS, silent, FixedClock())
+        self.outcomes = Outcomes(self.committer, writer, STREAMS, TEXTS, silent, FixedClock())
         self.batcher = _batcher(model or EchoModel(), self.outcomes, errors, rules)
         checks = validator()
         leaving = Leaving(
@@ -129,6 +123,16 @@ class InMemory:
         self.pipeline = Pipeline(
             kept, self.store, checks, self.contexts, self.anchors, self.outcomes, self.batcher, self.committer, errors,
             Bounds(max_pending, max_pending_bytes, 64, 1.0), TEXTS, silent, quiet, quiet,
+        )  # fmt: skip
+
+    def _committer(
+        self, errors: queue.SimpleQueue[BaseException], guard: DeadLetterGuard, observer: Counting
+    ) -> Committer:
+        member: Any = self.source
+        return Committer(
+            lambda: self.sink, lambda: member.membership, lambda p, *told: self.contexts.describe(p, *told),
+            lambda done: self.outcomes.committed(done), errors.put, observer,
+            lambda *refused: self.outcomes.smaller(*refused), guard,
         )  # fmt: skip
 
     def turn_until(self, done: Callable[[], bool], seconds: float = 3.0) -> bool:

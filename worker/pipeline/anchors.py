@@ -49,6 +49,11 @@ class Anchors:
         """Payload bytes of the waiting anchors."""
         return self._room.bytes + self._leaving.bytes
 
+    @property
+    def busy(self) -> bool:
+        """True while some wait for the model alone, and for no context."""
+        return bool(self._room.ready or self._leaving.ready)
+
     def add(self, anchor: Event) -> None:
         """A valid anchor was read."""
         waiting = self._room.add(anchor, time.monotonic())

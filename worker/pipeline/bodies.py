@@ -11,8 +11,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from worker.errors import Poison
 from worker.ports import BodyReader, Observer
-from worker.records import Partition, Record, Reference
+from worker.records import Event, Partition, Record, Reference
 from worker.store.codec import INLINE_BYTES
+
+# Of the bound, for what was read and may still be wanted: with more, a poll and what anchors await would not fit too.
+FULL = 1 / 2
 
 _Place = tuple[str, int, int]  # topic, partition, offset
 
@@ -30,7 +33,7 @@ class Bodies:
     ) -> None:
         """Bodies of at most `inline_bytes` lie in Redis and are not kept."""
         self.most_bytes, self._reader, self._observer, self._inline = most_bytes, reader, observer, inline_bytes
-        self._ring: OrderedDict[_Place, Record] = OrderedDict()
+        self._ring: OrderedDict[_Place, tuple[Record, int]] = OrderedDict()  # and its event time, us
         self._ring_bytes = self.held_bytes = self.awaited_bytes = 0
 
     def __len__(self) -> int:
@@ -41,27 +44,36 @@ class Bodies:
         """All that the bound covers."""
         return self._ring_bytes + self.held_bytes + self.awaited_bytes
 
-    def keep(self, records: Iterable[Record], held_bytes: int) -> None:
+    def keep(self, events: Iterable[Event], held_bytes: int) -> None:
         """These are the newest, and no longer held back; the oldest go for them."""
         self.held_bytes = held_bytes
-        for record in records:
-            self._put(record)
+        for event in events:
+            self._put(event.record, event.time_us)
         self.make_room()
 
-    def _put(self, record: Record) -> None:
+    def _put(self, record: Record, time_us: int) -> None:
         if (size := len(record.value or b"")) <= self._inline:
             return
         place = (record.topic, record.partition, record.offset)
         if (before := self._ring.pop(place, None)) is not None:
-            self._ring_bytes -= len(before.value or b"")
-        self._ring[place] = record
+            self._ring_bytes -= len(before[0].value or b"")
+        self._ring[place] = record, time_us
         self._ring_bytes += size
 
     def make_room(self) -> None:
         """The oldest go, as far as more than the bound is there."""
         while self._ring and self.bytes > self.most_bytes:
-            _, oldest = self._ring.popitem(last=False)
+            _, (oldest, _) = self._ring.popitem(last=False)
             self._ring_bytes -= len(oldest.value or b"")
+
+    def pressed(self, slowest_us: int | None, before_us: int) -> bool:
+        """True when the next to go is an event that may still be wanted: of those that have come, no anchor is before
+        `slowest_us`, and none wants what lies further before it; None or less than 0: there is none, or not known."""
+        if slowest_us is None or slowest_us < 0 or not self._ring:
+            return False
+        if self._ring_bytes + self.held_bytes < self.most_bytes * FULL:
+            return False
+        return next(iter(self._ring.values()))[1] >= slowest_us - before_us
 
     def find(self, reference: Reference) -> Record | None:
         """The record, if it is still here."""
@@ -69,7 +81,8 @@ class Bodies:
         found = self._ring.get((partition.topic, partition.number, reference.offset))
         if found is not None:
             self._observer.count("bodies_total", **{"from": "ring"})
-        return found
+            return found[0]
+        return None
 
     def want(self, references: Iterable[Reference]) -> None:
         """These are to be read from Kafka."""
@@ -85,7 +98,7 @@ class Bodies:
         for _, found in came:
             self._observer.count("bodies_total", **{"from": "expired" if found is None else "kafka"})
             if isinstance(found, Record):
-                self._put(found)
+                self._put(found, 0)
         return came
 
     @property

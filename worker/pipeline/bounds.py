@@ -21,20 +21,23 @@ class Bounds:
     drain_timeout_seconds: float
 
     def stopped(
-        self, held: Collection[Partition], anchor_topic: str, waiting: Load, committer: Committer, contexts: Contexts
-    ) -> set[Partition]:
+        self, held: Collection[Partition], anchor_topic: str, waiting: Load, committer: Committer, contexts: Contexts,
+        *, busy: bool,
+    ) -> set[Partition]:  # fmt: skip
         """The partitions that pause; `waiting` are the anchors that have no outcome yet.
 
         1. Of what waits for its transaction the anchors' outcomes stop the anchors, and dead letters of context records
            the context: reading on would not let Kafka take more.
-        2. Anchors on their way count with their outcomes; but a partition that all context waits for is read on.
+        2. Context pauses that would push bodies out of the ring which are still wanted, while anchors are `busy`: they
+           wait for the model alone.
+        3. Anchors on their way count with their outcomes; but a partition that all context waits for is read on.
         """
         anchors = {partition for partition in held if partition.topic == anchor_topic}
         others = set(held) - anchors
         queued = committer.queued(anchor_topic)
         dead = (committer.queued(topic) for topic in {partition.topic for partition in others})
         stop = set(anchors) if self._past(queued) else set[Partition]()
-        if self._past(sum(dead, Load())):
+        if self._past(sum(dead, Load())) or (busy and contexts.pressed):
             stop |= others
         if self._past(waiting + queued):
             unfinished_us = committer.unfinished_us(contexts.late.read_us or 0)

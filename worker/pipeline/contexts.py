@@ -123,7 +123,7 @@ class Contexts:
             self._positions.indexed(partition, min(event.record.timestamp_ms, now_ms))
         self._refused = refused
         self._hold.remove(events)
-        self._bodies.keep((event.record for event in events), self._hold.bytes)
+        self._bodies.keep(events, self._hold.bytes)
         committer.indexed([event.record for event in events])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="align")
         return refused
@@ -248,14 +248,11 @@ class Contexts:
         that is filled again counts as it is told while Redis is full, so that waits for what never came can end."""
         now_us = self.flow.now_us
         read = PartitionFlow(None, now_us, now_us)
-        known = self.flow.partitions.get if isinstance(self._refused, Full) else self._rebuilt
+        known = self.flow.partitions.get if isinstance(self._refused, Full) else lambda one: rebuilt(self.flow, one)
         return [
             read if self._presence.absent(partition) else known(partition)
             for partition in self._all(self._topic(stream))
         ]
-
-    def _rebuilt(self, partition: Partition) -> PartitionFlow | None:
-        return rebuilt(self.flow, partition)
 
     def absent(self, stream: str) -> bool:
         """True while a partition of a context stream is told of by nobody, so that waits end without it."""
@@ -295,3 +292,8 @@ class Contexts:
         """The partitions that hold so many events back that they must pause."""
         self._bodies.keep((), self._hold.bytes)
         return self._hold.full()
+
+    @property
+    def pressed(self) -> bool:
+        """True when reading on would push bodies out of the ring that the slowest anchor may want."""
+        return self._bodies.pressed(self._slowest_us, max(rule.before_us for rule in self._rules.values()))

@@ -140,12 +140,12 @@ class Leaving:
         key = leaver.waiting.anchor.key
         for one in match.candidates:
             place = (name, key, one)
-            body = leaver.bodies[place]
+            body, from_kafka = leaver.bodies[place], place in leaver.references
             event = None if body is None else self._validator.found(name, key, one, body)
-            if event is not None and _is(event, key, one):
+            if event is not None and (not from_kafka or _is(event, key, one)):
                 events.append(event)
             else:
-                gone = RETENTION if place in leaver.references else TRIMMED_SINCE
+                gone = RETENTION if from_kafka else TRIMMED_SINCE
         return events, gone
 
     def _observe(self, name: str, waiting: Waiting, events: Sequence[Event]) -> None:

@@ -202,7 +202,9 @@ class Pipeline:
         if self._redis_full:
             stop = stop | self._contexts.holding() & held
         waiting = Load(len(self._anchors) + self._batcher.inside, self._anchors.bytes)
-        stop = stop | self._bounds.stopped(held, self._anchor_topic, waiting, self._committer, self._contexts)
+        stop = stop | self._bounds.stopped(
+            held, self._anchor_topic, waiting, self._committer, self._contexts, busy=self._anchors.busy
+        )
         wide = self._committer.too_wide() & held
         if wide - self._wide:
             self._log.warning(

@@ -51,6 +51,11 @@ class WaitingRoom:
     def __len__(self) -> int:
         return len(self._by_token)
 
+    @property
+    def ready(self) -> int:
+        """How many keys have one that may leave."""
+        return len(self._ready_keys)
+
     def add(self, anchor: Event, since: float) -> Waiting:
         """Takes an anchor in; `since` is the monotonic time at which it was read."""
         waiting = Waiting(anchor, anchor.record.place, since, set(self._rules))
