@@ -44,7 +44,7 @@ _ORIENTATION = 0x0112
 # Colour type -> what it is, and its bits.
 _PNG_KINDS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CLEAR_BYTES = {0: 2, 2: 6}
-_PALETTE, _KEPT = 3, (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+PALETTE, _KEPT = 3, (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 
 class ImageError(ValueError):
@@ -65,6 +65,7 @@ class Png(NamedTuple):
 
     Attributes:
         colour: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA.
+        colours: of its palette.
         orientation: EXIF's, 1 to 8.
         clear: the grey or the RGB of this picture that is transparent; None where it tells of none.
         body: the file without what does not make up its pixels.
@@ -72,6 +73,7 @@ class Png(NamedTuple):
 
     bits: int
     colour: int
+    colours: int
     orientation: int
     clear: tuple[int, ...] | None
     body: bytes
@@ -232,7 +234,7 @@ def read_png(body: bytes) -> Png:
         ImageError: it is none, cut off, damaged, or asks for what is not read.
     """
     png_size(body)
-    bits, colour, orientation = body[24], body[25], 1
+    bits, colour, colours, orientation = body[24], body[25], 0, 1
     clear: tuple[int, ...] | None = None
     kept, place = [PNG_SIGNATURE], len(PNG_SIGNATURE)
     for _ in range(_MOST_CHUNKS):
@@ -241,10 +243,11 @@ def read_png(body: bytes) -> Png:
         if end > len(body):
             raise ImageError(f"it is cut off at byte {min(place, len(body))}")
         data = body[place + 8 : end - 4]
-        if name in _KEPT or (name == b"tRNS" and colour == _PALETTE):
+        if name in _KEPT or (name == b"tRNS" and colour == PALETTE):
             if zlib.crc32(body[place + 4 : end - 4]) != int.from_bytes(body[end - 4 : end], "big"):
                 raise ImageError(f"the checksum of its {name.decode()} chunk at byte {place} is wrong")
             kept.append(body[place:end])
+            colours = size // 3 if name == b"PLTE" else colours
         elif name == b"tRNS" and size == _CLEAR_BYTES.get(colour):
             clear = tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
         elif name == b"eXIf":
@@ -253,5 +256,7 @@ def read_png(body: bytes) -> Png:
             raise ImageError(f"it needs a chunk {name!r}, which is not read")
         place = end
         if name == b"IEND":
-            return Png(bits, colour, orientation, clear, b"".join(kept))
+            if colour == PALETTE and not colours:
+                raise ImageError("it takes its colours from a palette (PLTE) and has none")
+            return Png(bits, colour, colours, orientation, clear, b"".join(kept))
     raise ImageError(f"it has more than {_MOST_CHUNKS} chunks")

@@ -27,6 +27,8 @@ def read_json(raw: bytes, deepest: int = MOST_DEEP) -> Any:
         ValueError: it is none, or nested deeper; UnicodeDecodeError where it is not UTF-8.
     """
     text = raw.decode()
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark; send UTF-8 without one")
     try:
         value = _DECODER.decode(text)
     except RecursionError:

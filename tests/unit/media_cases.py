@@ -124,6 +124,10 @@ PICTURES: dict[str, Callable[[], Case]] = {
     "PNG, RGB of 16 bits": lambda: Case(png_of(WIDE_ROWS, 32, 16, 2), saved(two())),
     "PNG, palette": lambda: Case(saved(four().convert("P", palette=Image.Palette.ADAPTIVE)), PICTURE),
     "PNG, palette with tRNS": lambda: Case(palette_with_trns(), RED_WHITE),
+    "PNG, palette, none there": lambda: Case(png_of([b"\0" * 32] * 24, 32, 8, 3)),
+    "PNG, palette, a pixel outside it": lambda: Case(
+        png_of([b"\0" * 31 + b"\2"] * 24, 32, 8, 3, before=chunk(b"PLTE", bytes(RED + BLUE)))
+    ),
     "PNG, RGBA": lambda: Case(transparent("RGB"), RED_WHITE),
     "PNG, grey and alpha": lambda: Case(transparent("L"), saved(Image.open(io.BytesIO(RED_WHITE)).convert("L"))),
     "PNG, grey with tRNS": lambda: Case(
@@ -204,6 +208,7 @@ OTHERS: dict[str, Callable[[], Case]] = {
     "text/plain": lambda: Case(b"a car", b"a car", most=0),
     "JSON text": lambda: Case(b'{"text": "a car", "n": 1}', b"a car", most=0),
     "JSON text, half a surrogate pair": lambda: Case(b'{"text": "\\ud800"}'),
+    "JSON text, behind a byte order mark": lambda: Case(b'\xef\xbb\xbf{"text": "a car"}'),
     "JSON, nested deeper than 64": lambda: Case(b'{"speed": 1, "x": ' + DEEP + b"}"),
     "JSON reading": lambda: Case(b'{"speed": 3.5, "count": null}', b'{"speed": [3.5]}', most=0),
     "JSON reading, under `values`": lambda: Case(b'{"values": {"speed": 3.5}}', b'{"speed": [3.5]}', most=0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def content_of(row: str, body: bytes) -> tuple[str, str]:
             return told
     if row.startswith("WAV"):
         return "audio", "audio/wav"
-    if row.startswith("text") or not body.startswith(b"{"):
+    if row.startswith("text") or not body.lstrip(BOM_UTF8).startswith(b"{"):
         return "text", "text/plain"
     return ("text" if row.startswith("JSON text") else "sensor"), "application/json"
 

@@ -127,7 +127,7 @@ def test_other_paths_and_head(server: OpsServer) -> None:
     assert ask(server, "/readyz", method="HEAD")[::2] == (200, "")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
 def test_other_methods_are_not_allowed(server: OpsServer, method: str) -> None:
     """405 with what is; of any path. HEAD tells what GET tells, its length too."""
     for path in ("/metrics", "/livez", "/readyz", "/none"):

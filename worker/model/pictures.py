@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import resize
 
 from worker.errors import blamed
-from worker.image import ImageError, Png, read_jpeg, read_png
+from worker.image import PALETTE, ImageError, Png, read_jpeg, read_png
 
 _JPEG = b"\xff\xd8"
 _GREY, _COLOUR = 0, 2
@@ -105,6 +105,8 @@ def _png_pixels(png: Png) -> NDArray[np.uint8]:
         _check_pixels(*image.size)
         if png.colour == _GREY:
             return _grey(np.asarray(image), png)
+        if png.colour == PALETTE and (highest := int(np.asarray(image).max())) >= png.colours:
+            raise ImageError(f"a pixel has colour {highest} of a palette of {png.colours}, counted from 0")
         if image.has_transparency_data:
             page = Image.new("RGBA", image.size, (_WHITE,) * 4)
             return np.array(Image.alpha_composite(page, image.convert("RGBA")).convert("RGB"))

@@ -120,6 +120,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """A method that no standard knows is refused like those that it does."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._refuse()
+        else:
+            super().send_error(code, message, explain)
+
     def _refuse(self) -> None:
         """Nothing here can be changed."""
         body = f"{self.command} is not allowed; there are {ALLOWED}\n".encode()
