@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.test_batch import EchoModel
-from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
+from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, found, reading, text, workers
 from worker.pipeline import contexts
 from worker.records import Partition, Verdict
 
@@ -22,17 +21,10 @@ SLOW = Partition(FRAMES, 0)
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
-    """Workers in memory that are closed at the end; all bodies lie in Kafka alone, and the ring holds none."""
+    """Workers all of whose bodies lie in Kafka alone, with a ring that holds none."""
     monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
-    made: list[InMemory] = []
-
-    def build(source: FakeSource, **changes: Any) -> InMemory:
-        made.append(InMemory(source, FakeServer(), **{"inline_bytes": -1, "ring_bytes": 1, **changes}))
-        return made[-1]
-
-    yield build
-    for worker in made:
-        worker.close()
+    with workers() as build:
+        yield lambda source, **changes: build(source, **{"inline_bytes": -1, "ring_bytes": 1, **changes})
 
 
 def feed(source: FakeSource, key: str, partition: int, count: int) -> None:
@@ -45,12 +37,6 @@ def feed(source: FakeSource, key: str, partition: int, count: int) -> None:
 def until(worker: InMemory, done: Callable[[], bool]) -> bool:
     """Turns until it is so; long enough for a machine that has much else to do."""
     return worker.turn_until(done, 30.0)
-
-
-def found(worker: InMemory, key: str) -> list[int | None]:
-    """Of each of a key's results, in the order of commits, the offset of what was matched."""
-    mine = [result for result in worker.sink.results if result["key"] == key]
-    return [result["inputs"].get("sensors", {}).get("offset") for result in mine]
 
 
 def test_a_partition_of_which_nothing_comes_stops_its_keys_alone(make: Callable[..., InMemory]) -> None:
