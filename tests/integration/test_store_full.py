@@ -30,6 +30,11 @@ def small_url() -> Iterator[str]:
         yield server.connection_url
 
 
+def full_store(url: str, **changes: Any) -> RedisContextStore:
+    """One that keeps every value itself, so that few events fill the server; references do so by their number."""
+    return redis_store(url, {"frames": RULE}, inline_bytes=WHOLE, **changes)
+
+
 def stream(keys: list[str], steps: int) -> list[Event]:
     """An event a key and step, each 0.1 steps after it."""
     return [event(n * STEP_US + STEP_US // 10, f"{n}", key, bytes(20_000)) for n in range(1, steps) for key in keys]
@@ -47,7 +52,7 @@ def try_index(store: RedisContextStore, events: list[Event], needed_us: int | No
 def test_a_stream_larger_than_memory_goes_through(small_url: str) -> None:
     """One partition read far ahead fills the server; the slowest anchors get what they wait for all the same."""
     observer = CountingObserver()
-    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), observer=observer)
+    store = full_store(small_url, namespace=fresh_namespace(), observer=observer)
     steps = 40
     partitions = [stream(KEYS[:15], steps + 3), stream(KEYS[15:], steps + 3)]
     assert not try_index(store, partitions[0][:150], STEP_US)
@@ -71,7 +76,7 @@ def test_a_stream_larger_than_memory_goes_through(small_url: str) -> None:
 
 def test_without_unfinished_anchors_a_full_server_keeps_what_the_next_may_want(small_url: str) -> None:
     """All but the last window of a key goes, and an anchor that comes for it later is told which bound took it."""
-    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace())
+    store = full_store(small_url, namespace=fresh_namespace())
     events = stream(["k"], 600)
     for at in range(0, len(events), 20):
         for _turn in range(3):
@@ -87,7 +92,7 @@ def test_without_unfinished_anchors_a_full_server_keeps_what_the_next_may_want(s
 
 def test_an_outlier_does_not_empty_its_key_when_the_server_is_full(small_url: str) -> None:
     """One event far ahead is not the time from which the rest is old."""
-    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace())
+    store = full_store(small_url, namespace=fresh_namespace())
     store.index([event(STEP_US), event(2 * STEP_US)])
     with redis.Redis.from_url(small_url) as client:
         client.config_set("maxmemory", "1mb")
@@ -105,7 +110,7 @@ def test_no_event_passes_an_earlier_one_of_its_key_that_was_refused(
     too."""
     monkeypatch.setattr("worker.store.events.MOST_BYTES", most_bytes)
     observer = CountingObserver()
-    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), observer=observer)
+    store = full_store(small_url, namespace=fresh_namespace(), observer=observer)
     events = [event(n * STEP_US, str(n), key, bytes(20_000)) for n in range(1, 60) for key in KEYS[:8]]
     for at in range(0, len(events), 160):
         call = events[at : at + 160]
@@ -121,11 +126,11 @@ def test_no_event_passes_an_earlier_one_of_its_key_that_was_refused(
 def test_a_worker_starts_and_is_woken_on_a_full_server(small_url: str) -> None:
     """The functions are there already; notes and wake-ups are what empties the server."""
     namespace = fresh_namespace()
-    store = redis_store(small_url, {"frames": RULE}, namespace=namespace)
+    store = full_store(small_url, namespace=namespace)
     store.index([event(STEP_US)])
     with redis.Redis.from_url(small_url) as client:
         client.config_set("maxmemory", "1mb")
-    late = redis_store(small_url, {"frames": RULE}, namespace=namespace, worker="w2")
+    late = full_store(small_url, namespace=namespace, worker="w2")
     assert not late.match([Query("frames", "k", STEP_US, "a")])[0].complete
     assert store.index([event(3 * STEP_US)], STEP_US) == 0
     assert late.woken() == ["a"]
@@ -135,7 +140,7 @@ def test_a_worker_starts_and_is_woken_on_a_full_server(small_url: str) -> None:
 
 def test_a_fail_over_at_sixty_percent_of_memory_finds_room(small_url: str) -> None:
     """The keys of the epoch that ended make way for those that are read again; nothing else has to go."""
-    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace())
+    store = full_store(small_url, namespace=fresh_namespace())
     store.enter(store.epoch())
     events = stream(KEYS, 6)
     store.index(events)
@@ -157,7 +162,7 @@ def test_a_pipeline_holds_at_most_four_megabytes(small_url: str, monkeypatch: py
     """More goes in several, each key's events in their order."""
     with redis.Redis.from_url(small_url) as client:
         client.config_set("maxmemory", 0)
-    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), inline_bytes=WHOLE)
+    store = full_store(small_url, namespace=fresh_namespace())
     sent: list[int] = []
     once = store._once
 
@@ -181,7 +186,7 @@ def test_of_a_key_that_was_refused_nothing_goes_in_with_a_later_pipeline(
 ) -> None:
     """Room may come between two pipelines of one call; what was refused would be late then."""
     monkeypatch.setattr("worker.store.events.MOST_BYTES", 50_000)
-    store = redis_store(small_url, {"frames": RULE}, namespace=fresh_namespace(), inline_bytes=WHOLE)
+    store = full_store(small_url, namespace=fresh_namespace())
     events = [event(n * STEP_US, str(n), key, bytes(20_000)) for n in range(1, 5) for key in ("a", "b")]
     answered, put = list[Any](), store._put
 
