@@ -1,7 +1,8 @@
 """`make bench`: every contender on the same backlogs, on one broker, in turn; the oracle checks each result.
 
 One contender alone: `python -m tests.bench --job noop --mix 6 --only worker --rounds 1 --texts 1000`. Contenders:
-bare, plain, bytewax, worker, worker-librdkafka, worker-at-least-once. docs/performance.md says what the columns mean.
+bare, plain, bytewax, worker, worker-librdkafka, worker-at-least-once, worker-before (with --before).
+docs/performance.md says what the columns mean.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from tests.bench.backlog import NO_OP_FRAMES, backlog_of, expected
 from tests.bench.contenders import KINDS, absent
 from tests.bench.judge import Figures
+from tests.bench.measure import processor_seconds, tree
 from tests.bench.race import race, say
 from tests.bench.table import machine, table
 from worker.demo.stack import Stack, embedded
@@ -31,11 +33,13 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--job", choices=("shipped", "noop", "both"), default="both")
     parser.add_argument("--mix", default="6,20", help="frames per text, separated by commas")
     help_texts = f"texts of the shipped job; the no-op job has {NO_OP_FRAMES} times as many frames"
-    parser.add_argument("--texts", type=int, default=1200, help=help_texts)
+    parser.add_argument("--texts", type=int, default=800, help=help_texts)
     parser.add_argument("--only", default=",".join(KINDS), help="contenders, separated by commas")
+    parser.add_argument("--before", default="", help="an earlier state's source: takes part as worker-before")
     found = parser.parse_args(given)
+    found.before = os.path.abspath(found.before) if found.before else ""
     found.mixes = [int(mix) for mix in found.mix.split(",")]
-    found.kinds = found.only.split(",")
+    found.kinds = [kind for kind in found.only.split(",") if kind != "worker-before" or found.before]
     if strangers := [kind for kind in found.kinds if kind not in KINDS]:
         parser.error(f"no contender is named {', '.join(strangers)}; there are {', '.join(KINDS)}")
     return found
@@ -66,13 +70,14 @@ def _rounds(
     taking = [kind for kind in kinds if kind != "bare" or (job == "shipped" and mix == given.mixes[0])]
     backlog = backlog_of(part, given.texts)
     events = backlog.events()
-    oracle, began = expected(events), time.monotonic()
+    oracle, began, before = expected(events), time.monotonic(), processor_seconds(tree(stack.kafka.pid))
     backlog.feed(stack.bootstrap_servers, events)
-    say(f"{job} {mix}:1: {len(events)} events fed in {time.monotonic() - began:.1f} s")
+    took, spent = time.monotonic() - began, processor_seconds(tree(stack.kafka.pid)) - before
+    say(f"{job} {mix}:1: {len(events)} events fed in {took:.1f} s, broker {spent / len(events) * 1e6:.0f} us each")
     for number in range(given.rounds):
         turn = number % len(taking)
         for kind in [*taking[turn:], *taking[:turn]]:
-            one = race(kind, job, backlog, oracle, stack, folder)
+            one = race(kind, job, backlog, oracle, stack, folder, given.before)
             figures.setdefault(kind, []).append(one)
             say(
                 f"{job} {mix}:1, round {number + 1}, {kind}: {one.pairs_per_second:.0f} pairs/s, {one.pair_us:.0f} us "

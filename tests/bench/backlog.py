@@ -159,6 +159,7 @@ def sender(kafka: str, linger_ms: int = 20) -> tuple[Callable[[str, int, Fed], N
         "batch.size": BATCH_BYTES,
         "linger.ms": linger_ms,
         "enable.idempotence": True,
+        "log_level": 3,  # errors; a new broker makes it wait a moment, with a warning
     }
     fast = Producer({**options, "queue.buffering.max.kbytes": 2**17})
 

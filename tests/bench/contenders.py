@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-KINDS = ("bare", "plain", "bytewax", "worker", "worker-librdkafka", "worker-at-least-once")
+KINDS = ("bare", "plain", "bytewax", "worker", "worker-librdkafka", "worker-at-least-once", "worker-before")
 
 
 def absent(kind: str) -> str | None:
@@ -83,6 +83,8 @@ def bare(spec: Mapping[str, Any]) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Runs one."""
     kind, spec = arguments[0], json.loads(Path(arguments[1]).read_text())
+    if kind == "worker-before":
+        sys.path.insert(0, spec["before"])  # before anything of the worker is imported
     if kind == "bare":
         bare(spec)
     elif kind == "plain":

@@ -6,12 +6,15 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 EVERY_SECONDS = 0.1
+# Looking for children reads every process of the machine: ten times a second it would cost a good part of a core.
+LOOK_EVERY = 10  # samples
 
 
 class Sample(NamedTuple):
@@ -30,10 +33,10 @@ def tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def processor_seconds(pid: int) -> float | None:
-    """User and system time of a process tree so far, ended children too; None once the process has ended."""
+def processor_seconds(processes: Sequence[psutil.Process]) -> float | None:
+    """User and system time of these so far, ended children too; None once all have ended."""
     total = None
-    for process in tree(pid):
+    for process in processes:
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
@@ -43,10 +46,10 @@ def processor_seconds(pid: int) -> float | None:
     return total
 
 
-def peak_bytes(pid: int) -> int:
-    """The most memory that each process of the tree had resident, added up (VmHWM)."""
+def peak_bytes(processes: Sequence[psutil.Process]) -> int:
+    """The most memory that each of these had resident, added up (VmHWM)."""
     total = 0
-    for process in tree(pid):
+    for process in processes:
         try:
             lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         except FileNotFoundError:
@@ -68,12 +71,14 @@ class Watch:
         self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            spent = {name: found for name, pid in self._pids.items() if (found := processor_seconds(pid)) is not None}
-            if len(spent) == len(self._pids):
+        for number in count():
+            if number % LOOK_EVERY == 0:
+                self._trees = {name: tree(pid) for name, pid in self._pids.items()}
+            spent = {name: processor_seconds(processes) for name, processes in self._trees.items()}
+            if None not in spent.values():
                 self.samples.append(Sample(self._now(), spent))
             for name in self._memory_of:
-                self._peaks[name] = max(self._peaks[name], peak_bytes(self._pids[name]))
+                self._peaks[name] = max(self._peaks[name], peak_bytes(self._trees[name]))
             if self._ending.wait(EVERY_SECONDS):
                 return
 

@@ -78,15 +78,17 @@ def running(kind: str, spec: Mapping[str, Any], folder: Path) -> Iterator[Runner
             child.wait()
 
 
-def race(kind: str, job: str, backlog: Backlog, oracle: Mapping[str, Expected], stack: Stack, folder: Path) -> Figures:
-    """The figures of one run.
+def race(
+    kind: str, job: str, backlog: Backlog, oracle: Mapping[str, Expected], stack: Stack, folder: Path, before: str = ""
+) -> Figures:
+    """The figures of one run; `before` is the folder of an earlier state's source, for the contender of that name.
 
     Raises:
         RuntimeError: it ended by itself, or no result came; with the end of what it said.
     """
     spec = spec_of(job, stack, backlog.topic("texts"), backlog.topic("frames"))
     empty(stack)
-    with running(kind, {**spec, "backlog": asdict(backlog)}, folder) as runner:
+    with running(kind, {**spec, "backlog": asdict(backlog), "before": before}, folder) as runner:
         pids = {"contender": runner.child.pid}
         if kind != "bare":
             pids |= {"broker": stack.kafka.pid} | ({"redis": stack.redis.pid} if kind.startswith("worker") else {})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-import time
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +14,7 @@ from tests.bench.backlog import FRAME_BYTES, Backlog, Expected, expected
 from tests.bench.contenders import KINDS, absent, settings
 from tests.bench.job import NoOp
 from tests.bench.judge import Figures, Result, judged, marks, right
-from tests.bench.measure import Sample, peak_bytes, processor_seconds, spent_between
+from tests.bench.measure import Sample, Watch, processor_seconds, spent_between, tree
 from tests.bench.nearest import Came, Nearest
 from tests.bench.openloop import latencies_ms, longest_silence, needed_us, percentile, plan
 from tests.bench.plain import verdicts
@@ -99,17 +102,19 @@ def test_costs_are_taken_between_a_tenth_and_nine_tenths() -> None:
     assert (found.peak_bytes, found.right) == (7, 1.0)
 
 
-def test_a_process_is_measured() -> None:
-    """Its processor time grows as it works, and its peak memory is more than nothing; one that ended has none."""
-    before, began = processor_seconds(os.getpid()), time.process_time()
-    while time.process_time() - began < 0.1:
-        pass
-    after = processor_seconds(os.getpid())
-    assert before is not None
-    assert after is not None
-    assert after - before > 0.05
-    assert peak_bytes(os.getpid()) > 2**20
-    assert processor_seconds(2**22 + 1) is None
+def test_a_process_is_measured_with_its_children() -> None:
+    """Its processor time grows while it works, and it has peak memory; of one that ended there is nothing."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
+        assert child.pid in {process.pid for process in tree(os.getpid())}
+        watch = Watch({"child": child.pid}, ["child"])
+        while not watch.samples or watch.samples[-1].spent["child"] < 0.2:
+            assert child.poll() is None
+        watch.close()
+        child.kill()
+    assert watch.peak > 2**20
+    spent = [one.spent["child"] for one in watch.samples]
+    assert spent == sorted(spent)
+    assert processor_seconds(tree(child.pid)) is None
 
 
 def test_ratios_are_taken_within_a_round() -> None:
@@ -178,3 +183,14 @@ def test_a_silence_is_a_partitions_own() -> None:
     results = [(0, 1.0), (0, 2.0), (1, 1.5), (0, 6.0), (1, 3.0), (1, 5.5), (0, 9.0), (1, 9.5)]
     assert longest_silence(results, 0.0, 10.0) == pytest.approx(4.0)
     assert longest_silence(results, 0.0, 5.0) == pytest.approx(3.0)
+
+
+def test_the_worker_before_is_the_earlier_source(tmp_path: Path) -> None:
+    """It is loaded from the folder that `--before` names, not from here."""
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "__init__.py").write_text("raise SystemExit('the earlier one')")
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps({"before": str(tmp_path), "job": "noop"}))
+    command = [sys.executable, "-m", "tests.bench.contenders", "worker-before", str(spec)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (1, "the earlier one")
