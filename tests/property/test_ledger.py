@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import Fatal
-from worker.stages.ledger import MAX_METADATA_BYTES, Ledger, decode_finished, encode_finished
+from worker.stages.ledger import _NEVER_WIDE_RUNS, MAX_METADATA_BYTES, Ledger, decode_finished, encode_finished
 from worker.stages.runs import Runs
 
 
@@ -260,3 +260,13 @@ def test_what_is_held_costs_those_behind_it_nothing() -> None:
     ledger.finish((0,))
     assert ledger.preview() == (100_000, "")
     assert list(ledger._finished) == []
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**55), st.integers(1, 2**55)), min_size=1, max_size=_NEVER_WIDE_RUNS))
+def test_a_few_runs_are_never_wide(runs: list[tuple[int, int]]) -> None:
+    """So nothing is encoded to find that out, however far apart they lie and however long they are."""
+    position, found = 0, list[tuple[int, int]]()
+    for gap, length in runs:
+        found.append((position + gap, position + gap + length))
+        position += gap + length
+    assert len(encode_finished(0, found)) <= MAX_METADATA_BYTES // 2

@@ -20,6 +20,10 @@ class Runs:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return zip(self._starts, self._ends, strict=True)
 
+    def __len__(self) -> int:
+        """How many intervals."""
+        return len(self._starts)
+
     def __contains__(self, number: int) -> bool:
         at = bisect.bisect_right(self._starts, number)
         return at > 0 and number < self._ends[at - 1]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, fields
+from dataclasses import fields
+from operator import attrgetter
 
 from worker.records import Flow, Partition, PartitionFlow
 from worker.store.sweep import Sweeps
+
+_NAMES = [field.name for field in fields(PartitionFlow)]  # in the order in which they are told and read
+_TOLD = attrgetter(*_NAMES)
 
 
 class Flows(Sweeps):
@@ -20,7 +24,7 @@ class Flows(Sweeps):
             for p, flow in own.items()
             for text in (
                 f"{p.topic}/{p.number}",
-                json.dumps(astuple(flow)),
+                json.dumps(_TOLD(flow)),
             )
         ]
         name = f"{self._prefix}:flow:{self._epoch}"
@@ -31,7 +35,7 @@ class Flows(Sweeps):
         for field, value in zip(everybody[::2], everybody[1::2], strict=True):
             topic, _, number = field.decode().rpartition("/")
             # Of two releases in one pool the older one tells fewer of these, and reads those that it knows.
-            flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value)[: len(fields(PartitionFlow))])
+            flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value)[: len(_NAMES)])
         now_us = int(seconds) * 1_000_000 + int(micros)
         self._step(now_us, needed_us)
         return Flow(now_us, flows)
