@@ -41,6 +41,7 @@ from worker.records import Aligned, Candidate, Event, MatchRule, Partition, Reco
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
+from worker.stages.pace import Pace
 from worker.store.context_store import RedisContextStore
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
             lambda: sink, lambda: source.membership, lambda partition, *told: contexts.describe(partition, *told),
             lambda done: outcomes.committed(done), errors.put, observer, lambda *refused: outcomes.smaller(*refused),
             DeadLetterGuard(settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio, clock),
+            Pace(clock.now_us, settings.delivery.commit_interval.total_seconds()),
         )  # fmt: skip
         closing.callback(committer.close)
         anchor_topic = settings.streams[settings.anchor].topic

@@ -154,6 +154,11 @@ class Delivery(Section):
     commit_timeout: Timeout = Field(
         timedelta(seconds=15), description="A commit without an answer for this long is uncertain."
     )
+    commit_interval: Duration = Field(
+        timedelta(milliseconds=200),
+        description="Results of a backlog share a transaction for up to this long; a live one waits at most a tenth of "
+        "its age for others.",
+    )
     drain_timeout: Timeout = Field(
         timedelta(seconds=10), description="Longest time to finish work on SIGTERM or revoke."
     )

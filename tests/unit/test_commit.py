@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from worker.stages import ledger
 from worker.stages.commit import MOST_OUTCOMES, Committer
 from worker.stages.guard import DeadLetterGuard
 from worker.stages.ledger import Ledger
+from worker.stages.pace import Pace
 
 TEXTS = Partition("texts", 0)
 
@@ -74,10 +76,13 @@ def make() -> Any:
     """Committers that are closed at the end."""
     made: list[Committer] = []
 
-    def build(sink: FakeSink, failed: Callable[[BaseException], None] = lambda error: None) -> Committer:
+    def build(
+        sink: FakeSink, failed: Callable[[BaseException], None] = lambda error: None, interval_seconds: float = 0.0
+    ) -> Committer:
         committer = Committer(
             lambda: sink, lambda: "generation 7", lambda p, note, settled: "c1", lambda o: None, failed, Silent(),
             lambda refused, places, said: without_values(refused, places), DeadLetterGuard(0, 0, FixedClock()),
+            Pace(FixedClock().now_us, interval_seconds),
         )  # fmt: skip
         made.append(committer)
         committer.open(TEXTS, Ledger(1, 0), context=False)
@@ -196,3 +201,38 @@ def test_finished_offsets_that_do_not_fit_wait_for_those_before_them(
     assert sorted(map(int, published(sink))) == sorted(offsets)
     assert max(len(metadata) for _, committed in sink.published for _, metadata in committed.values()) <= 40
     assert sink.published[-1][1][TEXTS] == (2_000, "")
+
+
+def test_outcomes_of_a_backlog_share_a_transaction(make: Any) -> None:
+    """The first begins one at once; those of the interval after it one together, or as soon as they fill it."""
+    sink = FakeSink()
+    committer = make(sink, interval_seconds=3600.0)
+    offsets = range(MOST_OUTCOMES + 2)
+    committer.read([record(offset) for offset in offsets])
+    committer.finish([outcome(0)])
+    until(lambda: published(sink) == ["0"])
+    for offset in offsets[1:-1]:
+        committer.finish([outcome(offset)])
+    until(lambda: published(sink) == [str(offset) for offset in offsets[:-1]])
+    assert len(sink.published) == 2
+    committer.finish([outcome(offsets[-1])])
+    assert committer.drain(5)  # a worker that stops waits for no others
+    assert published(sink) == [str(offset) for offset in offsets]
+
+
+def test_a_live_result_waits_a_tenth_of_its_age_at_most() -> None:
+    """So latency at rest is as without an interval; of a record without a time the age is not known."""
+    pace, now_ms = Pace(FixedClock().now_us, 0.2), FixedClock().now_us() // 1000
+    aged = {at_ms: replace(record(0), timestamp_ms=at_ms) for at_ms in (now_ms - 50, now_ms - 10_000, now_ms + 9, -1)}
+    assert {now_ms - at_ms: round(pace.interval(one), 6) for at_ms, one in aged.items() if at_ms >= 0} == {
+        50: 0.005, 10_000: 0.2, -9: 0.0,
+    }  # fmt: skip
+    assert pace.interval(aged[-1]) == 0.2
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Waits for the committer's thread."""
+    deadline = time.monotonic() + 5
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)

@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.context_store import FakeContextStore, FakeServer
 from worker.broker import sink
 from worker.broker.slots import SlotSink
+from worker.broker.steps import NoAnswerError, Steps
 from worker.errors import Retryable, Uncertain
 from worker.records import Outgoing, Partition
 
@@ -77,6 +78,44 @@ def test_a_producer_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatc
     assert "close" in late.calls
     assert next_one.calls[-3:] == ["commit_transaction", "force_close", "close"]
     assert "begin_transaction" not in late.calls
+
+
+def test_one_thread_takes_all_steps_until_one_hangs() -> None:
+    """A thread for each step cost a tenth of a pair; one that hangs is left to its step, and ends after it."""
+    threads: list[threading.Thread] = []
+    hangs = threading.Event()
+
+    def step() -> str:
+        threads.append(threading.current_thread())
+        return "done"
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        assert hangs.wait(30)
+
+    steps = Steps("transaction")
+    assert [steps.run(step, lambda found: None, 5.0) for _ in range(9)] == ["done"] * 9
+    with pytest.raises(NoAnswerError):
+        steps.run(hang, lambda found: None, 0.01)
+    assert steps.run(step, lambda found: None, 5.0) == "done"
+    first, last = threads[0], threads[-1]
+    assert threads == [first] * 10 + [last]
+    assert first is not last
+    hangs.set()
+    steps.end()
+    for thread in (first, last):
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_step_s_own_timeout_is_its_answer() -> None:
+    """Not the sign of one that hangs: its producer may be asked to abort."""
+
+    def fails() -> None:
+        raise TimeoutError("the step's own")
+
+    with pytest.raises(TimeoutError, match="the step's own"):
+        Steps("transaction").run(fails, lambda found: None, 5.0)
 
 
 class Away(FakeContextStore):

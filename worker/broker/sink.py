@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from kafka import KafkaProducer, TopicPartition
@@ -21,6 +19,7 @@ from kafka.errors import (
 from kafka.structs import OffsetAndMetadata
 
 from worker.broker.delivery import Delivery
+from worker.broker.steps import NoAnswerError, Steps
 from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
 from worker.records import Outgoing, Partition
 
@@ -61,7 +60,7 @@ class TransactionalSink:
             "transactional_id": transactional_id,
             "transaction_timeout_ms": int(transaction_timeout_seconds * 1000),
         }
-        self._timeout = commit_timeout_seconds
+        self._timeout, self._steps = commit_timeout_seconds, Steps("transaction")
         self._producer: Any = None
 
     def publish(
@@ -130,26 +129,9 @@ class TransactionalSink:
 
     def _watch(self, step: Callable[[], Any], late: Callable[[Any], None] = lambda found: None) -> Any:
         """What the step gives. One that takes too long is left behind; `late` gets what it gives one day."""
-        answer: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                found, error = step(), None
-            except BaseException as raised:  # noqa: BLE001  whoever waits gets it
-                found, error = None, raised
-            if not answer.set_running_or_notify_cancel():
-                late(found)
-            elif error is not None:
-                answer.set_exception(error)
-            else:
-                answer.set_result(found)
-
-        threading.Thread(target=run, name="transaction", daemon=True).start()
         try:
-            return answer.result(self._timeout + 1.0)
-        except FutureTimeout:
-            if not answer.cancel():
-                return answer.result()
+            return self._steps.run(step, late, self._timeout + 1.0)
+        except NoAnswerError:
             self._discard()
             raise Uncertain(f"a transaction had no answer for {self._timeout:g} s") from None
 
@@ -161,6 +143,7 @@ class TransactionalSink:
 
     def close(self) -> None:
         """Ends the producer; an open transaction is aborted by Kafka."""
+        self._steps.end()
         self._discard().join(_END_SECONDS)
 
 

@@ -45,16 +45,15 @@ class Outcomes:
     def invalid(self, record: Record, poison: Poison) -> None:
         """A record that cannot be read becomes a dead letter."""
         self._observer.count("events_total", stream=self._streams[record.topic], outcome="rejected")
-        self._finish(record, (reject(record, poison),), None)
+        self._committer.finish((self._outcome(record, (reject(record, poison),), None),))
 
     def fused(self, batch: Sequence[Fused]) -> None:
         """Verdicts of one batch, in order."""
         started = time.perf_counter()
-        for one in batch:
-            self._finish(one.aligned.anchor.record, one.rejected, one)
+        self._committer.finish([self._outcome(one.aligned.anchor.record, one.rejected, one) for one in batch])
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="publish")
 
-    def _finish(self, record: Record, rejected: Sequence[Rejected], fused: Fused | None) -> None:
+    def _outcome(self, record: Record, rejected: Sequence[Rejected], fused: Fused | None) -> Outcome:
         results = []
         if fused is not None and fused.verdict is not None:
             try:
@@ -63,7 +62,7 @@ class Outcomes:
                 poison = blamed(error, "PUBLISH", "invalid_result", what="the verdict cannot be written as JSON")
                 rejected, fused = (*rejected, reject(record, poison)), None
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
-        self._committer.finish((Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused)),))
+        return Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused))
 
     def smaller(self, outcome: Outcome, places: Collection[int], said: str) -> Outcome:
         """Of an outcome some of whose records their topic does not take: dead letters leave something out, and a result

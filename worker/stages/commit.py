@@ -1,6 +1,7 @@
 """Outcomes -> committed: results, dead letters and offsets in one transaction, overlapped with the next batch.
 
-A transaction takes all that is finished when it begins, so it grows by itself when Kafka is slow.
+A transaction takes all that is finished when it begins, so it grows by itself when Kafka is slow; when it begins
+`worker.stages.pace` says.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from worker.stages.backlog import Backlog, Load, offsets_of, places_of
 from worker.stages.guard import DeadLetterGuard, judged_of
 from worker.stages.ledger import Ledger
 from worker.stages.ledgers import Ledgers
+from worker.stages.pace import Pace
 
 # Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
 MOST_OUTCOMES = 500
@@ -44,9 +46,11 @@ class Committer:
         observer: Observer,
         smaller: Callable[[Outcome, Collection[int], str], Outcome],
         guard: DeadLetterGuard,
+        pace: Pace | None = None,
     ) -> None:
         """`sink` gives the producer of now; `describe` the metadata of a context position, from its ledger's note and
-        up to where it is settled; `smaller` an outcome some of whose records, by number, are too large, and why."""
+        up to where it is settled; `smaller` an outcome some of whose records, by number, are too large, and why;
+        without a `pace` transactions begin as soon as there is something."""
         self._sink, self._membership, self._smaller = sink, membership, smaller
         self._committed, self._failed, self._observer, self._guard = committed, failed, observer, guard
         self._ledgers = Ledgers(describe)
@@ -56,6 +60,7 @@ class Committer:
         self._lock = threading.Lock()  # guards ledgers and queue; held for moments only
         self._wake = threading.Event()
         self._stop = False
+        self._pace = pace or Pace()
         self.uncertain = False
         self._unknown: Uncertain | None = None
         self._last = time.monotonic()
@@ -99,6 +104,8 @@ class Committer:
         """Queues outcomes for the next transaction, in this order."""
         with self._lock:
             self._queue.extend(outcomes)
+            if len(self._queue) >= MOST_OUTCOMES:
+                self._pace.hurry()
         self._wake.set()
 
     def indexed(self, records: Iterable[Record]) -> None:
@@ -126,6 +133,7 @@ class Committer:
         the thread has failed."""
         deadline = time.monotonic() + timeout_seconds
         self._last = 0.0
+        self._pace.stop()
         while (left := bool(self._queue or self._ledgers.moved)) and not self.uncertain and time.monotonic() < deadline:
             if not self._thread.is_alive():
                 break
@@ -136,6 +144,7 @@ class Committer:
     def close(self, timeout_seconds: float = 1.0) -> None:
         """Stops the thread after the transaction under way; one that hangs is ended by its slot's next owner."""
         self._stop = True
+        self._pace.stop()
         self._wake.set()
         self._thread.join(timeout_seconds)
 
@@ -150,6 +159,9 @@ class Committer:
                     self._wake.wait(0.05)
                     self._wake.clear()
                     continue
+                with self._lock:
+                    first = next(iter(self._queue), None)
+                self._pace.gather(first.record if first else None, len(self._queue) >= MOST_OUTCOMES)
                 self._turn()
         except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
             self._failed(error)
