@@ -11,8 +11,9 @@ from kafka.errors import CoordinatorNotAvailableError
 from tests.chaos.checker import content, findings, undisturbed
 from tests.chaos.ground import Ground
 from tests.chaos.storm import backlog, settings
-from tests.integration.test_bodies import total
+from tests.integration.test_bodies import Place, total, until
 from tests.town import Town, town
+from worker.records import Record
 
 
 def committed(made: Town, topic: str) -> int:
@@ -23,6 +24,27 @@ def committed(made: Town, topic: str) -> int:
         except CoordinatorNotAvailableError:
             return 0  # the first group makes a new cluster create the topic of offsets
     return sum(at.offset for place, at in found.items() if place.topic == f"{made.name}.{topic}" and at.offset > 0)
+
+
+def test_kafka_away_decides_nothing(ground: Ground) -> None:
+    """What is wanted is awaited for as long as it takes, is told of, and comes when Kafka does; then more comes."""
+    place = Place(ground.bootstrap_servers)
+    place.fill(50)
+    with closing(place.reader) as reader:
+        assert place.read([place.at(0, 7)])
+        ground.kafka.stop()
+        try:
+            wanted = [place.at(number, 45) for number in range(3)]
+            reader.want(wanted)
+            until(lambda: len(reader.slow) == 3)
+            assert reader.arrived() == []
+            assert {number for _, number in place.warned} == {0, 1, 2}
+        finally:
+            ground.kafka.start()
+        assert all(isinstance(found, Record) for found in place.read(wanted).values())
+        assert all(isinstance(found, Record) for found in place.read([place.at(1, 3)]).values())
+        assert not reader.slow
+        assert place.failed == []
 
 
 def test_a_killed_workers_ring_is_not_missed(ground: Ground, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -113,10 +112,11 @@ class Places:
         while left and not stopped() and time.monotonic() < until:
             # Of a batch that goes on behind the last one the client keeps the rest, and fetches nothing ahead.
             polled = consumer.poll(timeout_ms=4 * FETCH_WAIT_MS, max_records=last - position + 1)
-            for raw in itertools.chain.from_iterable(polled.values()):
+            came = polled.get(place, ())
+            for raw in came:
                 if raw.offset in left:
                     deliver(left.pop(raw.offset), record_of(raw))
-            at = consumer.position(place, timeout_ms=_ANSWER_TIMEOUT_MS)
+            at = came[-1].offset + 1 if came else consumer.position(place, timeout_ms=_ANSWER_TIMEOUT_MS)
             if at is None or at <= position:
                 continue
             position, until = at, time.monotonic() + PATIENCE_SECONDS
