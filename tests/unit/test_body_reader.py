@@ -153,8 +153,12 @@ def test_a_partition_is_gone_when_kafka_says_so_three_times(kafka: Kafka, reader
     kafka.missing = {A}
     reader.want([at(A, 1), at(A, 2)])
     assert set(taken(reader, at(A, 1), at(A, 2)).values()) == {None}
-    assert kafka.asked == bodies.TOLD_GONE
+    assert kafka.asked == 3
     until(lambda: not reader.slow)
+    reader.want([at(A, 1)])
+    until(lambda: kafka.asked == 5)
+    kafka.missing = set()
+    assert taken(reader, at(A, 1))[at(A, 1)] is not None
 
 
 def test_kafka_away_is_told_and_waited_for(kafka: Kafka, reader: BodyReader) -> None:
