@@ -221,13 +221,15 @@ def test_outcomes_of_a_backlog_share_a_transaction(make: Any) -> None:
 
 
 def test_a_live_result_waits_a_tenth_of_its_age_at_most() -> None:
-    """So latency at rest is as without an interval; of a record without a time the age is not known."""
+    """So latency at rest is as without an interval; a record without a time has no age, at the end nothing waits."""
     pace, now_ms = Pace(FixedClock().now_us, 0.2), FixedClock().now_us() // 1000
     aged = {at_ms: replace(record(0), timestamp_ms=at_ms) for at_ms in (now_ms - 50, now_ms - 10_000, now_ms + 9, -1)}
     assert {now_ms - at_ms: round(pace.interval(one), 6) for at_ms, one in aged.items() if at_ms >= 0} == {
         50: 0.005, 10_000: 0.2, -9: 0.0,
     }  # fmt: skip
     assert pace.interval(aged[-1]) == 0.2
+    pace.stop()
+    assert pace.interval(aged[-1]) == 0.0
 
 
 def until(done: Callable[[], bool]) -> None:
