@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check bench chaos up requirements install
+.PHONY: demo test check bench chaos gpu up requirements install
 
 install: $(STAMP)
 
@@ -36,6 +36,10 @@ chaos: install
 	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m tests.chaos
 	$(BIN)/python -m tests.chaos --corners
+
+gpu: install
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "torch sees no GPU here")'
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 bench: install
 	$(BIN)/python -m tests.bench

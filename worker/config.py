@@ -129,7 +129,7 @@ class Model(Section):
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda|cuda:\d+)$",
-        description="Where the model computes; auto takes a GPU where there is one.",
+        description="Where the model computes; auto takes one of the GPUs where there are any.",
         json_schema_extra={"form": "auto, cpu, cuda or cuda:N"},
     )
     precision: Literal["auto", "fp32", "bf16", "int8"] = Field(

@@ -18,8 +18,22 @@ MOST_PLACES = 3
 _PLACES = 4  # Digits after the point, as of the scores.
 
 
+def asked(out: FusionOutput, calibration: float) -> list[Tensor]:
+    """What `evidence_of` tells from, beside the scores: [B, ...] each, on the model's device."""
+    alone, without = scores_of(out.alone, calibration), scores_of(out.without, calibration)
+    totals = torch.stack([one.float().sum(dim=1) for one in out.weights], dim=1)
+    heaviest = [one.float().topk(min(MOST_PLACES, one.shape[1]), dim=1) for one in out.weights]
+    return [alone, without, totals, *(part for top in heaviest for part in top)]
+
+
+def scores_of(logits: Tensor, calibration: float) -> Tensor:
+    """The calibrated scores of logits, [..., K]."""
+    return (logits.float() / calibration).softmax(dim=-1)
+
+
 def evidence_of(
-    out: FusionOutput,
+    scores: Sequence[Sequence[float]],
+    answers: Sequence[Tensor],
     items: Sequence[Item],
     config: FusionConfig,
     names: Sequence[str],
@@ -28,27 +42,20 @@ def evidence_of(
     """One per item, as schemas.result.Evidence tells it.
 
     Args:
-        out: of these items, in this order, with evidence.
+        scores: of these items, in this order.
+        answers: what `asked` gave of them, in memory.
         names: of the inputs: the stream that feeds each.
         tokens: the pieces behind token ids.
     """
-    together = _scores(out.logits, config)
-    alone, without = _scores(out.alone, config), _scores(out.without, config)
-    heaviest = [one.float().topk(min(MOST_PLACES, one.shape[1]), dim=1) for one in out.weights]
-    places = [(top.values.tolist(), top.indices.tolist()) for top in heaviest]
-    totals = torch.stack([one.float().sum(dim=1) for one in out.weights], dim=1).tolist()
+    alone, without, totals, *heaviest = (one.tolist() for one in answers)
+    places = list(zip(heaviest[::2], heaviest[1::2], strict=True))
     # Asked of the configuration each time, the labels would be half of what telling costs.
     labels = [config.id2label[number] for number in range(config.num_labels)]
     return [
-        _evidence(item, config.inputs, labels, names, tokens, together[n], alone[n], without[n], totals[n],
+        _evidence(item, config.inputs, labels, names, tokens, scores[n], alone[n], without[n], totals[n],
                   [(values[n], indices[n]) for values, indices in places])
         for n, item in enumerate(items)
     ]  # fmt: skip
-
-
-def _scores(logits: Tensor, config: FusionConfig) -> list[Any]:
-    made: list[Any] = (logits.float() / config.calibration).softmax(dim=-1).tolist()
-    return made
 
 
 def _evidence(
@@ -61,7 +68,7 @@ def _evidence(
     alone: Sequence[Sequence[float]],
     without: Sequence[Sequence[float]],
     totals: Sequence[float],
-    places: Sequence[tuple[list[float], list[int]]],
+    places: Sequence[tuple[list[float], list[float]]],
 ) -> dict[str, Any]:
     label = _label(together, labels)
     present = item.present
@@ -90,13 +97,14 @@ def _said(scores: Sequence[float], labels: Sequence[str]) -> dict[str, Any]:
 
 def _told(
     bodies: Sequence[Tensor], modality: str, tokens: Callable[[Tensor], list[str]],
-    heaviest: tuple[list[float], list[int]],
+    heaviest: tuple[list[float], list[float]],
 ) -> list[dict[str, Any]]:  # fmt: skip
     pieces = tokens(bodies[0]) if modality == "text" else []
     told = []
-    for weight, index in zip(*heaviest, strict=True):
+    for weight, number in zip(*heaviest, strict=True):
         if weight <= 0:
             continue
+        index = int(number)
         if modality == "image":
             place: dict[str, Any] = {"row": index // MAP_SIDE, "column": index % MAP_SIDE}
         elif modality == "text":

@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from worker.model.config import FusionConfig
+from worker.model.constant import Constant
+from worker.model.cuda import summed
 from worker.model.encoders import MAP_SIDE, encoder_of, places_of
 from worker.model.fusion.attention import AttentionFusion
 from worker.model.fusion.cross_attention import CrossAttentionFusion
@@ -83,6 +85,8 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Encoders and fusion keep the start that their own authors gave them; pooling starts as the mean."""
+        if isinstance(module, Constant):
+            module.fill()
         if module is self:
             nn.init.normal_(self.missing, std=0.5)
             nn.init.normal_(self.role, std=0.02)
@@ -140,8 +144,8 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
             return absent, absent.mask.new_zeros(items)
         features, mask = self.encoders[modality](bodies)  # [M, N, D], [M, N]
         weight = self._weight(modality, features, item_of, items)  # [M]
-        pooled = features.new_zeros(absent.features.shape).index_add(0, item_of, features * weight[:, None, None])
-        seen = features.new_zeros(absent.mask.shape).index_add(0, item_of, mask.to(features.dtype)) > 0
+        pooled = summed(features.new_zeros(absent.features.shape), item_of, features * weight[:, None, None])
+        seen = summed(features.new_zeros(absent.mask.shape), item_of, mask.to(features.dtype)) > 0
         present = torch.zeros_like(seen[:, 0]).index_fill(0, item_of, True)
         features = torch.where(present[:, None, None], pooled + self.role[number], absent.features)
         return Part(features, seen | (absent.mask & ~present[:, None])), present
@@ -151,7 +155,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         energy = self.moment[modality](features.mean(dim=1)).squeeze(1).float()  # [M]
         highest = energy.new_full((items,), -torch.inf).scatter_reduce(0, item_of, energy, "amax")
         raised = (energy - highest[item_of]).exp()
-        total = torch.zeros(items, device=raised.device).index_add(0, item_of, raised)
+        total = summed(torch.zeros(items, device=raised.device), item_of, raised)
         weight: Tensor = (raised / total[item_of]).to(features.dtype)
         return weight
 

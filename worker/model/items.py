@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from worker.model.config import FusionConfig
+from worker.model.cuda import Allocate
 from worker.model.signals import frames_of
 
 
@@ -29,19 +30,25 @@ class Item:
         return tuple(number for number, one in enumerate(self.bodies) if one)
 
 
-def collate(items: Sequence[Item], config: FusionConfig) -> dict[str, Any]:
+def allocated(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Memory as any other."""
+    return torch.empty(tuple(shape), dtype=dtype)
+
+
+def collate(items: Sequence[Item], config: FusionConfig, allocate: Allocate = allocated) -> dict[str, Any]:
     """The arguments of FusionModel.forward for these items.
 
     A lone body of an input stands there twice, which pools to the same: a batch of one takes other kernels, whose last
-    digits differ.
+    digits differ. What `allocate` gives, such as pinned memory, is what the bodies are copied into.
     """
     bodies, item_of = [], []
     for number, modality in enumerate(config.inputs):
         found = [(body, owner) for owner, item in enumerate(items) for body in item.bodies[number]]
         if len(found) == 1:
             found *= 2
-        bodies.append(_stacked([body for body, _ in found], modality, config))
-        item_of.append(torch.tensor([owner for _, owner in found], dtype=torch.long))
+        bodies.append(_stacked([body for body, _ in found], modality, config, allocate))
+        owners = torch.tensor([owner for _, owner in found], dtype=torch.long)
+        item_of.append(allocate(owners.shape, owners.dtype).copy_(owners))
     return {"bodies": bodies, "item_of": item_of, "items": len(items)}
 
 
@@ -51,13 +58,18 @@ def on_device(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]
     return {**arguments, **moved}
 
 
-def _stacked(found: Sequence[Tensor], modality: str, config: FusionConfig) -> Tensor:
+def _stacked(found: Sequence[Tensor], modality: str, config: FusionConfig, allocate: Allocate) -> Tensor:
     if not found:
         return torch.zeros(0, *_shape(modality, config), dtype=_NUMBERS.get(modality, torch.float32))
     if modality == "image":
         # [3, S, S] each -> [M, 3, S, S] in channels_last, which is how a decoded image lies in memory.
-        return torch.stack([image.permute(1, 2, 0) for image in found]).permute(0, 3, 1, 2)
-    return torch.stack(list(found))
+        return _side_by_side([image.permute(1, 2, 0) for image in found], allocate).permute(0, 3, 1, 2)
+    return _side_by_side(found, allocate)
+
+
+def _side_by_side(tensors: Sequence[Tensor], allocate: Allocate) -> Tensor:
+    room = allocate((len(tensors), *tensors[0].shape), tensors[0].dtype)
+    return torch.stack(list(tensors), out=room)
 
 
 _NUMBERS = {"image": torch.uint8, "text": torch.long}

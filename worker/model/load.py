@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
+from worker.model.cuda import half_of, own_card
 from worker.model.folder import CONFIG, TOKENIZER, WEIGHTS, ensure_whole, shapes
 from worker.model.fusion_model import FusionModel
 
@@ -116,14 +117,14 @@ def digest(folder: Path, weights: str = WEIGHTS) -> str:
 
 
 def device_of(name: str) -> torch.device:
-    """The device; `auto` is the first GPU, or the CPU where there is none.
+    """The device; `auto` is this process's share of the GPUs, or the CPU where there is none.
 
     Raises:
         ConfigError: there is no such device here.
     """
     gpus = torch.cuda.device_count()
     if name == "auto":
-        return torch.device("cuda:0" if gpus else "cpu")
+        return torch.device("cuda", own_card(gpus)) if gpus else torch.device("cpu")
     device = torch.device("cuda:0" if name == "cuda" else name)
     if device.type == "cuda" and (device.index or 0) >= gpus:
         raise ConfigError(
@@ -133,7 +134,8 @@ def device_of(name: str) -> torch.device:
 
 
 def number_format(precision: str, device: torch.device, held: torch.dtype = torch.float32) -> torch.dtype:
-    """The number format to compute in; `auto` is bf16 on a GPU that computes in it and for weights `held` in it.
+    """The number format to compute in; `auto` is 16 bits on a GPU, bf16 where it computes in it, else fp16; and
+    bf16 for weights `held` in it on a CPU.
 
     Raises:
         ConfigError: int8, which needs weights that were made for it.
@@ -144,8 +146,9 @@ def number_format(precision: str, device: torch.device, held: torch.dtype = torc
             "makes some; must be auto, fp32 or bf16"
         )
     if precision == "auto":
-        on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        precision = "bf16" if on_gpu or held == torch.bfloat16 else "fp32"
+        if device.type == "cuda":
+            return half_of(device)
+        precision = "bf16" if held == torch.bfloat16 else "fp32"
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 

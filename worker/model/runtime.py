@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from worker.errors import ConfigError, Poison
-from worker.model.evidence import evidence_of
+from worker.model.cuda import enter, on_host, pinned
+from worker.model.evidence import asked, evidence_of, scores_of
 from worker.model.folder import SHIPPED
-from worker.model.items import Item, collate, on_device
+from worker.model.items import Item, allocated, collate, on_device
 from worker.model.preprocess import Body, Preprocessor, nobody
 from worker.model.served import Served, lanes_of, serve
 from worker.records import Aligned, Event, Verdict
@@ -57,6 +58,7 @@ class ModelRuntime:
         self._config, self._device, self._model = served.config, served.device, served.ask
         self.lanes, self._threads = lanes_of(self._device)
         self._lane = threading.local()
+        self._allocate = pinned if self._device.type == "cuda" else allocated
         self._anchor, self._embedding, self._evidence = anchor, embedding, evidence
         self._preprocessor = Preprocessor(self._config, served.tokenizer)
         self._streams = streams_of_inputs(self._config.inputs, modalities)
@@ -99,24 +101,32 @@ class ModelRuntime:
         if not hasattr(self._lane, "ready"):
             # The number of threads that torch takes for an operation belongs to the thread that asks for it.
             torch.set_num_threads(self._threads)
+            enter(self._device)
             self._lane.ready = True
         items = [*batch, batch[0]] if len(batch) == 1 else batch
         try:
             with torch.inference_mode():
-                arguments = on_device(collate(items, self._config), self._device)
-                out = self._model(**arguments, evidence=self._evidence)
-                scores = (out.logits.float() / self._config.calibration).softmax(dim=-1).cpu()  # [B, K]
-                fused = out.fused.float().cpu() if self._embedding else None  # [B, D]
+                scores, fused, *answers = self._ask(items)
         except torch.OutOfMemoryError as error:
             raise Poison("MODEL", "out_of_memory", f"{len(batch)} items do not fit into memory: {error}") from error
-        if not bool(scores.isfinite().all()):
+        if not bool(scores.isfinite().all() and fused.isfinite().all()):
             raise Poison("MODEL", "not_finite", "the model's scores are not finite")
-        rows = scores[: len(batch)].tolist()
-        vectors = [tuple(row) for row in fused.tolist()] if fused is not None else [None] * len(items)
+        rows = scores.tolist()
+        vectors = [tuple(row) for row in fused.tolist()] if self._embedding else [None] * len(items)
         told: Sequence[Any] = [None] * len(items)
         if self._evidence:
-            told = evidence_of(out, items, self._config, self.names, self._preprocessor.tokens)
-        return [self._verdict(*one) for one in zip(rows, vectors, told, strict=False)]
+            told = evidence_of(rows, answers, items, self._config, self.names, self._preprocessor.tokens)
+        return [self._verdict(*one) for one in zip(rows[: len(batch)], vectors, told, strict=False)]
+
+    def _ask(self, items: Sequence[Item]) -> list[Tensor]:
+        """Scores [B, K], F [B, D] or [B, 0] if it is not told, and what evidence is told from; the device is waited for
+        once.
+        """
+        arguments = on_device(collate(items, self._config, self._allocate), self._device)
+        out = self._model(**arguments, evidence=self._evidence)
+        calibration = self._config.calibration
+        answers = [scores_of(out.logits, calibration), out.fused if self._embedding else out.fused[:, :0]]
+        return on_host([*answers, *asked(out, calibration)] if self._evidence else answers)
 
     def _verdict(self, row: Sequence[float], vector: tuple[float, ...] | None, evidence: Any) -> Verdict:
         scores = {label: round(score, _PLACES) for label, score in zip(self.labels, row, strict=True)}

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
+from worker.model.cuda import enter, exact
 from worker.model.folder import INT8, ONNX, WEIGHTS, ensure_whole, has_int8
 from worker.model.fusion_model import FusionOutput
 from worker.model.load import config_of, device_of, digest, for_serving, load, number_format, tokenizer_of
@@ -23,6 +24,7 @@ from worker.model.onnx_model import OnnxModel
 # the other: small kernels scale badly and wait for each other. Many lanes make a lone batch slow.
 _MOST_LANES = 4
 _CPU = Path("/proc/cpuinfo")
+_NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Served:
 
     Attributes:
         ask: as FusionModel.forward.
-        precision: fp32, bf16 or int8.
+        precision: fp32, bf16, int8 or, chosen by `auto` for a GPU without bf16, fp16.
         version: told in every result.
     """
 
@@ -63,11 +65,21 @@ def serve(folder: Path, device: str, precision: str) -> Served:
         return _form(folder, device)
     model, tokenizer = load(folder)
     config: FusionConfig = model.config
-    dtype = number_format(precision, place, model.dtype)
-    name = {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
+    dtype = within(model, number_format(precision, place, model.dtype))
+    enter(place)
+    exact()
     # Batch norms are folded in fp32: in bf16 each folding would round once more.
     ready = for_serving(model.float(), place, dtype)
-    return Served(ready, config, tokenizer, place, name, config.version or digest(folder))
+    return Served(ready, config, tokenizer, place, _NAMES[dtype], config.version or digest(folder))
+
+
+def within(model: torch.nn.Module, dtype: torch.dtype) -> torch.dtype:
+    """The format, or fp32 where fp16 does not reach as far as the weights do."""
+    if dtype != torch.float16:
+        return dtype
+    most = torch.finfo(dtype).max
+    fits = all(bool((one.abs() <= most).all()) for one in model.state_dict().values() if one.is_floating_point())
+    return dtype if fits else torch.float32
 
 
 def _suits_int8(place: torch.device) -> bool:
