@@ -259,6 +259,7 @@ class PartitionFlow:
         checked_us: the last time that Kafka told where its log ends; None: never.
         told_us: when this was told; None: by a release that does not say it.
         rebuilt: of a context, False while it is read again after a loss of Redis.
+        full: of a context, whether Redis was too full to take what may be indexed of this worker's contexts.
     """
 
     frontier_us: int | None
@@ -270,6 +271,7 @@ class PartitionFlow:
     checked_us: int | None = None
     told_us: int | None = None
     rebuilt: bool = True
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -159,6 +160,34 @@ def test_a_wait_for_a_dark_camera_ends_though_redis_is_filled_again_and_full(mak
         source.send(text(number * SECOND_US // 10))
     assert worker.turn_until(lambda: len(worker.sink.results) >= 199, 10.0)
     assert found(worker, "dark") == [None]
+
+
+def test_the_anchors_of_one_worker_leave_while_another_finds_no_room_for_their_context(
+    make: Callable[..., InMemory],
+) -> None:
+    """Only they make room: the one that reads context tells that it cannot fill Redis again before."""
+    server, frames, texts = Small(), FakeSource({TEXTS: 1, FRAMES: 1}), FakeSource({TEXTS: 1, FRAMES: 1})
+    texts.logs, texts.commits = frames.logs, frames.commits
+    frames.max_poll_records = 40
+    frames.withheld, texts.withheld = {Partition(TEXTS, 0)}, {Partition(FRAMES, 0)}
+    reader, other = make(frames, server, name="w1"), make(texts, server, name="w2")
+
+    def turn_until(done: Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not done() and time.monotonic() < deadline:
+            other.turn_until(lambda: False, 0.01)
+            reader.turn_until(lambda: False, 0.01)
+        return done()
+
+    for number in range(200):
+        frames.send(reading(number * SECOND_US // 10))
+    assert turn_until(lambda: frames.commits.get(Partition(FRAMES, 0), (0, ""))[0] == 200, 5.0)
+    server.most = 50
+    server.empty()
+    for number in range(200):
+        frames.send(text(number * SECOND_US // 10))
+    assert turn_until(lambda: len(other.sink.results) >= 200, 20.0)
+    assert found(other, "k") == list(range(200))
 
 
 def test_decided_anchors_wait_for_their_bodies_when_the_new_server_is_full(make: Callable[..., InMemory]) -> None:

@@ -89,6 +89,7 @@ class InMemory:
         server: FakeServer,
         rule: MatchRule = RULE,
         *,
+        name: str = "w1",
         max_pending: int = 1_000,
         max_pending_bytes: int = 2**30,
         in_a_row: int = 0,
@@ -101,7 +102,7 @@ class InMemory:
         """`inline_bytes`: larger bodies lie in Kafka alone; -1: all of them."""
         self.source, self.server, self.sink = source, server, MemorySink(source)
         self.clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
-        self.store = FakeContextStore(server, "w1", {"sensors": rule}, BOUNDS, inline_bytes=inline_bytes)
+        self.store = FakeContextStore(server, name, {"sensors": rule}, BOUNDS, inline_bytes=inline_bytes)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         quiet: Any = Quiet()
         silent = Counting()

@@ -135,13 +135,13 @@ class Contexts:
             return False
         self._exchanged = now
         self._know_epoch()
-        held = self._hold.partitions
-        self._board.checked(self._look(now), held)
+        self._board.checked(self._look(now), self._hold.partitions)
         self._clear_targets()
         self._board.stopped(self._hold.stopped(self._board.lag), self.now_us())
         own = self._board.own(
-            unfinished_us, self._positions.targets, self._anchor_topic, self.now_us(), self.late.read_us or 0
-        )
+            unfinished_us, self._positions.targets, self._anchor_topic, self.now_us(), self.late.read_us or 0,
+            isinstance(self._refused, Full),
+        )  # fmt: skip
         flows = [flow for name in self._rules for flow in self.partitions(name)]
         self.flow = self._store.exchange_flow(own, needed_from_us(self._slowest_us, flows, self._rules.values()))
         self._flow_at = time.monotonic()
@@ -231,24 +231,25 @@ class Contexts:
         return min(start, held)
 
     def filled(self) -> bool:
-        """True when every partition of every context stream is in Redis as far as it has been read.
-
-        Where Redis gets full while it is filled again, that comes only once anchors have left. Then those may whose key
-        has been filled as far as they need; no wait ends meanwhile.
-        """
+        """True when every partition of every context stream is in Redis as far as it has been read. Where Redis gets
+        full before, that comes only once anchors have left: those may whose key has been filled as far as they need."""
         every = (partition for topic in self._topics for partition in self._all(topic))
         known = (self._presence.absent(p) or rebuilt(self.flow, p) is not None for p in every)
         filled = bool(self.flow.now_us) and all(known)
         if filled:
             self._health.clear("rebuilding")
-        return filled or isinstance(self._refused, Full)
+        return filled or self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether Redis is too full for some worker."""
+        return isinstance(self._refused, Full) or any(flow.full for flow in self.flow.partitions.values())
 
     def partitions(self, stream: str) -> Sequence[PartitionFlow | None]:
         """The flow of all partitions of a context stream; None where unknown. One that is absent counts as read; one
         that is filled again counts as it is told while Redis is full, so that waits for what never came can end."""
-        now_us = self.flow.now_us
-        read = PartitionFlow(None, now_us, now_us)
-        known = self.flow.partitions.get if isinstance(self._refused, Full) else lambda one: rebuilt(self.flow, one)
+        read = PartitionFlow(None, self.flow.now_us, self.flow.now_us)
+        known = self.flow.partitions.get if self._is_full else lambda one: rebuilt(self.flow, one)
         return [
             read if self._presence.absent(partition) else known(partition)
             for partition in self._all(self._topic(stream))

@@ -101,9 +101,10 @@ class FlowBoard:
         anchor_topic: str,
         now_us: int,
         late_us: int,
+        full: bool = False,
     ) -> dict[Partition, PartitionFlow]:
         """What is told. `unfinished_us`: per anchor partition the oldest unfinished anchor that holds context back;
-        `again`: the contexts that are being read again."""
+        `again`: the contexts that are being read again; `full`: Redis takes no more of them."""
         out = {}
         for partition, flow in self._own.items():
             reached_us = self._reached_us.get(partition)
@@ -114,7 +115,8 @@ class FlowBoard:
                 flow = replace(flow, frontier_us=held_us, indexed_us=reached_us, stopped_us=since_us)
             else:
                 flow = replace(flow, frontier_us=reached_us, indexed_us=reached_us)
-            out[partition] = replace(flow, told_us=now_us, rebuilt=partition not in again)
+            full_here = full and partition.topic != anchor_topic
+            out[partition] = replace(flow, told_us=now_us, rebuilt=partition not in again, full=full_here)
         return out
 
     def _anchors_of(
