@@ -117,9 +117,7 @@ class InMemory:
         self.outcomes = Outcomes(self.committer, writer, STREAMS, TEXTS, silent, FixedClock())
         self.batcher = _batcher(model or EchoModel(), self.outcomes, errors, rules)
         checks = validator()
-        leaving = Leaving(
-            self.store, self.contexts, self.bodies, self.batcher, rules, checks, is_stale, silent, quiet
-        )  # fmt: skip
+        leaving = Leaving(self.store, self.contexts, self.bodies, self.batcher, rules, checks, is_stale, silent, quiet)
         self.anchors = Anchors(self.store, self.contexts, leaving, rules, silent, quiet)
         self.pipeline = Pipeline(
             kept, self.store, checks, self.contexts, self.anchors, self.outcomes, self.batcher, self.committer, errors,
