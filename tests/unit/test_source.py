@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
+from worker.broker import assignor
 from worker.broker import source as room
 from worker.records import Partition
 
@@ -25,6 +26,8 @@ class StubConsumer:
         self._fetcher = SimpleNamespace(_next_partition_records=None)
         self._cluster = SimpleNamespace(topic_id=lambda topic: None, partitions_for_topic=lambda topic: {0, 1})
         self._subscription = SimpleNamespace(assignment={})
+        self.rejoins: list[bool] = []
+        self._coordinator = SimpleNamespace(request_rejoin=lambda: self.rejoins.append(True))
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: ()
@@ -87,3 +90,24 @@ def test_a_commit_of_a_lease_that_is_over_is_not_sent_under_the_next(monkeypatch
     made.commit_later({Partition("texts", 0): (20, ""), Partition("other", 0): (1, "")})
     made.send_commits()
     assert client.commits == [{1: 8}, {0: 20}]
+
+
+def test_a_leader_asks_for_the_rebalance_that_nobody_else_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member of the release before claims what it does not hold, and gives nothing up: what is left would wait on."""
+    monkeypatch.setattr(room, "strict_consumer", StubConsumer)
+    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None, count=lambda topic: (0, 0.0)))
+    made = room.KafkaSource({}, {"auto_offset_reset": "earliest", "group_id": "g"}, ["texts"], lambda gone: None)
+    client: Any = made._consumer
+    told = made._assignor.metadata(["texts"])
+    told.owned_partitions = [type(told).TopicPartition(topic="texts", partitions=[0])]
+    members = [SimpleNamespace(member_id=name, metadata=told) for name in ("m1", "m2")]
+    made._assignor.assign(client._cluster, members)
+    made._assignor.on_assignment(None, 7)
+    made.poll(0)
+    assert client.rejoins == []
+    monkeypatch.setattr(assignor, "FOLLOW_UP_SECONDS", 0.0)
+    made.poll(0)
+    assert client.rejoins == [True]
+    made._assignor.metadata(["texts"])
+    made.poll(0)
+    assert client.rejoins == [True]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import TopicPartition
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata
 
+from worker.broker.assignor import CoLocatingAssignor
 from worker.broker.ends import EndsWatch
 from worker.broker.faults import GONE, Polls, called
 from worker.broker.reader import record_of
@@ -39,7 +39,7 @@ class Polled:
 
 
 class KafkaSource:
-    """One member of the group over all input topics (cooperative-sticky). Used by one thread.
+    """One member of the group over all input topics (see `CoLocatingAssignor`). Used by one thread.
 
     `on_revoked` is called inside the rebalance, before any other member can be given those partitions.
     """
@@ -56,6 +56,7 @@ class KafkaSource:
         Raises:
             Retryable: no broker answers.
         """
+        self._assignor = CoLocatingAssignor()
         self._listener = RebalanceListener(on_revoked, lambda assigned: self._starts.seek(assigned))
         self._leases: dict[Partition, int] = {}
         self._next_lease = 0
@@ -67,7 +68,7 @@ class KafkaSource:
             strict_consumer,
             enable_auto_commit=False,
             isolation_level="read_committed",
-            partition_assignment_strategy=(CooperativeStickyAssignor,),
+            partition_assignment_strategy=(self._assignor,),
             max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
             allow_auto_create_topics=False,
             metadata_max_age_ms=30_000,
@@ -75,6 +76,7 @@ class KafkaSource:
             # Offsets that are gone are an error, not a reason to begin elsewhere in silence (see `RebalanceListener`).
             **{**options, "auto_offset_reset": "none"},
         )
+        self._assignor.held = self._consumer.assignment
         self._polls, self._starts = Polls(self._consumer), Starts(self._consumer, options["auto_offset_reset"])
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
         self._ends = EndsWatch(connection, topics)
@@ -123,6 +125,8 @@ class KafkaSource:
         the same partitions again: others had them in between, and have committed.
         """
         metadata = membership_of(self._consumer)
+        if self._assignor.overdue():
+            self._consumer._coordinator.request_rejoin()
         if self._membership is not None and self._membership.member_id != metadata.member_id:
             self._listener.evicted(self._leases, map(_of, self._consumer.assignment()))
         self._membership = metadata
