@@ -34,6 +34,7 @@ class Leader:
         self.consumer = strict_consumer(
             group_id=scene.name, partition_assignment_strategy=(Choosing,), session_timeout_ms=6000, **scene.connection
         )
+        eventually(lambda: self.consumer.partitions_for_topic(scene.input.topic))
         self.consumer.subscribe([scene.input.topic])
         self._thread = threading.Thread(target=self._poll, daemon=True)
         self._thread.start()

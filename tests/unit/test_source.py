@@ -20,14 +20,13 @@ class StubConsumer:
 
     def __init__(self, **_: Any) -> None:
         self.held, self.listener = {A, B}, None
-        self._coordinator = SimpleNamespace()
-        self.apply("m1", 7)
         self.commits: list[dict[int, int]] = []
         self._fetcher = SimpleNamespace(_next_partition_records=None)
         self._cluster = SimpleNamespace(topic_id=lambda topic: None, partitions_for_topic=lambda topic: {0, 1})
         self._subscription = SimpleNamespace(assignment={})
         self.rejoins: list[bool] = []
         self._coordinator = SimpleNamespace(request_rejoin=lambda: self.rejoins.append(True))
+        self.apply("m1", 7)
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: ()
