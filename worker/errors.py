@@ -41,7 +41,13 @@ class Uncertain(Retryable):
 
 
 class StaleMember(Retryable):
-    """The group has moved on since the membership was captured; nothing was published."""
+    """The group has moved on since the membership was captured; nothing was published.
+
+    Attributes:
+        is_unknown: the group has evicted this member.
+    """
+
+    is_unknown = False
 
 
 class TooLarge(Retryable):

@@ -14,6 +14,7 @@ from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 
 from tests.chaos.ground import Ground
 from tests.chaos.test_fencing import PATIENCE_SECONDS, Scene, eventually
+from worker.broker.sink import TransactionalSink
 from worker.broker.source import KafkaSource
 from worker.broker.unpack import strict_consumer
 from worker.errors import Retryable, StaleMember
@@ -130,3 +131,30 @@ def _committed(owner: KafkaSource, scene: Scene) -> tuple[int, str] | None:
     with contextlib.suppress(Retryable):
         return owner.committed(scene.input)
     return None
+
+
+def test_a_member_that_does_not_hear_of_its_eviction_joins_anew(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heart stands still, the group gives its partition away, and nobody tells it: its refusals do."""
+    owner, sink = scene.member(), scene.sink()
+    evicted = owner.membership
+    coordinator = owner._consumer._coordinator
+    coordinator._disable_heartbeat()
+    eventually(lambda: _is_unknown(sink, scene, owner))
+    assert owner.poll(0.1).revoked == frozenset()
+    monkeypatch.setattr(owner._evictions, "_session_seconds", 0.5)
+    eventually(owner.refused)
+    eventually(lambda: owner.poll(0.1) and owner.membership.member_id != evicted.member_id)
+    eventually(lambda: owner.poll(0.1) and scene.input in owner.leases)
+    sink.publish(scene.out(b"again"), {scene.input: (1, "")}, owner.membership)
+    assert not owner.refused()
+    sink.close()
+    owner.close()
+
+
+def _is_unknown(sink: TransactionalSink, scene: Scene, owner: KafkaSource) -> bool:
+    owner.poll(0.1)
+    try:
+        sink.publish(scene.out(b"lost"), {scene.input: (1, "")}, owner.membership)
+    except StaleMember as error:
+        return error.is_unknown
+    return False

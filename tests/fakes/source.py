@@ -58,6 +58,10 @@ class FakeSource:
             found += [replace(record, lease=self.leases[partition]) for record in taken]
         return Polled(found, new, revoked)
 
+    def refused(self) -> bool:
+        """See KafkaSource.refused: this member always hears."""
+        return False
+
     def _lease(self) -> int:
         self._next_lease += 1
         return self._next_lease

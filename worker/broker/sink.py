@@ -108,7 +108,9 @@ class TransactionalSink:
         if isinstance(error, TooLarge):
             raise error
         if isinstance(error, _STALE_MEMBER):
-            raise StaleMember(f"{type(error).__name__}: {error}") from error
+            stale = StaleMember(f"{type(error).__name__}: {error}")
+            stale.is_unknown = UnknownMemberIdError.__name__ in str(error)
+            raise stale from error
         raise Retryable(f"transaction aborted: {type(error).__name__}: {error}") from error
 
     def _open(self) -> None:

@@ -15,7 +15,7 @@ from worker.broker.assignor import CoLocatingAssignor
 from worker.broker.ends import EndsWatch
 from worker.broker.faults import GONE, Polls, called
 from worker.broker.reader import record_of
-from worker.broker.rebalance import RebalanceListener, membership_of
+from worker.broker.rebalance import Evictions, RebalanceListener, membership_of
 from worker.broker.starts import Starts
 from worker.broker.unpack import strict_consumer
 from worker.errors import Fatal, Retryable
@@ -25,6 +25,7 @@ from worker.records import Partition, Record
 MAX_PARTITION_FETCH_BYTES = 8 * 2**20
 # A call that needs an answer from the broker gives up after this long; the loop repeats it.
 CALL_TIMEOUT_MS = 5_000
+SESSION_TIMEOUT_MS = 10_000  # The client's own.
 # Commits come within milliseconds, or not before a transaction has ended: the loop looks after the others meanwhile.
 COMMITTED_TIMEOUT_MS = 1_000
 
@@ -80,6 +81,7 @@ class KafkaSource:
         self._polls, self._starts = Polls(self._consumer), Starts(self._consumer, options["auto_offset_reset"])
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
         self._ends = EndsWatch(connection, topics)
+        self._evictions = Evictions(self._consumer, options.get("session_timeout_ms", SESSION_TIMEOUT_MS) / 1000)
         try:
             self._know(topics)
             called(self._starts.know, connection, options["group_id"], {one: self._known(one) for one in topics})
@@ -154,6 +156,10 @@ class KafkaSource:
         which the broker accepts unchecked even while another member owns the partition (PARTS 0.1).
         """
         return self._membership
+
+    def refused(self) -> bool:
+        """Kafka does not know the member of `membership`; True when it was made to join anew."""
+        return self._evictions.refused(self._membership.member_id)
 
     @property
     def leases(self) -> Mapping[Partition, int]:

@@ -226,6 +226,8 @@ class Pipeline:
                 self._begin_again()
             elif isinstance(error, StaleMember):
                 self._log.info("transaction refused", reason=str(error), action="repeat after the rebalance")
+                if error.is_unknown and self._source.refused():
+                    self._log.warning("evicted without a word", action="join the group anew")
             elif isinstance(error, Retryable):
                 self._log.warning("transaction aborted", reason=str(error), action="repeat")
             else:
