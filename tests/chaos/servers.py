@@ -55,15 +55,15 @@ class Servers:
         heir.replicaof("127.0.0.1", self._now.port)
         made.read_until(lambda: heir.info("replication")["master_link_status"] == "up" and heir.dbsize() > 0)
         heir.replicaof("NO", "ONE")
-        self._most_data_bytes = int(heir.info("memory")["used_memory_dataset"] / 0.6)
+        self._most_data_bytes = int(_data_bytes(heir) / 0.6)
 
     def bound(self) -> bool:
-        """What the server may hold is set anew, and not for what its connections take: at the size of a test the
-        buffers of a few would be most of it."""
+        """What the server may hold is set anew, and not for what its connections and functions take: at the size of a
+        test these are most of it."""
         if self._most_data_bytes is not None:
-            self.link().config_set(
-                "maxmemory", self.link().info("memory")["used_memory_overhead"] + self._most_data_bytes
-            )
+            link = self.link()
+            beside = link.info("memory")["used_memory"] - _data_bytes(link)
+            link.config_set("maxmemory", beside + self._most_data_bytes)
         return True
 
     def unbound(self) -> None:
@@ -77,6 +77,14 @@ class Servers:
         self._now = self._next
         self.bound()
         self.proxy.target = self._now.port
+
+
+def _data_bytes(link: Any) -> int:
+    """What the entities take."""
+    pipe = link.pipeline(transaction=False)
+    for name in link.scan_iter("fw:*}:*", 1000):
+        pipe.memory_usage(name)
+    return sum(size or 0 for size in pipe.execute())
 
 
 @contextlib.contextmanager

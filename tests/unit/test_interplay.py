@@ -145,6 +145,20 @@ def test_a_full_server_does_not_keep_the_other_partition_from_being_read(make: C
     assert found(worker, "b") == list(range(200))
 
 
+def test_a_full_server_does_not_keep_a_key_behind_its_neighbours_from_being_read(make: Callable[..., InMemory]) -> None:
+    """What the slowest anchor waits for may lie behind what its partition's other keys hold back."""
+    server, source = Small(), FakeSource({TEXTS: 1, FRAMES: 1})
+    server.most, source.max_poll_records = 50, 40
+    worker = make(source, server)
+    for number in range(200):
+        for camera in range(3):
+            source.send(reading(number * SECOND_US // 10 + 8 * SECOND_US, key=f"ahead-{camera}"))
+        source.send(reading(number * SECOND_US // 10, key="b"))
+        source.send(text(number * SECOND_US // 10, key="b"))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 200, 15.0)
+    assert found(worker, "b") == list(range(3, 800, 4))
+
+
 def test_a_wait_for_a_dark_camera_ends_though_redis_is_filled_again_and_full(make: Callable[..., InMemory]) -> None:
     """Only that can make room."""
     server, source = Small(), FakeSource({TEXTS: 1, FRAMES: 1})

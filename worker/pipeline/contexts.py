@@ -285,10 +285,6 @@ class Contexts:
     def _all(self, topic: str) -> list[Partition]:
         return [Partition(topic, number) for number in range(max(self._source.partitions_of(topic), 1))]
 
-    def holding(self) -> set[Partition]:
-        """The partitions with events that were read and are not in Redis."""
-        return self._hold.partitions
-
     def full(self) -> set[Partition]:
         """The partitions that hold so many events back that they must pause."""
         self._bodies.keep((), self._hold.bytes)

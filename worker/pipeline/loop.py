@@ -159,7 +159,7 @@ class Pipeline:
         self._tell_full(refused)
 
     def _tell_full(self, refused: Retryable | None) -> None:
-        """While Redis is full, context pauses; anchors go on, since what they leave behind is what makes room."""
+        """While Redis is full, context is held; anchors go on, since what they leave behind is what makes room."""
         if refused is not None and not self._redis_full:
             self._log.warning("redis is full", reason=str(refused), action="raise its maxmemory, or lower horizon")
             self._health.block("redis_full", str(refused))
@@ -199,8 +199,6 @@ class Pipeline:
     def _throttle(self) -> None:
         held = set(self._source.leases)
         stop = held if self._redis_away else self._contexts.full() & held | held.intersection(self._leases.opening)
-        if self._redis_full:
-            stop = stop | self._contexts.holding() & held
         waiting = Load(len(self._anchors) + self._batcher.inside, self._anchors.bytes)
         stop = stop | self._bounds.stopped(
             held, self._anchor_topic, waiting, self._committer, self._contexts, busy=self._anchors.busy
