@@ -77,6 +77,7 @@ def run(settings: Settings) -> int:
             drained = watchdog.closes_after(pipeline.run)
     finally:
         server.stop()
+        memory.unsettle()
     return 0 if drained else end_now(1)
 
 

@@ -93,7 +93,7 @@ def generation_not_passed() -> None:
 
     sink._transact = wrong
     # The living fence a frozen worker's slot as well; without that second line the first is seen to be missing.
-    SlotSink.reap = lambda self: None  # type: ignore[method-assign]
+    SlotSink._adopt = lambda self: None  # type: ignore[method-assign]
     # Half of the mistake is to trust the group metadata of now; the other half is to forget to end leases.
     KafkaSource.membership = property(lambda self: self._consumer.group_metadata())  # type: ignore[assignment,method-assign]
 

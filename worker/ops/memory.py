@@ -31,3 +31,8 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+
+
+def unsettle() -> None:
+    """Called at the end: libraries that count what is left of theirs then (nanobind) would tell of leaks."""
+    gc.unfreeze()
