@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka import TopicPartition
-from kafka.errors import KafkaError, UnknownError
+from kafka.errors import KafkaConnectionError, KafkaError, UnknownError
+from kafka.net.transport import KafkaTCPTransport
 
 from worker.broker import faults
 from worker.broker.faults import Polls, called
@@ -90,3 +91,13 @@ def test_a_partition_without_a_leader_is_no_end_of_the_process() -> None:
 
     with pytest.raises(Retryable, match=r"no answer about .*frames.*; has that partition a leader"):
         called(beginning_offsets)
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_closed_connection_without_a_socket_is_no_error(closed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The client reads once more after it has closed; an open one without a socket would be worth a line."""
+    transport = KafkaTCPTransport(None, None)
+    transport._closed = closed
+    data, error = transport._sock_recv()
+    assert (data, type(error)) == (b"", KafkaConnectionError)
+    assert len(caplog.records) == (0 if closed else 1)

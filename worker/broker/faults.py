@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,15 @@ GONE = (
 # After a broker's restart the client may stumble for some seconds over what it remembers of the old one; a new client
 # remembers nothing, and a start costs less than this.
 STUMBLING_SECONDS = 10.0
+
+
+def _says_something(line: logging.LogRecord) -> bool:
+    """kafka-python 3.0.12 calls it an error that a connection which it has closed itself has no socket any more."""
+    transport = line.args[0] if isinstance(line.args, tuple) and line.args else None
+    return not (line.exc_info and isinstance(line.exc_info[1], AttributeError) and getattr(transport, "_closed", False))
+
+
+logging.getLogger("kafka.net.transport").addFilter(_says_something)
 
 
 def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
