@@ -31,17 +31,18 @@ from worker.ops.logs import configure, get_logger
 from worker.ops.metrics import PrometheusObserver
 from worker.ops.watchdog import Watchdog, end_now
 from worker.pipeline.anchors import Anchors
-from worker.pipeline.bodies import Bodies
 from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leaving import Leaving
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
+from worker.pipeline.ring import Ring
 from worker.records import Aligned, Candidate, Event, MatchRule, Partition, Record
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
 from worker.stages.pace import Pace
+from worker.store.codec import INLINE_BYTES
 from worker.store.context_store import RedisContextStore
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         named = {stream.topic: name for name, stream in settings.contexts.items()}
         reader = BodyReader(connection, log, errors.put)
         closing.callback(reader.close)
-        bodies = Bodies(int(settings.limits.body_cache_bytes), reader, observer)
+        bodies = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES)
         contexts = Contexts(store, source, bodies, rules, named, anchor_topic, observer, health, log)
         outcomes = _outcomes(settings, committer, model, observer, clock)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer)
@@ -130,7 +131,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         leaving = Leaving(store, contexts, bodies, batcher, rules, validator, is_stale, observer, log)
         anchors = Anchors(store, contexts, leaving, rules, observer, log)
         yield Pipeline(
-            source, store, validator, contexts, anchors, outcomes, batcher, committer, errors,
+            source, validator, contexts, anchors, outcomes, batcher, committer, errors,
             _bounds(settings, model.lanes), anchor_topic, observer, health, log,
         )  # fmt: skip
 

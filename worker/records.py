@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -69,6 +69,15 @@ class Record:
     def lies_on(self) -> Partition:
         """Its partition."""
         return _partition(self.topic, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought. `revoked` was forgotten before `assigned` began; a partition may be in both."""
+
+    records: Sequence[Record] = ()
+    assigned: Mapping[Partition, int] = field(default_factory=dict)  # partition -> its new lease
+    revoked: frozenset[Partition] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from worker.records import Partition, Record, Reference
 
 
 class FakeBodyReader:
-    """worker.ports.BodyReader without Kafka.
+    """worker.ports.Bodies without Kafka.
 
     Attributes:
         gone: what retention has taken.
@@ -35,18 +35,18 @@ class FakeBodyReader:
         return list(self._wanted)
 
     def want(self, references: Iterable[Reference]) -> None:
-        """See BodyReader.want."""
+        """See Bodies.want."""
         for one in references:
             self._wanted[one] = None
             self.asked.append(one)
 
     def unwant(self, references: Iterable[Reference]) -> None:
-        """See BodyReader.unwant."""
+        """See Bodies.unwant."""
         for one in references:
             self._wanted.pop(one, None)
 
     def arrived(self) -> Sequence[tuple[Reference, Record | Poison | None]]:
-        """See BodyReader.arrived."""
+        """See Bodies.arrived."""
         come = self.pick([one for one in self._wanted if one.partition not in self.slow])
         for one in come:
             del self._wanted[one]

@@ -1,4 +1,4 @@
-"""A KafkaSource in memory: logs, one member of the group, and what the group has committed."""
+"""A Source in memory: logs, one member of the group, and what the group has committed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from worker.broker.source import Polled
-from worker.records import Partition, Record
+from worker.records import Partition, Polled, Record
 
 
 class FakeSource:
-    """worker.broker.source.KafkaSource without a broker; a paused partition stays so until it is resumed."""
+    """worker.ports.Source without a broker; a paused partition stays so until it is resumed."""
 
     def __init__(self, counts: Mapping[str, int]) -> None:
         """`counts`: topic -> partitions; all but the `withheld` are this member's from the next poll on."""
@@ -41,7 +40,7 @@ class FakeSource:
         self.withheld.update(partitions)
 
     def poll(self, timeout_seconds: float) -> Polled:
-        """See KafkaSource.poll: one partition after the other, as far as `max_poll_records` goes."""
+        """See Source.poll: one partition after the other, as far as `max_poll_records` goes."""
         self.membership, new, revoked = "generation 1", {}, frozenset(self._revoked)
         self._revoked.clear()
         for partition in revoked:
@@ -59,7 +58,7 @@ class FakeSource:
         return Polled(found, new, revoked)
 
     def refused(self) -> bool:
-        """See KafkaSource.refused: this member always hears."""
+        """See Source.refused: this member always hears."""
         return False
 
     def _lease(self) -> int:
@@ -67,63 +66,63 @@ class FakeSource:
         return self._next_lease
 
     def renew_leases(self) -> dict[Partition, int]:
-        """See KafkaSource.renew_leases."""
+        """See Source.renew_leases."""
         self.leases = {partition: self._lease() for partition in self.leases}
         return dict(self.leases)
 
     def committed(self, partition: Partition) -> tuple[int, str] | None:
-        """See KafkaSource.committed."""
+        """See Source.committed."""
         return self.commits.get(partition)
 
     def begin(self, partition: Partition, metadata: str) -> tuple[int, str]:
-        """See KafkaSource.begin."""
+        """See Source.begin."""
         self.seek_to_start(partition)
         self.commits[partition] = self.positions[partition], metadata
         return self.commits[partition]
 
     def partitions_of(self, topic: str) -> int:
-        """See KafkaSource.partitions_of."""
+        """See Source.partitions_of."""
         return self.counts[topic]
 
     def counted_at(self, topic: str) -> float:
-        """See KafkaSource.counted_at; asked for just now."""
+        """See Source.counted_at; asked for just now."""
         return time.monotonic()
 
     def position(self, partition: Partition) -> int:
-        """See KafkaSource.position."""
+        """See Source.position."""
         return self.positions[partition]
 
     def ends(self) -> dict[Partition, tuple[int, float]]:
-        """See KafkaSource.ends; asked for just now."""
+        """See Source.ends; asked for just now."""
         return {partition: (len(self.logs[partition]), time.monotonic()) for partition in self.leases}
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """See KafkaSource.seek."""
+        """See Source.seek."""
         self.positions[partition] = offset
 
     def seek_to_start(self, partition: Partition) -> None:
-        """See KafkaSource.seek_to_start."""
+        """See Source.seek_to_start."""
         self.positions[partition] = len(self.logs[partition]) if self.reset_to_end else 0
 
     def first_offset(self, partition: Partition) -> int:
-        """See KafkaSource.first_offset."""
+        """See Source.first_offset."""
         return 0
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int | None:
-        """See KafkaSource.offset_at."""
+        """See Source.offset_at."""
         return next((r.offset for r in self.logs[partition] if r.timestamp_ms >= timestamp_ms), None)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """See KafkaSource.pause."""
+        """See Source.pause."""
         self.paused |= set(partitions)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
-        """See KafkaSource.resume."""
+        """See Source.resume."""
         self.paused -= set(partitions)
 
     def commit_later(self, offsets: Mapping[Partition, tuple[int, str]]) -> None:
-        """See KafkaSource.commit_later."""
+        """See Source.commit_later."""
         self.commits.update(offsets)
 
     def send_commits(self) -> None:
-        """See KafkaSource.send_commits."""
+        """See Source.send_commits."""

@@ -12,8 +12,8 @@ from tests.fakes.bodies import FakeBodyReader
 from tests.fakes.source import FakeSource
 from tests.unit.test_batch import Silent
 from tests.unit.worker_in_memory import FRAMES, TEXTS
-from worker.pipeline.bodies import Bodies
 from worker.pipeline.lines import Leaver, Lines
+from worker.pipeline.ring import Ring
 from worker.records import Candidate, Event, Partition, Record, Reference
 from worker.stages.align import Waiting
 
@@ -32,7 +32,7 @@ class World:
         self.logs = source.logs
         self.reader = FakeBodyReader(source)
         self.reader.pick = lambda wanted: self.chance.sample(wanted, min(len(wanted), self.chance.choice([0, 0, 1, 9])))
-        self.bodies = Bodies(MOST_BYTES, self.reader, Silent(), -1)
+        self.bodies = Ring(MOST_BYTES, self.reader, Silent(), -1)
         self.lines = Lines(self.bodies)
         self.inside: dict[str, list[int]] = defaultdict(list)
         self.added = 0

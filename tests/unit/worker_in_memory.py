@@ -17,12 +17,12 @@ from tests.unit.incoming import TIME_US, FixedClock, plain, validator
 from tests.unit.test_batch import EchoModel, Silent
 from worker.errors import Retryable
 from worker.pipeline.anchors import Anchors
-from worker.pipeline.bodies import Bodies
 from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leaving import Leaving
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
+from worker.pipeline.ring import Ring
 from worker.records import MatchRule, Outgoing, Partition, Record
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
@@ -108,11 +108,12 @@ class InMemory:
         silent = Counting()
         self.counted = silent.counted
         self.committer = self._committer(errors, DeadLetterGuard(in_a_row, ratio, FixedClock()), silent)
-        kept: Any = source
         rules = {"sensors": rule}
         self.reader = FakeBodyReader(source)
-        self.bodies = Bodies(ring_bytes, self.reader, silent, inline_bytes)
-        self.contexts = Contexts(self.store, kept, self.bodies, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
+        self.bodies = Ring(ring_bytes, self.reader, silent, inline_bytes)
+        self.contexts = Contexts(
+            self.store, source, self.bodies, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet
+        )
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
         self.outcomes = Outcomes(self.committer, writer, STREAMS, TEXTS, silent, FixedClock())
         self.batcher = _batcher(model or EchoModel(), self.outcomes, errors, rules)
@@ -120,16 +121,15 @@ class InMemory:
         leaving = Leaving(self.store, self.contexts, self.bodies, self.batcher, rules, checks, is_stale, silent, quiet)
         self.anchors = Anchors(self.store, self.contexts, leaving, rules, silent, quiet)
         self.pipeline = Pipeline(
-            kept, self.store, checks, self.contexts, self.anchors, self.outcomes, self.batcher, self.committer, errors,
+            source, checks, self.contexts, self.anchors, self.outcomes, self.batcher, self.committer, errors,
             Bounds(max_pending, max_pending_bytes, 64, 1.0), TEXTS, silent, quiet, quiet,
         )  # fmt: skip
 
     def _committer(
         self, errors: queue.SimpleQueue[BaseException], guard: DeadLetterGuard, observer: Counting
     ) -> Committer:
-        member: Any = self.source
         return Committer(
-            lambda: self.sink, lambda: member.membership, lambda p, *told: self.contexts.describe(p, *told),
+            lambda: self.sink, lambda: self.source.membership, lambda p, *told: self.contexts.describe(p, *told),
             lambda done: self.outcomes.committed(done), errors.put, observer,
             lambda *refused: self.outcomes.smaller(*refused), guard,
         )  # fmt: skip

@@ -33,7 +33,7 @@ class _Slow:
 
 
 class BodyReader:
-    """worker.ports.BodyReader on Kafka. Nothing is decided by a timeout: it asks for as long as a body is wanted.
+    """worker.ports.Bodies on Kafka. Nothing is decided by a timeout: it asks for as long as a body is wanted.
 
     One thread reads. Another asks about the partitions that bring nothing, until they do again or what is wanted of
     them is gone. Both begin when they are first needed, and with them their consumers.
@@ -52,7 +52,7 @@ class BodyReader:
         self._reading, self._asking = Places(connection), Places(connection)
 
     def want(self, references: Iterable[Reference]) -> None:
-        """See worker.ports.BodyReader."""
+        """See worker.ports.Bodies."""
         with self._changed:
             for one in references:
                 self._wanted.setdefault(one.partition, {})[one.offset] = one
@@ -61,13 +61,13 @@ class BodyReader:
             self._changed.notify_all()
 
     def unwant(self, references: Iterable[Reference]) -> None:
-        """See worker.ports.BodyReader."""
+        """See worker.ports.Bodies."""
         with self._changed:
             for one in references:
                 self._strike(one)
 
     def arrived(self) -> list[tuple[Reference, Record | Poison | None]]:
-        """See worker.ports.BodyReader."""
+        """See worker.ports.Bodies."""
         if not self._arrived:
             return []
         with self._changed:
@@ -76,7 +76,7 @@ class BodyReader:
 
     @property
     def slow(self) -> Collection[Partition]:
-        """See worker.ports.BodyReader."""
+        """See worker.ports.Bodies."""
         return tuple(self._slow)
 
     def close(self) -> None:

@@ -6,10 +6,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from worker.broker.sink import TransactionalSink
 from worker.errors import Retryable
+from worker.ports import Slots
 from worker.records import Outgoing, Partition
 
 # The lease lives 2 s in the store; a fifth of that survives four lost renewals.
@@ -20,31 +21,6 @@ CLOSE_SECONDS = 1.0
 STEADY_SECONDS = 4.0
 # A dead worker's transaction whose coordinator is away is tried again after this long.
 REAP_AGAIN_SECONDS = 1.0
-
-
-class Slots(Protocol):
-    """The leases (see worker.ports.ContextStore)."""
-
-    def lease_slot(self) -> int:
-        """Takes the lowest free slot."""
-
-    def renew_slot(self) -> bool:
-        """Prolongs the lease, and those of adopted slots; False when another holds one's own."""
-
-    def release_slot(self) -> None:
-        """Gives the slot back."""
-
-    def orphaned_slots(self) -> list[int]:
-        """Slots whose lease ran out."""
-
-    def adopt_slot(self, slot: int) -> bool:
-        """Takes an orphaned slot; True for one worker alone."""
-
-    def has_adopted(self, slot: int) -> bool:
-        """True until it was buried, or its lease went to another."""
-
-    def bury_slot(self, slot: int) -> None:
-        """Gives an adopted slot back."""
 
 
 class SlotSink:

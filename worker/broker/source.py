@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import TopicPartition
@@ -19,7 +18,7 @@ from worker.broker.rebalance import Evictions, RebalanceListener, membership_of
 from worker.broker.starts import Starts
 from worker.broker.unpack import strict_consumer
 from worker.errors import Fatal, Retryable
-from worker.records import Partition, Record
+from worker.records import Partition, Polled
 
 # One partition may fill a whole fetch: at the client's 1 MiB a poll of 30 KB frames costs 8 times as much (PARTS 12).
 MAX_PARTITION_FETCH_BYTES = 8 * 2**20
@@ -28,15 +27,6 @@ CALL_TIMEOUT_MS = 5_000
 SESSION_TIMEOUT_MS = 10_000  # The client's own.
 # Commits come within milliseconds, or not before a transaction has ended: the loop looks after the others meanwhile.
 COMMITTED_TIMEOUT_MS = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """What one poll brought. `revoked` was forgotten before `assigned` began; a partition may be in both."""
-
-    records: Sequence[Record] = ()
-    assigned: Mapping[Partition, int] = field(default_factory=dict)  # partition -> its new lease
-    revoked: frozenset[Partition] = frozenset()
 
 
 class KafkaSource:

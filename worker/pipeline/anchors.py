@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leaving import Leaving
-from worker.ports import ContextStore, Log, Observer
+from worker.ports import Index, Log, Observer
 from worker.records import Event, MatchRule, Partition, Record
 from worker.stages.align import WaitingRoom
 from worker.stages.clock import WaitClock
@@ -25,14 +25,14 @@ class Anchors:
 
     def __init__(
         self,
-        store: ContextStore,
+        index: Index,
         contexts: Contexts,
         leaving: Leaving,
         rules: Mapping[str, MatchRule],
         observer: Observer,
         log: Log,
     ) -> None:
-        self._store, self._contexts, self._leaving = store, contexts, leaving
+        self._index, self._contexts, self._leaving = index, contexts, leaving
         self._observer, self._log = observer, log
         self._split_keys_told = False
         self._room = WaitingRoom(rules)
@@ -107,7 +107,7 @@ class Anchors:
     def align(self) -> None:
         """Asks for those that are new, woken or out of time, and notes what is decided."""
         started = time.perf_counter()
-        self._ask.update(dict.fromkeys(self._store.woken()))
+        self._ask.update(dict.fromkeys(self._index.woken()))
         if self._interrupted is not None:
             self._go_on(self._interrupted)
         self._end_waits()
@@ -115,7 +115,7 @@ class Anchors:
             return
         tokens = list(self._ask)[:MOST_QUESTIONS]
         queries = self._room.queries(tokens, self._expired)
-        matches = self._store.match(queries)
+        matches = self._index.match(queries)
         if not self._contexts.same_epoch():
             return
         for query, match in zip(queries, matches, strict=True):

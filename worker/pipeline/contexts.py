@@ -6,12 +6,11 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from worker.broker.source import KafkaSource
 from worker.errors import Full, Retryable
-from worker.pipeline.bodies import Bodies
 from worker.pipeline.needed import needed_from_us
 from worker.pipeline.positions import Positions, settled_of
-from worker.ports import ContextStore, Health, Log, Observer
+from worker.pipeline.ring import Ring
+from worker.ports import ContextStore, Health, Log, Observer, Source
 from worker.records import Event, Flow, MatchRule, Partition, PartitionFlow
 from worker.stages.commit import Committer
 from worker.stages.flow import Checked, FlowBoard
@@ -31,8 +30,8 @@ class Contexts:
     def __init__(
         self,
         store: ContextStore,
-        source: KafkaSource,
-        bodies: Bodies,
+        source: Source,
+        bodies: Ring,
         rules: Mapping[str, MatchRule],
         topics: Mapping[str, str],
         anchor_topic: str,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping, Sequence
 
-from worker.broker.source import KafkaSource
 from worker.errors import Retryable
 from worker.pipeline.contexts import Contexts
-from worker.ports import Health, Log
+from worker.ports import Health, Log, Source
 from worker.records import Partition, Record
 from worker.stages.commit import Committer
 from worker.stages.ledger import Ledger
@@ -23,7 +22,7 @@ class Leases:
     """The partitions that this worker was assigned and that are not open yet."""
 
     def __init__(
-        self, source: KafkaSource, contexts: Contexts, committer: Committer, anchor_topic: str, health: Health, log: Log
+        self, source: Source, contexts: Contexts, committer: Committer, anchor_topic: str, health: Health, log: Log
     ) -> None:
         self._source, self._contexts, self._committer = source, contexts, committer
         self._anchor_topic, self._health, self._log = anchor_topic, health, log

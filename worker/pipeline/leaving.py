@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 
-from worker.pipeline.bodies import Bodies
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.lines import Leaver, Lines
-from worker.ports import ContextStore, Log, Observer
+from worker.pipeline.ring import Ring
+from worker.ports import Index, Log, Observer
 from worker.records import Aligned, Candidate, Event, Match, MatchRule, Missing, Partition, Record, Reference
 from worker.stages.align import Waiting, reason_missing, wanted
 from worker.stages.batch import Batcher
@@ -25,9 +25,9 @@ class Leaving:
 
     def __init__(
         self,
-        store: ContextStore,
+        index: Index,
         contexts: Contexts,
-        bodies: Bodies,
+        bodies: Ring,
         batcher: Batcher,
         rules: Mapping[str, MatchRule],
         validator: Validator,
@@ -36,7 +36,7 @@ class Leaving:
         log: Log,
     ) -> None:
         """`is_stale` says whether an anchor is shed when its turn comes."""
-        self._store, self._contexts, self._batcher, self._rules = store, contexts, batcher, rules
+        self._index, self._contexts, self._batcher, self._rules = index, contexts, batcher, rules
         self._validator, self._is_stale, self._observer, self._log = validator, is_stale, observer, log
         self._doctor = ClockDoctor()
         self._lines = Lines(bodies)
@@ -96,7 +96,7 @@ class Leaving:
         """Where are the bodies? An anchor that is stale needs none."""
         stale = [self._is_stale(waiting.anchor.record) for waiting in self._asking]
         asked = [[] if old else wanted(waiting) for waiting, old in zip(self._asking, stale, strict=True)]
-        told = self._store.fetch([one for each in asked for one in each])
+        told = self._index.fetch([one for each in asked for one in each])
         if not self._contexts.same_epoch():
             return
         ends = [0]

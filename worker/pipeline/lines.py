@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from worker.errors import Poison
-from worker.pipeline.bodies import Bodies
+from worker.pipeline.ring import Ring
 from worker.records import Candidate, Partition, Record, Reference
 from worker.stages.align import Waiting
 
@@ -76,7 +76,7 @@ class Lines:
         bytes: payload bytes of the anchors.
     """
 
-    def __init__(self, bodies: Bodies) -> None:
+    def __init__(self, bodies: Ring) -> None:
         self._bodies = bodies
         self._lines: dict[str, _Line] = {}
         # The keys whose next anchor may take its bodies, and those whose first may leave, both in turns; the keys whose

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from worker.broker.source import KafkaSource, Polled
 from worker.errors import Full, NoRoom, Poison, Retryable, StaleMember, Uncertain
 from worker.pipeline.anchors import Anchors
 from worker.pipeline.books import Books
@@ -16,8 +15,8 @@ from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leases import Leases
 from worker.pipeline.outcomes import Outcomes
-from worker.ports import ContextStore, Health, Log, Observer
-from worker.records import Event, Partition, Record
+from worker.ports import Health, Log, Observer, Source
+from worker.records import Event, Partition, Polled, Record
 from worker.stages.backlog import Load
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
@@ -33,8 +32,7 @@ class Pipeline:
 
     def __init__(
         self,
-        source: KafkaSource,
-        store: ContextStore,
+        source: Source,
         validator: Validator,
         contexts: Contexts,
         anchors: Anchors,
@@ -48,7 +46,7 @@ class Pipeline:
         health: Health,
         log: Log,
     ) -> None:
-        self._source, self._store, self._validator = source, store, validator
+        self._source, self._validator = source, validator
         self._contexts, self._anchors, self._outcomes = contexts, anchors, outcomes
         self._batcher, self._committer, self._errors, self._bounds = batcher, committer, errors, bounds
         self._anchor_topic, self._observer, self._health, self._log = anchor_topic, observer, health, log

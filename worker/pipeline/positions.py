@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from worker.broker.source import KafkaSource
-from worker.ports import Log, Observer
+from worker.ports import Log, Observer, Source
 from worker.records import MatchRule, Partition
 
 # A context position's metadata: version, Redis epoch, record time (ms) up to which Redis holds the events, the offset
@@ -22,7 +21,7 @@ class Positions:
             was matched before is not.
     """
 
-    def __init__(self, source: KafkaSource, rules: Mapping[str, MatchRule], observer: Observer, log: Log) -> None:
+    def __init__(self, source: Source, rules: Mapping[str, MatchRule], observer: Observer, log: Log) -> None:
         """`rules`: by context topic."""
         self._source, self._rules, self._observer, self._log = source, rules, observer, log
         self._indexed_ms: dict[Partition, int] = {}

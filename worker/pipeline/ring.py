@@ -10,9 +10,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 
 from worker.errors import Poison
-from worker.ports import BodyReader, Observer
+from worker.ports import Bodies, Observer
 from worker.records import Event, Partition, Record, Reference
-from worker.store.codec import INLINE_BYTES
 
 # Of the bound, for what was read and may still be wanted: with more, a poll and what anchors await would not fit too.
 FULL = 1 / 2
@@ -20,7 +19,7 @@ FULL = 1 / 2
 _Place = tuple[str, int, int]  # topic, partition, offset
 
 
-class Bodies:
+class Ring:
     """Finds bodies by reference. Used by the loop alone.
 
     Attributes:
@@ -28,9 +27,7 @@ class Bodies:
         awaited_bytes: of what decided anchors hold or await.
     """
 
-    def __init__(
-        self, most_bytes: int, reader: BodyReader, observer: Observer, inline_bytes: int = INLINE_BYTES
-    ) -> None:
+    def __init__(self, most_bytes: int, reader: Bodies, observer: Observer, inline_bytes: int) -> None:
         """Bodies of at most `inline_bytes` lie in Redis and are not kept."""
         self.most_bytes, self._reader, self._observer, self._inline = most_bytes, reader, observer, inline_bytes
         self._ring: OrderedDict[_Place, tuple[Record, int]] = OrderedDict()  # and its event time, us
