@@ -128,8 +128,8 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         closing.callback(batcher.close)
         validator = validator_of(settings, clock)
         is_stale = _shedder(settings, clock)
-        leaving = Leaving(store, contexts, bodies, batcher, rules, validator, is_stale, observer, log)
-        anchors = Anchors(store, contexts, leaving, rules, observer, log)
+        leaving = Leaving(store, contexts.epochs, bodies, batcher, rules, validator, is_stale, observer, log)
+        anchors = Anchors(store, contexts.epochs, contexts.progress, leaving, rules, observer, log)
         yield Pipeline(
             source, validator, contexts, anchors, outcomes, batcher, committer, errors,
             _bounds(settings, model.lanes), anchor_topic, observer, health, log,

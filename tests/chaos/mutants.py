@@ -15,7 +15,7 @@ from worker.broker import sink
 from worker.broker.sink import PlainSink
 from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
-from worker.pipeline.contexts import Contexts
+from worker.pipeline.epochs import Epochs
 from worker.pipeline.loop import Pipeline
 from worker.records import Outgoing, Partition
 from worker.stages import ledger
@@ -80,7 +80,7 @@ def ledger_ignored() -> None:
 
 def epoch_ignored() -> None:
     """An emptied Redis is taken for one that never knew more."""
-    Contexts.same_epoch = lambda self: True  # type: ignore[method-assign]
+    Epochs.same = lambda self: True  # type: ignore[method-assign]
 
 
 def generation_not_passed() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
-from worker.pipeline import contexts
+from worker.pipeline import progress
 from worker.records import Record
 
 HOUR_US, SECOND_US = 3_600_000_000, 1_000_000
@@ -43,7 +43,7 @@ def test_right_sources_have_their_pairs_and_every_anchor_one_outcome(
     monkeypatch: pytest.MonkeyPatch, seed: int, clocks: list[tuple[int, int]], poll: int, live: bool
 ) -> None:
     """Backlog or live, with sources hours or minutes behind or ahead beside them, on their partition or another."""
-    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "EXCHANGE_EVERY_SECONDS", 0.0)
     source = FakeSource({TEXTS: 2, FRAMES: 2})
     source.max_poll_records = poll
     worker = InMemory(source, FakeServer())

@@ -17,7 +17,7 @@ from tests.fakes.source import FakeSource
 from tests.oracle import match as expected
 from tests.unit.test_batch import EchoModel
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
-from worker.pipeline import contexts
+from worker.pipeline import progress
 from worker.records import Aligned, MatchRule, Partition, Verdict
 
 KEYS = ["a", "b", "c"]
@@ -87,7 +87,7 @@ def run(fed: Fed, *, inline_bytes: int) -> tuple[list[dict[str, Any]], InMemory]
         source, FakeServer(), fed.rule, model=BodyModel(), inline_bytes=inline_bytes, ring_bytes=fed.ring_bytes
     )
     worker.reader.pick = lambda wanted: chance.sample(wanted, chance.randint(0, len(wanted)))
-    with closing(worker), patch.object(contexts, "EXCHANGE_EVERY_SECONDS", 0.0):
+    with closing(worker), patch.object(progress, "EXCHANGE_EVERY_SECONDS", 0.0):
         for number, (key, step) in enumerate(fed.readings):
             place = Partition(FRAMES, partition_of(key))
             if number in fed.gone:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text, workers
 from worker.errors import Full
-from worker.pipeline.contexts import INDEX_AGAIN_SECONDS
+from worker.pipeline.indexing import INDEX_AGAIN_SECONDS
 from worker.records import Outcome, Outgoing, Partition, Record, Rejected, Stage
 from worker.stages.backlog import Backlog, Load
 

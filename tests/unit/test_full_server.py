@@ -9,14 +9,14 @@ import pytest
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
-from worker.pipeline import contexts
+from worker.pipeline import progress
 from worker.records import Partition
 
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemory]:
     """Of a server that is full from the beginning."""
-    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "EXCHANGE_EVERY_SECONDS", 0.0)
     made = InMemory(FakeSource({TEXTS: 1, FRAMES: 1}), FakeServer())
     made.server.full = True
     yield made

@@ -13,7 +13,7 @@ from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.test_batch import EchoModel
 from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, found, reading, text, workers
-from worker.pipeline import contexts
+from worker.pipeline import progress
 from worker.records import Partition, Verdict
 from worker.stages import hold
 
@@ -23,7 +23,7 @@ HOUR_US, SECOND_US = 3_600_000_000, 1_000_000
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end; a partition pauses after 50 held events."""
-    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "EXCHANGE_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(hold, "MOST_HELD", 50)
     with workers() as build:
         yield build

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.source import FakeSource
 from tests.unit.test_batch import EchoModel
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, found, reading, text, workers
-from worker.pipeline import contexts
+from worker.pipeline import progress
 from worker.records import Partition, Verdict
 
 SECOND_US = 1_000_000
@@ -22,7 +22,7 @@ SLOW = Partition(FRAMES, 0)
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
     """Workers all of whose bodies lie in Kafka alone, with a ring that holds none."""
-    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "EXCHANGE_EVERY_SECONDS", 0.0)
     with workers() as build:
         yield lambda source, **changes: build(source, **{"inline_bytes": -1, "ring_bytes": 1, **changes})
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
-from worker.pipeline import contexts
+from worker.pipeline import progress
 from worker.pipeline.needed import needed_from_us
 from worker.records import Partition, PartitionFlow
 from worker.stages.hold import NOTHING_YET
@@ -41,7 +41,7 @@ class Town:
 @pytest.fixture
 def town(monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
     """Partitions' progress is exchanged in every turn."""
-    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "EXCHANGE_EVERY_SECONDS", 0.0)
     made = Town()
     yield made
     for worker in made.made:

@@ -12,7 +12,7 @@ from tests.fakes.source import FakeSource
 from tests.unit.incoming import TIME_US
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text, workers
 from worker.errors import DeadLetterLimit, Retryable, Uncertain
-from worker.pipeline import contexts
+from worker.pipeline import progress
 from worker.records import Partition
 from worker.stages import guard
 
@@ -20,7 +20,7 @@ from worker.stages import guard
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end; partitions' progress is exchanged in every turn."""
-    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "EXCHANGE_EVERY_SECONDS", 0.0)
     with workers() as build:
         yield build
 
@@ -223,10 +223,10 @@ def test_a_rebuild_goes_on_under_a_new_owner(make: Callable[..., InMemory]) -> N
     second = make(heir)
     second.server = second.store._server = worker.server
     second.turn_until(lambda: False, 0.2)
-    assert not second.contexts.filled()
+    assert not second.contexts.epochs.filled()
     assert second.contexts.describe(Partition(FRAMES, 0), epoch, 3).endswith(":3:4")
     heir.send(reading(3))
-    assert second.turn_until(second.contexts.filled)
+    assert second.turn_until(second.contexts.epochs.filled)
 
 
 def held_back(make: Callable[..., InMemory]) -> InMemory:

@@ -13,7 +13,7 @@ from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, found, reading, text, workers
 from worker.errors import Retryable
-from worker.pipeline import contexts
+from worker.pipeline import progress
 from worker.records import Match, Partition, Query
 from worker.stages import frontier, hold
 
@@ -24,7 +24,7 @@ SECOND_US = 1_000_000
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end; partitions' progress is exchanged in every turn."""
-    monkeypatch.setattr(contexts, "EXCHANGE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "EXCHANGE_EVERY_SECONDS", 0.0)
     with workers() as build:
         yield build
 

@@ -110,16 +110,15 @@ class InMemory:
         self.committer = self._committer(errors, DeadLetterGuard(in_a_row, ratio, FixedClock()), silent)
         rules = {"sensors": rule}
         self.reader = FakeBodyReader(source)
-        self.bodies = Ring(ring_bytes, self.reader, silent, inline_bytes)
-        self.contexts = Contexts(
-            self.store, source, self.bodies, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet
-        )
+        ring = self.bodies = Ring(ring_bytes, self.reader, silent, inline_bytes)
+        self.contexts = Contexts(self.store, source, ring, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
         self.outcomes = Outcomes(self.committer, writer, STREAMS, TEXTS, silent, FixedClock())
         self.batcher = _batcher(model or EchoModel(), self.outcomes, errors, rules)
         checks = validator()
-        leaving = Leaving(self.store, self.contexts, self.bodies, self.batcher, rules, checks, is_stale, silent, quiet)
-        self.anchors = Anchors(self.store, self.contexts, leaving, rules, silent, quiet)
+        epochs = self.contexts.epochs
+        leaving = Leaving(self.store, epochs, ring, self.batcher, rules, checks, is_stale, silent, quiet)
+        self.anchors = Anchors(self.store, epochs, self.contexts.progress, leaving, rules, silent, quiet)
         self.pipeline = Pipeline(
             source, checks, self.contexts, self.anchors, self.outcomes, self.batcher, self.committer, errors,
             Bounds(max_pending, max_pending_bytes, 64, 1.0), TEXTS, silent, quiet, quiet,

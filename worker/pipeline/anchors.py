@@ -6,8 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from worker.pipeline.contexts import Contexts
+from worker.pipeline.epochs import Epochs
 from worker.pipeline.leaving import Leaving
+from worker.pipeline.progress import Progress
 from worker.ports import Index, Log, Observer
 from worker.records import Event, MatchRule, Partition, Record
 from worker.stages.align import WaitingRoom
@@ -26,13 +27,14 @@ class Anchors:
     def __init__(
         self,
         index: Index,
-        contexts: Contexts,
+        epochs: Epochs,
+        progress: Progress,
         leaving: Leaving,
         rules: Mapping[str, MatchRule],
         observer: Observer,
         log: Log,
     ) -> None:
-        self._index, self._contexts, self._leaving = index, contexts, leaving
+        self._index, self._epochs, self._progress, self._leaving = index, epochs, progress, leaving
         self._observer, self._log = observer, log
         self._split_keys_told = False
         self._room = WaitingRoom(rules)
@@ -59,7 +61,7 @@ class Anchors:
         waiting = self._room.add(anchor, time.monotonic())
         self._ask[waiting.token] = None
         for clock in self._clocks.values():
-            clock.add(waiting.token, anchor.time_us, self._contexts.now_us())
+            clock.add(waiting.token, anchor.time_us, self._progress.now_us())
 
     def drop(self, partitions: Collection[Partition]) -> None:
         """Forgets the anchors of partitions whose lease is over."""
@@ -75,21 +77,21 @@ class Anchors:
         """Redis has forgotten who waits; the waits begin anew, but those that were just being ended."""
         self._ask = dict.fromkeys(self._room.tokens())
         for clock in self._clocks.values():
-            clock.begin_again(self._contexts.now_us())
+            clock.begin_again(self._progress.now_us())
 
     def context_lost(self) -> None:
         """Every wait begins anew, and what is decided and does not know where its bodies lie asks as well."""
         self._expired.clear()
         for waiting in self._room.reopen(self._leaving.give_up()):
             for clock in self._clocks.values():
-                clock.add(waiting.token, waiting.anchor.time_us, self._contexts.now_us())
+                clock.add(waiting.token, waiting.anchor.time_us, self._progress.now_us())
         self.ask_all_again()
 
     def release(self) -> list[Record]:
         """Anchors that hold context back no longer: undecided ones for which it has stood longer than a wait may last,
         and decided ones whose bodies lie on a partition of which nothing comes."""
-        held_us = self._contexts.late.held_us
-        stands = held_us is not None and held_us > (self._contexts.late.read_us or 0)
+        held_us = self._progress.late.held_us
+        stands = held_us is not None and held_us > (self._progress.late.read_us or 0)
         return [*(self._room.release(held_us or 0) if stands else ()), *self._leaving.release()]
 
     def interrupted(self) -> None:
@@ -116,7 +118,7 @@ class Anchors:
         tokens = list(self._ask)[:MOST_QUESTIONS]
         queries = self._room.queries(tokens, self._expired)
         matches = self._index.match(queries)
-        if not self._contexts.same_epoch():
+        if not self._epochs.same():
             return
         for query, match in zip(queries, matches, strict=True):
             if match.elsewhere is not None and not self._split_keys_told:
@@ -133,11 +135,11 @@ class Anchors:
     def _end_waits(self) -> None:
         """Those whose `max_wait` is over ask once more; what an absent partition may have cost them is counted."""
         for name, clock in self._clocks.items():
-            flows, counted_us = self._contexts.partitions(name), self._contexts.counted_us(name)
-            for token in clock.tick(self._contexts.now_us(), flows, counted_us):
+            flows, counted_us = self._progress.partitions(name), self._progress.counted_us(name)
+            for token in clock.tick(self._progress.now_us(), flows, counted_us):
                 self._expired[token].add(name)
                 self._ask[token] = None
-                if self._contexts.absent(name):
+                if self._progress.absent(name):
                     self._observer.count("bound_hits_total", bound="absent_partition")
 
     def dispatch(self, room: int) -> None:

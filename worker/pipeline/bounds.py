@@ -40,8 +40,8 @@ class Bounds:
         if self._past(sum(dead, Load())) or (busy and contexts.pressed):
             stop |= others
         if self._past(waiting + queued):
-            unfinished_us = committer.unfinished_us(contexts.late.read_us or 0)
-            stop |= {partition for partition in anchors if not contexts.holds_back(partition, unfinished_us)}
+            unfinished_us = committer.unfinished_us(contexts.progress.late.read_us or 0)
+            stop |= {partition for partition in anchors if not contexts.progress.holds_back(partition, unfinished_us)}
         return stop
 
     def _past(self, load: Load) -> bool:

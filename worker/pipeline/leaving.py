@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
 
-from worker.pipeline.contexts import Contexts
+from worker.pipeline.epochs import Epochs
 from worker.pipeline.lines import Leaver, Lines
 from worker.pipeline.ring import Ring
 from worker.ports import Index, Log, Observer
@@ -26,7 +26,7 @@ class Leaving:
     def __init__(
         self,
         index: Index,
-        contexts: Contexts,
+        epochs: Epochs,
         bodies: Ring,
         batcher: Batcher,
         rules: Mapping[str, MatchRule],
@@ -36,7 +36,7 @@ class Leaving:
         log: Log,
     ) -> None:
         """`is_stale` says whether an anchor is shed when its turn comes."""
-        self._index, self._contexts, self._batcher, self._rules = index, contexts, batcher, rules
+        self._index, self._epochs, self._batcher, self._rules = index, epochs, batcher, rules
         self._validator, self._is_stale, self._observer, self._log = validator, is_stale, observer, log
         self._doctor = ClockDoctor()
         self._lines = Lines(bodies)
@@ -97,7 +97,7 @@ class Leaving:
         stale = [self._is_stale(waiting.anchor.record) for waiting in self._asking]
         asked = [[] if old else wanted(waiting) for waiting, old in zip(self._asking, stale, strict=True)]
         told = self._index.fetch([one for each in asked for one in each])
-        if not self._contexts.same_epoch():
+        if not self._epochs.same():
             return
         ends = [0]
         for each in asked:

@@ -146,10 +146,11 @@ class Pipeline:
     def _meet(self) -> None:
         """What is decided goes on also while Redis is too full for more: only then can old events go."""
         refused = self._contexts.index(self._committer)
-        unfinished_us = self._committer.unfinished_us(self._contexts.late.read_us or 0, self._anchors.release())
-        if self._contexts.exchange(unfinished_us) and not self._contexts.same_epoch():
+        late_us = self._contexts.progress.late.read_us or 0
+        unfinished_us = self._committer.unfinished_us(late_us, self._anchors.release())
+        if self._contexts.exchange(unfinished_us) and not self._contexts.epochs.same():
             self._rebuild()
-        if self._contexts.filled():
+        if self._contexts.epochs.filled():
             self._anchors.align()
             self._anchors.dispatch(self._bounds.max_inside - self._batcher.inside)
         if refused is not None and not isinstance(refused, Full):
@@ -169,7 +170,7 @@ class Pipeline:
     def _rebuild(self) -> None:
         cause = "it was emptied, restarted or failed over, or keys expired or were evicted"
         self._log.warning("redis lost context", cause=cause, action="context is read again from Kafka")
-        for partition, ledger in self._contexts.lost().items():
+        for partition, ledger in self._contexts.epochs.lost().items():
             if ledger is None:
                 self._leases.assign({partition: self._source.leases[partition]})
             else:

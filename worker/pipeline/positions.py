@@ -27,6 +27,10 @@ class Positions:
         self._indexed_ms: dict[Partition, int] = {}
         self.targets: dict[Partition, int] = {}
 
+    def covers(self, partition: Partition) -> bool:
+        """True for a context partition."""
+        return partition.topic in self._rules
+
     def indexed(self, partition: Partition, timestamp_ms: int) -> None:
         """Redis holds an event whose record has this timestamp."""
         self._indexed_ms[partition] = max(self._indexed_ms.get(partition, 0), timestamp_ms)
