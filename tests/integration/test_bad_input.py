@@ -16,7 +16,7 @@ from tests.story import Fed, headers_of, minutes_ago
 from tests.town import Town, town
 from tests.unit.incoming import png
 from tests.unit.media import four, jpeg, many_scans, patched, saved
-from tests.unit.test_header_names import Raw
+from tests.unit.test_copies import Raw
 from worker.demo.processes import free_port
 from worker.feeds.junction import scene
 

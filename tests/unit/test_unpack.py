@@ -14,6 +14,7 @@ from kafka.record import MemoryRecords
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 from worker.broker.codecs import missing_codecs
+from worker.broker.copies import copy_less
 from worker.broker.unpack import _Records, _refusing
 from worker.errors import Fatal
 
@@ -35,6 +36,7 @@ def batch(kind: str, base: int = 0) -> bytearray:
 
 def records_of(packed: bytes, fetch_offset: int = 0) -> Any:
     """As the fetcher makes them of one partition's answer."""
+    copy_less()
     return _Records(fetch_offset, PLACE, MemoryRecords(bytes(packed)))
 
 

@@ -9,7 +9,7 @@ from kafka import KafkaConsumer
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, KafkaError
 
-from worker.broker.headers import allow_any_header_name
+from worker.broker.copies import copy_less
 from worker.broker.rebalance import Coordinator
 from worker.errors import Fatal
 
@@ -26,7 +26,7 @@ def strict_consumer(**options: Any) -> Any:
     kafka-python 3.0.12 tells of such a batch once, or not at all if its partition is paused at that moment, and then
     turns for ever inside one poll: it waits for more of an iterator that has ended with the error.
     """
-    allow_any_header_name()
+    copy_less()
     consumer = KafkaConsumer(**options)
     if consumer._coordinator is not None:
         consumer._coordinator.__class__ = Coordinator
