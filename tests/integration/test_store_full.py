@@ -14,7 +14,7 @@ from tests.store_fixtures import WHOLE, CountingObserver, event, fresh_namespace
 from worker.errors import Full
 from worker.records import Candidate, Event, Query
 from worker.store.context_store import RedisContextStore
-from worker.store.events import MOST_BYTES
+from worker.store.index import MOST_BYTES
 
 STEP_US = 1_000_000
 RULE = rule(before_us=STEP_US // 2, after_us=STEP_US // 2, lateness_us=STEP_US, horizon_us=1_000 * STEP_US)
@@ -108,7 +108,7 @@ def test_no_event_passes_an_earlier_one_of_its_key_that_was_refused(
 ) -> None:
     """Memory comes and goes while a call runs: what was refused would be late when its turn comes. Of several pipelines
     too."""
-    monkeypatch.setattr("worker.store.events.MOST_BYTES", most_bytes)
+    monkeypatch.setattr("worker.store.index.MOST_BYTES", most_bytes)
     observer = CountingObserver()
     store = full_store(small_url, namespace=fresh_namespace(), observer=observer)
     events = [event(n * STEP_US, str(n), key, bytes(20_000)) for n in range(1, 60) for key in KEYS[:8]]
@@ -185,7 +185,7 @@ def test_of_a_key_that_was_refused_nothing_goes_in_with_a_later_pipeline(
     small_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Room may come between two pipelines of one call; what was refused would be late then."""
-    monkeypatch.setattr("worker.store.events.MOST_BYTES", 50_000)
+    monkeypatch.setattr("worker.store.index.MOST_BYTES", 50_000)
     store = full_store(small_url, namespace=fresh_namespace())
     events = [event(n * STEP_US, str(n), key, bytes(20_000)) for n in range(1, 5) for key in ("a", "b")]
     answered, put = list[Any](), store._put

@@ -12,7 +12,7 @@ from tests.store_fixtures import event, fresh_namespace, redis_store, redis_url,
 from worker.errors import Retryable
 from worker.records import Query
 from worker.store.context_store import RedisContextStore
-from worker.store.events import MOST_TOLD
+from worker.store.index import MOST_TOLD
 
 __all__ = ["redis_url"]
 ANCHORS = 20_000

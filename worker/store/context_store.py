@@ -9,15 +9,15 @@ from worker.ports import Observer
 from worker.records import MatchRule
 from worker.store.client import connect
 from worker.store.codec import INLINE_BYTES
-from worker.store.events import Events
 from worker.store.eviction import refuse_eviction
 from worker.store.flow import Flows
-from worker.store.questions import Questions
+from worker.store.index import Events
+from worker.store.match import Questions
 from worker.store.slots import Slots
 
 
 class RedisContextStore(Events, Questions, Flows, Slots):
-    """worker.ports.ContextStore on Redis 7+ or Valkey 7+; each role in a file of its own, with its Lua."""
+    """worker.ports.ContextStore on Redis 7+ or Valkey 7+; each role in a file of its own, and beside it its Lua."""
 
     @classmethod
     def connect(

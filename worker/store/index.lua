@@ -99,25 +99,14 @@ local function told(keys, args)
   return up_to(keys, args[1], args[2])
 end
 
--- ARGV: member, anchor, ttl_ms -> 1 for the first anchor that claims this event, and for it alone
-local function claim(keys, args)
-  local e = open(keys)
-  if not e then return broken() end
-  e.k = e.k + redis.call('HSETNX', keys[5], args[1], args[2])
-  close(keys, e, args[3])
-  return redis.call('HGET', keys[5], args[1]) == args[2] and 1 or 0
-end
-
--- ARGV: from, ttl_ms. Prolongs what an anchor from that time on may want, or waits for.
-local function renew(keys, args)
-  local e = open(keys)
-  if not e then return broken() end
-  if e.h >= math.max(0, tonumber(args[1])) or e.w > 0 then close(keys, e, args[2]) end
+-- ARGV: ttl_ms, anchor, ... KEYS[1] lists the woken anchors of one worker.
+local function wake(keys, args)
+  for i = 2, #args do redis.call('RPUSH', keys[1], args[i]) end
+  return redis.call('PEXPIRE', keys[1], args[1])
 end
 
 redis.register_function('fusion_index_VERSION', index)
 register('fusion_index_needed_VERSION', index)
 register('fusion_relieve_VERSION', relieve)
-register('fusion_renew_VERSION', renew)
 register('fusion_told_VERSION', told)
-register('fusion_claim_VERSION', claim)
+register('fusion_wake_VERSION', wake)

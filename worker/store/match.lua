@@ -136,4 +136,14 @@ local function match(keys, args)
   return out
 end
 
+-- ARGV: member, anchor, ttl_ms -> 1 for the first anchor that claims this event, and for it alone
+local function claim(keys, args)
+  local e = open(keys)
+  if not e then return broken() end
+  e.k = e.k + redis.call('HSETNX', keys[5], args[1], args[2])
+  close(keys, e, args[3])
+  return redis.call('HGET', keys[5], args[1]) == args[2] and 1 or 0
+end
+
 register('fusion_match_VERSION', match)
+register('fusion_claim_VERSION', claim)

@@ -17,7 +17,7 @@ from worker.store.client import raise_first, translated
 from worker.store.codec import INLINE_BYTES
 from worker.store.lifetime import Lifetime
 
-_FILES = ("keys.lua", "index.lua", "match.lua", "pool.lua")
+_FILES = ("keys", "index", "match", "flow", "epoch", "sweep", "slots")  # keys.lua is the head of the library
 
 
 class Server:
@@ -41,7 +41,7 @@ class Server:
         self._lifetime = Lifetime.of(rules.values())
         self._is_cluster = isinstance(client, RedisCluster)
         files = resources.files("worker.store")
-        self._script = "".join(files.joinpath(name).read_text(encoding="utf-8") for name in _FILES)
+        self._script = "".join(files.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in _FILES)
         self._version = hashlib.blake2b(self._script.encode(), digest_size=4).hexdigest()
         self._begin()
 
