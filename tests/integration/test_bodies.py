@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.consumer.fetcher import Fetcher
 
 from tests.chaos.checker import content, findings
 from tests.story import minutes_ago, story
@@ -23,6 +24,7 @@ from worker.errors import Poison
 from worker.records import Partition, Record, Reference
 
 SOON_SECONDS = 30.0
+BATCH_BYTES = 16_384  # of a producer that is told nothing
 
 
 class Place:
@@ -108,6 +110,23 @@ def test_scattered_places_come_whole(place: Place, codec: str | None) -> None:
             assert record.value == body(one.partition.number, one.offset)
             assert record.headers == (("h", b"v"),)
     assert place.warned == []
+
+
+def test_no_more_is_fetched_than_a_run_spans(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a lone body its batch; neighbours come in one go."""
+    place.fill(1_000)
+    fetched: list[int] = []
+    handled = Fetcher._handle_fetch_response
+
+    def counted(self: Fetcher, node: int, offsets: Any, at: float, response: Any) -> None:
+        fetched.extend(len(part.records or b"") for topic in response.responses for part in topic.partitions)
+        handled(self, node, offsets, at, response)
+
+    monkeypatch.setattr(Fetcher, "_handle_fetch_response", counted)
+    place.read([place.at(0, 500)])
+    assert max(fetched) <= 2 * BATCH_BYTES
+    place.read([place.at(0, offset) for offset in range(500, 560)])
+    assert max(fetched) >= 60 * len(body(0, 500)) - BATCH_BYTES
 
 
 def test_what_is_gone_is_told(place: Place) -> None:

@@ -17,9 +17,11 @@ from worker.broker.unpack import strict_consumer
 from worker.errors import Fatal, Poison, Retryable
 from worker.records import Partition, Record, Reference, Stage
 
-# The broker gives whole batches, at least one. With more the client reads far past the last body that is wanted, with
-# less a run of neighbours takes a round trip each.
-FETCH_BYTES = 256 * 2**10
+# A fetch asks for as much as a run spans, up to so much: with more the client reads far past the last body that is
+# wanted, with less a long run takes many round trips. The broker gives whole batches, at least one.
+FETCH_BYTES = 2**20
+# A record's key, headers and batch take about so much beside its value: without it the last of a run comes by itself.
+BESIDE_BYTES = 512
 # A run that brings nothing for so long is given back. A broker's longest pauses are shorter; all others wait meanwhile.
 PATIENCE_SECONDS = 1.0
 # One question to a broker.
@@ -56,6 +58,7 @@ class Places:
         try:
             consumer.assign([place])
             consumer.seek(place, run[0].offset)
+            consumer._fetcher.config["max_partition_fetch_bytes"] = fetch_bytes(run)
             self._read_on(place, left, deliver, stopped)
         except OffsetOutOfRangeError:
             pass
@@ -99,7 +102,6 @@ class Places:
                 auto_offset_reset="none",
                 allow_auto_create_topics=False,
                 fetch_max_wait_ms=FETCH_WAIT_MS,
-                max_partition_fetch_bytes=FETCH_BYTES,
             )
         return self._consumer
 
@@ -122,3 +124,9 @@ class Places:
             position, until = at, time.monotonic() + PATIENCE_SECONDS
             for offset in [offset for offset in left if offset < at]:
                 deliver(left.pop(offset), None)
+
+
+def fetch_bytes(run: Sequence[Reference]) -> int:
+    """How much to ask for at once: the span of a run, all of its records taken to be as large as those wanted."""
+    mean = sum(one.size for one in run) // len(run) + BESIDE_BYTES
+    return min((run[-1].offset - run[0].offset + 1) * mean, FETCH_BYTES)
