@@ -141,8 +141,9 @@ def test_a_member_that_does_not_hear_of_its_eviction_joins_anew(scene: Scene, mo
     coordinator._disable_heartbeat()
     eventually(lambda: _is_unknown(sink, scene, owner))
     assert owner.poll(0.1).revoked == frozenset()
-    monkeypatch.setattr(owner._evictions, "_session_seconds", 0.5)
-    eventually(owner.refused)
+    with monkeypatch.context() as patched:
+        patched.setitem(coordinator.config, "session_timeout_ms", 500)
+        eventually(owner.refused)
     eventually(lambda: owner.poll(0.1) and owner.membership.member_id != evicted.member_id)
     eventually(lambda: owner.poll(0.1) and scene.input in owner.leases)
     sink.publish(scene.out(b"again"), {scene.input: (1, "")}, owner.membership)

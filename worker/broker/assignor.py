@@ -43,15 +43,12 @@ class CoLocatingAssignor(AbstractPartitionAssignor):  # type: ignore[misc]
     def metadata(self, topics: Iterable[str]) -> Any:
         """What this member tells when it joins."""
         self.unfinished = False
-        by_topic: dict[str, list[int]] = defaultdict(list)
-        for tp in self.held():
-            by_topic[tp.topic].append(tp.partition)
         place = ConsumerProtocolSubscription.TopicPartition
         return ConsumerProtocolSubscription(
             version=_SCHEMA,
             topics=sorted(topics),
             user_data=b"",
-            owned_partitions=[place(topic=topic, partitions=sorted(found)) for topic, found in by_topic.items()],
+            owned_partitions=[place(topic=topic, partitions=numbers) for topic, numbers in _by_topic(self.held())],
             generation_id=self._generation,
         )
 
@@ -89,7 +86,12 @@ def _sizes(cluster: Any, members: dict[str, Member]) -> dict[str, int]:
 
 
 def _assignment(partitions: Iterable[Partition]) -> Any:
-    by_topic: dict[str, list[int]] = defaultdict(list)
-    for partition in partitions:
-        by_topic[partition.topic].append(partition.number)
-    return ConsumerProtocolAssignment(_SCHEMA, sorted((topic, sorted(found)) for topic, found in by_topic.items()), b"")
+    return ConsumerProtocolAssignment(_SCHEMA, _by_topic(partitions), b"")
+
+
+def _by_topic(partitions: Iterable[tuple[str, int]]) -> list[tuple[str, list[int]]]:
+    """(topic, numbers), both in order."""
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for topic, number in sorted(partitions):
+        found[topic].append(number)
+    return list(found.items())

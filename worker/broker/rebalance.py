@@ -8,7 +8,7 @@ from typing import Any
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.coordinator.consumer import ConsumerCoordinator
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.structs import ConsumerGroupMetadata
 
@@ -56,6 +56,15 @@ class Coordinator(ConsumerCoordinator):  # type: ignore[misc]
     def _join_task(self, future: Any) -> None:
         self.__dict__["_kept_join"] = None if future is None else KeptJoin(future)
 
+    async def join_group_async(self, timeout_ms: float | None = None) -> bool:
+        """A join that failed is told once, whatever its error: the next poll joins anew."""
+        try:
+            return bool(await super().join_group_async(timeout_ms=timeout_ms))
+        except Exception as error:
+            if not isinstance(error, KafkaError):
+                self._join_task = None
+            raise
+
     async def _on_join_complete_async(self, generation: int, member_id: str, protocol: str, assignment: bytes) -> None:
         await super()._on_join_complete_async(generation, member_id, protocol, assignment)
         given = set(ConsumerProtocolAssignment.decode(assignment).partitions())
@@ -71,8 +80,8 @@ class Evictions:
     were refused, and what it told of its partitions stood beside what their new owner told.
     """
 
-    def __init__(self, consumer: Any, session_seconds: float) -> None:
-        self._coordinator, self._session_seconds = consumer._coordinator, session_seconds
+    def __init__(self, consumer: Any) -> None:
+        self._coordinator = consumer._coordinator
         self._since: tuple[str, float] | None = None  # the member that is refused, and since when
 
     def refused(self, member_id: str) -> bool:
@@ -82,7 +91,7 @@ class Evictions:
             self._since = None  # The client has heard, and is about to join, or has joined.
         elif self._since is None or self._since[0] != member_id:
             self._since = member_id, now
-        elif now - self._since[1] > self._session_seconds:
+        elif now - self._since[1] > coordinator.config["session_timeout_ms"] / 1000:
             self._since = None
             coordinator._join_task = None
             coordinator.reset_generation()

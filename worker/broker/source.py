@@ -24,7 +24,6 @@ from worker.records import Partition, Polled
 MAX_PARTITION_FETCH_BYTES = 8 * 2**20
 # A call that needs an answer from the broker gives up after this long; the loop repeats it.
 CALL_TIMEOUT_MS = 5_000
-SESSION_TIMEOUT_MS = 10_000  # The client's own.
 # Commits come within milliseconds, or not before a transaction has ended: the loop looks after the others meanwhile.
 COMMITTED_TIMEOUT_MS = 1_000
 
@@ -71,7 +70,7 @@ class KafkaSource:
         self._polls, self._starts = Polls(self._consumer), Starts(self._consumer, options["auto_offset_reset"])
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
         self._ends = EndsWatch(connection, topics)
-        self._evictions = Evictions(self._consumer, options.get("session_timeout_ms", SESSION_TIMEOUT_MS) / 1000)
+        self._evictions = Evictions(self._consumer)
         try:
             self._know(topics)
             called(self._starts.know, connection, options["group_id"], {one: self._known(one) for one in topics})
