@@ -23,9 +23,6 @@ class Ledgers:
         self._contexts: set[Partition] = set()
         self.moved: set[Partition] = set()
 
-    def __len__(self) -> int:
-        return len(self._ledgers)
-
     def __getitem__(self, partition: Partition) -> Ledger:
         return self._ledgers[partition]
 
