@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,7 +145,8 @@ def test_a_limit_that_was_lowered_stops_at_the_next_dead_letter_not_at_a_good_re
         strict.after({"texts": [(True, "why")]})
 
 
-def test_a_limit_that_is_hit_while_the_worker_stops_is_told(make: Callable[..., InMemory]) -> None:
+@pytest.mark.parametrize("no_time_left", [False, True])
+def test_a_limit_that_is_hit_while_the_worker_stops_is_told(make: Callable[..., InMemory], no_time_left: bool) -> None:
     """It ends by 4 at once; waiting for a thread that has ended would make it 1, and late."""
     source = FakeSource({TEXTS: 1, FRAMES: 1})
     worker = make(source, in_a_row=3)
@@ -153,6 +155,9 @@ def test_a_limit_that_is_hit_while_the_worker_stops_is_told(make: Callable[..., 
         source.send(text(0, value=BAD))
     with worker.committer._gate:
         assert worker.turn_until(lambda: worker.committer.queued(TEXTS).count == 3)
+    if no_time_left:
+        worker.pipeline._bounds = replace(worker.pipeline._bounds, drain_timeout_seconds=0.0)
+        worker.committer._thread.join()
     with pytest.raises(DeadLetterLimit, match="3 dead letters in a row"):
         worker.pipeline._drain()
     assert not worker.committer.drain(3600.0)

@@ -249,6 +249,7 @@ class Pipeline:
             self._close(self._poll().revoked)
             self._react()
             self.books.measure()
+        self._react()
         # A lease that began anew has lost a transaction, and its outcomes with it.
         drained = done and opening.issuperset(self._leases.opening)
         self._send_commits()
