@@ -132,6 +132,11 @@ class MatchRule:
     horizon_us: int
     required: bool
 
+    @property
+    def kept_us(self) -> int:
+        """How much event time is kept: of one horizon, and around its ends what an anchor may want."""
+        return self.horizon_us + self.before_us + self.after_us + self.lateness_us
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

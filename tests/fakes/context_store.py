@@ -104,7 +104,7 @@ class FakeContextStore:
 
     def _trim(self, rule: MatchRule, entity: Entity, agreed_us: int) -> None:
         most_events, most_bytes = self._bounds[rule.stream]
-        keep_us = rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
+        keep_us = rule.kept_us
         for place in sorted(entity.records):
             if place[0] < agreed_us - keep_us:
                 bound = "horizon"

@@ -56,9 +56,7 @@ class Positions:
 
     def before(self, partition: Partition, offset: int) -> int:
         """The offset from which the events of one horizon before `offset` come again."""
-        rule = self._rules[partition.topic]
-        span_ms = (rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us) // 1000
-        since_ms = self._indexed_ms.get(partition, 0) - span_ms
+        since_ms = self._indexed_ms.get(partition, 0) - self._rules[partition.topic].kept_us // 1000
         found = self._source.offset_at(partition, since_ms) if since_ms > 0 else self._source.first_offset(partition)
         self.targets[partition] = offset
         start = offset if found is None else min(found, offset)

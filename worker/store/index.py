@@ -85,7 +85,7 @@ class Events(Epochs):
                 rule, (most_events, most_bytes) = self._rules[stream], self._bounds[stream]
                 self._fcall(
                     pipe, function, self._keys(stream, key),
-                    rule.lateness_us, self._keep_us(stream), most_events, most_bytes, self._lifetime.data_ms,
+                    rule.lateness_us, rule.kept_us, most_events, most_bytes, self._lifetime.data_ms,
                     rule.after_us if rule.mode == "nearest" else "", MOST_TOLD,
                     *(part for put in some for part in put[2:]),
                 )  # fmt: skip
@@ -141,10 +141,6 @@ class Events(Epochs):
         for worker, tokens in woken.items():
             own = f"{self._prefix}:wake:{worker.decode()}"
             self._fcall(pipe, "fusion_wake", (own,), self._lifetime.data_ms, *dict.fromkeys(tokens))
-
-    def _keep_us(self, stream: str) -> int:
-        rule = self._rules[stream]
-        return rule.horizon_us + rule.before_us + rule.after_us + rule.lateness_us
 
     def _relieve(
         self, refused: Mapping[_Key, Sequence[_Put]], needed_us: int | None

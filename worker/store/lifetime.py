@@ -31,7 +31,7 @@ class Lifetime:
     @classmethod
     def of(cls, rules: Iterable[MatchRule]) -> Lifetime:
         """By the stream that keeps the most event time."""
-        longest_us = max((r.horizon_us + r.before_us + r.after_us + r.lateness_us for r in rules), default=0)
+        longest_us = max((rule.kept_us for rule in rules), default=0)
         epoch_ms = max(LEAST_EPOCH_MS, SPANS * longest_us // 1000)
         return cls(epoch_ms, 2 * epoch_ms + MARGIN_MS)
 
