@@ -136,10 +136,10 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         )  # fmt: skip
 
 
-def _shedder(settings: Settings, clock: SystemClock) -> Callable[[Record], bool]:
+def _shedder(settings: Settings, clock: SystemClock) -> Callable[[Record], bool] | None:
     oldest_us = micros(settings.limits.max_age)
     if settings.limits.shed == "none":
-        return lambda record: False
+        return None
     return lambda record: record.timestamp_ms >= 0 and clock.now_us() - record.timestamp_ms * 1000 > oldest_us
 
 

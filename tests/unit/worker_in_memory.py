@@ -97,7 +97,7 @@ class InMemory:
         model: EchoModel | None = None,
         inline_bytes: int = INLINE_BYTES,
         ring_bytes: int = 2**28,
-        is_stale: Callable[[Record], bool] = lambda record: False,
+        is_stale: Callable[[Record], bool] | None = None,
     ) -> None:
         """`inline_bytes`: larger bodies lie in Kafka alone; -1: all of them."""
         self.source, self.server, self.sink = source, server, MemorySink(source)

@@ -31,13 +31,14 @@ class Leaving:
         batcher: Batcher,
         rules: Mapping[str, MatchRule],
         validator: Validator,
-        is_stale: Callable[[Record], bool],
+        is_stale: Callable[[Record], bool] | None,
         observer: Observer,
         log: Log,
     ) -> None:
-        """`is_stale` says whether an anchor is shed when its turn comes."""
+        """`is_stale` says whether an anchor is shed when its turn comes; None: none ever is."""
         self._index, self._epochs, self._batcher, self._rules = index, epochs, batcher, rules
-        self._validator, self._is_stale, self._observer, self._log = validator, is_stale, observer, log
+        self._validator, self._sheds, self._observer, self._log = validator, is_stale is not None, observer, log
+        self._is_stale = is_stale or (lambda record: False)
         self._doctor = ClockDoctor()
         self._lines = Lines(bodies)
         self._asking: list[Waiting] = []  # Redis has not told yet where their bodies are
@@ -85,7 +86,8 @@ class Leaving:
         if not len(self._lines):
             return
         self._lines.turn()
-        self._lines.excuse(self._is_stale)
+        if self._sheds:
+            self._lines.excuse(self._is_stale)
         for leaver in self._lines.leave(room):
             if self._is_stale(leaver.waiting.anchor.record):
                 self._shed(leaver.waiting)
