@@ -106,7 +106,11 @@ class Contexts:
 
     def full(self) -> set[Partition]:
         """The partitions that hold so many events back that they must pause."""
-        return self._indexing.full()
+        return self._indexing.hold.full()
+
+    def make_room(self) -> None:
+        """What is held back leaves less to the ring."""
+        self._indexing.make_room()
 
     @property
     def pressed(self) -> bool:

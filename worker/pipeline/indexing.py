@@ -68,10 +68,9 @@ class Indexing:
         self._refused = None
         self.hold.drop(partitions)
 
-    def full(self) -> set[Partition]:
-        """The partitions that hold so many events back that they must pause."""
+    def make_room(self) -> None:
+        """What is held back leaves less to the ring."""
         self._ring.keep((), self.hold.bytes)
-        return self.hold.full()
 
     def pressed(self, slowest_us: int | None) -> bool:
         """True when reading on would push bodies out of the ring that the slowest anchor may want."""

@@ -196,6 +196,7 @@ class Pipeline:
             self._health.clear("redis")
 
     def _throttle(self) -> None:
+        self._contexts.make_room()
         held = set(self._source.leases)
         stop = held if self._redis_away else self._contexts.full() & held | held.intersection(self._leases.opening)
         waiting = Load(len(self._anchors) + self._batcher.inside, self._anchors.bytes)
