@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.ground import Ground
 from tests.chaos.ground import ground as open_ground
+from tests.chaos.scene import Scene
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,11 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     folder: Path = tmp_path_factory.mktemp("ground")
     with open_ground(folder) as opened:
         yield opened
+
+
+@pytest.fixture
+def scene(ground: Ground) -> Iterator[Scene]:
+    """Names of this test alone."""
+    made = Scene(ground)
+    yield made
+    made._reader.close()

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.ground import Ground, ground
-from tests.chaos.test_fencing import Scene, eventually
+from tests.chaos.scene import Scene, eventually
 from tests.story import minutes_ago, story
 from tests.town import town
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,8 +11,7 @@ from kafka import TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 
-from tests.chaos.ground import Ground
-from tests.chaos.test_fencing import PATIENCE_SECONDS, Scene, eventually
+from tests.chaos.scene import PATIENCE_SECONDS, Scene, eventually
 from worker.broker.sink import TransactionalSink
 from worker.broker.source import KafkaSource
 from worker.broker.unpack import strict_consumer
@@ -69,14 +67,6 @@ class Leader:
         self._stop.set()
         self._thread.join(PATIENCE_SECONDS)
         self.consumer.close()
-
-
-@pytest.fixture
-def scene(ground: Ground) -> Iterator[Scene]:
-    """Names of this test alone."""
-    made = Scene(ground)
-    yield made
-    made._reader.close()
 
 
 def test_a_member_whose_turns_take_longer_than_a_join_gets_in(scene: Scene) -> None:

@@ -71,6 +71,11 @@ class Group:
                 owner = self.owner(place)
                 assert owner in (None, name), f"{place} is given to {name} while {owner} holds it"
 
+    @property
+    def held(self) -> dict[str, frozenset[TopicPartition]]:
+        """What each member holds."""
+        return {name: seat.held for name, seat in self.seats.items()}
+
     def owner(self, place: TopicPartition) -> str | None:
         """Who holds a partition by the newest assignment."""
         holders = [(seat.generation, name) for name, seat in self.seats.items() if place in seat.held]
@@ -95,6 +100,13 @@ def groups(draw: st.DrawFn, alike: bool = False) -> Group:
     sizes = {f"t{n}": drawn[0] if alike else size for n, size in enumerate(drawn)}
     some = st.just(frozenset(sizes)) if alike else st.sets(st.sampled_from(sorted(sizes)), min_size=1).map(frozenset)
     return Group({name: Seat(draw(some)) for name in NAMES[: draw(st.integers(1, 5))]}, sizes)
+
+
+def live(group: Group, data: st.DataObject) -> None:
+    """Up to five things happen, then it comes to rest."""
+    for _ in range(data.draw(st.integers(0, 5))):
+        change(group, data)
+    group.settle()
 
 
 def change(group: Group, data: st.DataObject) -> None:
@@ -141,9 +153,7 @@ def units(group: Group) -> dict[tuple[int, frozenset[str], int], list[str]]:
 @given(groups(), st.data())
 def test_a_group_comes_to_rest_complete_co_located_and_level(group: Group, data: st.DataObject) -> None:
     """Whatever happened before; on the way no partition has two rightful holders, and none is given before its time."""
-    for _ in range(data.draw(st.integers(0, 5))):
-        change(group, data)
-    group.settle()
+    live(group, data)
     load = Counter({name: len(seat.held) for name, seat in group.seats.items()})
     for (_, eligible, number), topics in units(group).items():
         holders = {group.holder(topic, number) for topic in topics}
@@ -157,13 +167,11 @@ def test_a_group_comes_to_rest_complete_co_located_and_level(group: Group, data:
 @given(groups(), st.data())
 def test_nothing_moves_when_nothing_changes(group: Group, data: st.DataObject) -> None:
     """Also when another member leads."""
-    for _ in range(data.draw(st.integers(0, 4))):
-        change(group, data)
-    group.settle()
-    before = {name: seat.held for name, seat in group.seats.items()}
+    live(group, data)
+    before = group.held
     for leader in sorted(group.seats):
         assert not group.rebalance(leader=leader)
-    assert {name: seat.held for name, seat in group.seats.items()} == before
+    assert group.held == before
 
 
 @given(groups(alike=True), st.data())
@@ -172,7 +180,7 @@ def test_who_stays_keeps_what_it_has_when_another_leaves(group: Group, data: st.
     group.settle()
     if len(group.seats) > 1:
         del group.seats[data.draw(st.sampled_from(sorted(group.seats)))]
-    before = {name: seat.held for name, seat in group.seats.items()}
+    before = group.held
     assert not group.rebalance()
     assert all(seat.held >= before[name] for name, seat in group.seats.items())
 
@@ -181,7 +189,7 @@ def test_who_stays_keeps_what_it_has_when_another_leaves(group: Group, data: st.
 def test_one_that_joins_takes_no_more_than_its_share(group: Group) -> None:
     """Nothing moves but to the new one."""
     group.settle()
-    before = {name: seat.held for name, seat in group.seats.items()}
+    before = group.held
     group.seats["new"] = Seat(frozenset(group.sizes))
     group.settle()
     assert all(group.seats[name].held <= held for name, held in before.items())
@@ -223,10 +231,10 @@ def test_a_leader_that_knows_fewer_partitions_takes_none_away() -> None:
     """It has heard less than the one that led before it, or nothing yet."""
     group = Group({name: Seat(frozenset({"t", "u"})) for name in "ab"}, {"t": 3, "u": 4})
     group.settle()
-    before = {name: seat.held for name, seat in group.seats.items()}
+    before = group.held
     group.sizes = {"t": 0, "u": 3}
     assert not group.rebalance()
-    assert {name: seat.held for name, seat in group.seats.items()} == before
+    assert group.held == before
 
 
 def test_a_member_of_the_release_before_reads_what_this_one_writes() -> None:

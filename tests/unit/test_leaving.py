@@ -39,6 +39,16 @@ def until(worker: InMemory, done: Callable[[], bool]) -> bool:
     return worker.turn_until(done, 30.0)
 
 
+def waiting(make: Callable[..., InMemory], count: int) -> InMemory:
+    """One whose anchors all await bodies that do not come."""
+    source = FakeSource({TEXTS: 1, FRAMES: 1})
+    worker = make(source)
+    worker.reader.pick = lambda wanted: []
+    feed(source, "k", 0, count)
+    assert until(worker, lambda: len(worker.anchors) == count and bool(worker.reader.wanted))
+    return worker
+
+
 def test_a_partition_of_which_nothing_comes_stops_its_keys_alone(make: Callable[..., InMemory]) -> None:
     """Not even when more of its anchors wait than the model has room for; all of them go on once it answers."""
     source = FakeSource({TEXTS: 2, FRAMES: 2})
@@ -112,24 +122,16 @@ def test_a_revoked_partitions_anchors_are_forgotten(make: Callable[..., InMemory
 
 def test_a_stop_leaves_those_that_wait_to_the_next_owner(make: Callable[..., InMemory]) -> None:
     """The drain takes no longer for them, and commits nothing of theirs."""
-    source = FakeSource({TEXTS: 1, FRAMES: 1})
-    worker = make(source)
-    worker.reader.pick = lambda wanted: []
-    feed(source, "k", 0, 20)
-    assert until(worker, lambda: len(worker.anchors) == 20 and bool(worker.reader.wanted))
+    worker = waiting(make, 20)
     worker.pipeline.stop()
     assert worker.pipeline.run()
     assert worker.sink.results == []
-    assert source.commits[Partition(TEXTS, 0)][0] == 0
+    assert worker.source.commits[Partition(TEXTS, 0)][0] == 0
 
 
 def test_a_loss_of_redis_costs_no_body_that_lies_in_kafka(make: Callable[..., InMemory]) -> None:
     """Those that know where their bodies are go on, and the others ask again."""
-    source = FakeSource({TEXTS: 1, FRAMES: 1})
-    worker = make(source)
-    worker.reader.pick = lambda wanted: []
-    feed(source, "k", 0, 100)
-    assert until(worker, lambda: len(worker.anchors) == 100 and bool(worker.reader.wanted))
+    worker = waiting(make, 100)
     worker.server.empty()
     worker.turn_until(lambda: False, 0.1)
     worker.reader.pick = lambda wanted: wanted
