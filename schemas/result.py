@@ -64,12 +64,21 @@ class Evidence(BaseModel):
 
     confidence: FiniteFloat = Field(description="Score of the label, calibrated on the dev split.")
     margin: FiniteFloat = Field(description="By how much it is above the next label's.")
+    undecided: list[str] = Field(
+        description="The labels that are left open because their scores are within 0.05 of the highest, the likeliest "
+        "first; empty when one is clear."
+    )
     alone: dict[str, Said] = Field(description="What each input says by itself.")
     without: dict[str, Said] = Field(description="What the others say without this input.")
     agree: bool = Field(description="True when each input by itself says the verdict's label.")
     flips: list[str] = Field(description="The inputs without which the label would be another.")
-    weights: dict[str, FiniteFloat] = Field(description="Share of the fusion's weights that lies on each input.")
+    base: FiniteFloat = Field(description="What the label's score would be without any input.")
+    adds: dict[str, FiniteFloat] = Field(
+        description="What each input adds to the label's score: its exact Shapley value over all sets of the inputs. "
+        "With base they sum to confidence."
+    )
     places: dict[str, list[Place]] = Field(description="The parts of each input that weighed most, at most three.")
+    text: str | None = Field(None, description="All of this in sentences, in the language of [output] language.")
 
 
 class ResultV1(BaseModel):

@@ -118,6 +118,7 @@ class Output(Section):
     dead_letter_topic: Topic = Field("fusions.dead", description="Topic of the dead letters.")
     embedding: bool = Field(False, description="Add the fused vector F (D numbers) to each result.")
     evidence: bool = Field(False, description="Add to each result how its verdict came about.")
+    language: Literal["en", "zh"] = Field("en", description="Of the sentences in evidence.text.")
 
 
 class Model(Section):

@@ -55,5 +55,6 @@ def writer_of(settings: Settings, info: Mapping[str, str]) -> ResultWriter:
         model_name=info["name"],
         model_version=info["version"],
         embedding=settings.output.embedding,
+        language=settings.output.language,
         window_streams=frozenset(n for n, s in settings.contexts.items() if s.match == "window"),
     )

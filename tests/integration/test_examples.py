@@ -136,9 +136,9 @@ def test_a_junction_with_two_cameras_and_a_radar(stack: Any, tmp_path: Path, jun
         assert result.missing == ({"south": "out_of_tolerance"} if n == 1 else {})
         assert result.complete
         assert result.evidence is not None
-        assert set(result.evidence.weights) == set(result.evidence.alone) == set(wanted)
-        # What is missing has a token of its own, which weighs something too.
-        assert sum(result.evidence.weights.values()) == pytest.approx(1, abs=0.1 if n == 1 else 0.001)
+        assert set(result.evidence.adds) == set(result.evidence.alone) == set(wanted)
+        total = result.evidence.base + sum(result.evidence.adds.values())
+        assert total == pytest.approx(result.evidence.confidence, abs=0.001)
     assert dead["r3"][0] == "DECODE"
     assert "stream 'radar': no sensor reading: 'fast' is not a number" in dead["r3"][1]
     assert dead["r6"][0] == dead["no-numbers"][0] == "VALIDATE"
@@ -160,7 +160,7 @@ def test_a_window_of_a_camera(stack: Any, tmp_path: Path, junction_model: Path) 
         results, dead = made.outcomes(1, 2)
     assert ids(results["t"]) == {"reports": "t", "north": ["n-2", "n-1", "n0"], "south": "s"}
     assert results["t"].evidence is not None
-    assert set(results["t"].evidence.weights) == {"reports", "north", "south"}
+    assert set(results["t"].evidence.adds) == {"reports", "north", "south"}
     assert results["t"].missing == {"radar": "never_seen"}
     assert dead["n1"][0] == "DECODE"
     assert dead["alone"][0] == "ALIGN"
@@ -197,7 +197,7 @@ def test_a_room_with_microphone_camera_and_thermometer(stack: Any, tmp_path: Pat
         assert ids(result) == {"sounds": f"m{n}", "camera": f"f{n}", "thermometer": "c1" if n < 3 else "c3"}
         assert result.missing == {}
         assert result.evidence is not None
-        assert set(result.evidence.weights) == {"sounds", "camera", "thermometer"}
+        assert set(result.evidence.adds) == {"sounds", "camera", "thermometer"}
         assert all(place.step is not None for place in result.evidence.places["sounds"])
     assert dead["m1"] == (
         "VALIDATE", "WAV header cannot be read: its data chunk declares 16000 bytes, 15999 are there; it is cut off"

@@ -7,17 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from schemas.result import Evidence
 from worker.errors import ConfigError, Poison
 from worker.feeds.junction import LABELS, scene
 from worker.model.config import FUSIONS, FusionConfig
+from worker.model.evidence import MOST_INPUTS, _undecided
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item, collate
 from worker.model.load import device_of, load, number_format
 from worker.model.pictures import decode_image
 from worker.model.preprocess import NO_TOKEN
 from worker.model.runtime import ModelRuntime, streams_of_inputs
+from worker.model.served import Served
 from worker.training.vocabulary import learn_vocabulary
 
 TEXT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -154,10 +158,11 @@ def test_any_number_of_inputs_of_any_modality(fusion: str) -> None:
         out = model(**collate(some, config), evidence=True)
         assert out.logits.isfinite().all()
         assert len({tuple(row) for row in out.logits.tolist()}) == len(some)
-        # What the others say without an input is what the item without it says.
-        torch.testing.assert_close(out.without[0], out.logits[1:6], rtol=0, atol=1e-4)
-        one = model(**collate([whole.only([n]) for n in range(5)], config)).logits
-        torch.testing.assert_close(out.alone[0], one, rtol=0, atol=1e-4)
+        # What a set of the inputs says is what the item with these alone says.
+        sets = [whole.only([n for n in range(5) if chosen >> n & 1]) for chosen in range(2**5)]
+        torch.testing.assert_close(out.coalitions[0], model(**collate(sets, config)).logits, rtol=0, atol=1e-4)
+        # Of an item that lacks an input, sets with it and without it are the same.
+        torch.testing.assert_close(out.coalitions[1, 1::2], out.coalitions[1, ::2], rtol=0, atol=1e-4)
 
 
 def test_two_cameras_are_told_apart(folder: Path) -> None:
@@ -196,9 +201,33 @@ def test_evidence_says_how_the_verdict_came_about(folder: Path) -> None:
         assert {name: said.label for name, said in evidence.without.items()} == others
         assert evidence.flips == [name for name, label in others.items() if label != told.label]
         assert evidence.agree == all(said.label == told.label for said in evidence.alone.values())
+        (nothing,) = plain.infer([item.only([])])
+        assert evidence.base == pytest.approx(nothing.scores[told.label], abs=2e-4)
+        assert evidence.base + sum(evidence.adds.values()) == pytest.approx(evidence.confidence, abs=4e-4)
         for places in evidence.places.values():
             weights = [place.weight for place in places]
             assert weights == sorted(weights, reverse=True)
+            assert not {place.token for place in places} & {"[CLS]", "[SEP]"}
+
+
+def test_near_labels_are_left_open(folder: Path) -> None:
+    """All whose score is within the margin of the highest, and none where one is clear."""
+    labels = ["a", "b", "c"]
+    assert _undecided([0.34, 0.36, 0.30], labels) == ["b", "a"]
+    assert _undecided([0.32, 0.34, 0.34], labels) == ["b", "c", "a"]
+    assert _undecided([0.2, 0.7, 0.1], labels) == []
+
+
+def test_evidence_of_too_many_inputs_is_refused() -> None:
+    """Every further input doubles the sets that are asked."""
+    config = FusionConfig(inputs=("image",) * (MOST_INPUTS + 1), dim=32, num_labels=2)
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    served = Served(FusionModel(config), config, tokenizer, torch.device("cpu"), "fp32", "1")
+    given = {"path": None, "device": "cpu", "precision": "fp32", "anchor": "0", "served": served}
+    streams = {str(n): "image" for n in range(MOST_INPUTS + 1)}
+    assert len(ModelRuntime(**given, modalities=streams).names) == MOST_INPUTS + 1
+    with pytest.raises(ConfigError, match=r"output.evidence: the model has 9 inputs"):
+        ModelRuntime(**given, modalities=streams, evidence=True)
 
 
 def test_scores_that_are_not_finite_are_poison(folder: Path) -> None:

@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item
-from worker.model.preprocess import NO_TOKEN
+from worker.model.preprocess import NO_TOKEN, frame_of
 
 # An image is judged in GRID x GRID squares: finer than the model's 7x7 map, coarse enough that hiding one is seen.
 GRID = 14
@@ -95,7 +95,7 @@ def _text(value: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, tuple[st
     """Tokens, without those that frame a text."""
     known = (tokenizer.token_to_id(name) for name in _STAND_INS)
     stand_in = next((found for found in known if found is not None), 0)
-    frame = {tokenizer.token_to_id(name) for name in ("[CLS]", "[SEP]", "<s>", "</s>")}
+    frame = frame_of(tokenizer)
     judged = torch.tensor([[one != NO_TOKEN and one not in frame for one in row] for row in value.tolist()])
     units = torch.where(judged, judged.flatten().cumsum(0).view_as(value) - 1, NO_UNIT)
     told = tuple(str(tokenizer.id_to_token(one)) for one in value[judged].tolist())

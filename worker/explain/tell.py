@@ -53,7 +53,7 @@ def _neighbours(choice: Choice, events: Mapping[Candidate, Event], anchor_us: in
 
 
 def verdict_lines(verdict: Verdict) -> Iterator[str]:
-    """The verdict and the chain: alone, together, without, what weighed, what would flip it."""
+    """The verdict and the chain: alone, together, without, what each adds, what would flip it."""
     told = verdict.evidence or {}
     yield f"verdict: {verdict.label} {verdict.score:.2f}"
     ranked = sorted(verdict.scores.items(), key=lambda one: -one[1])
@@ -66,8 +66,13 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield f"  the inputs {'agree' if told['agree'] else 'do not agree'}"
         yield "  " + (f"it would be another without: {', '.join(told['flips'])}" if told["flips"] else _STAYS)
     for name, places in told.get("places", {}).items():
-        yield f"  {name} weighs {told['weights'][name]:.0%}: " + ", ".join(map(_place, places))
+        yield f"  {name} adds {told['adds'][name]:+.2f}; most weight lies on " + (
+            ", ".join(map(_place, places)) or "nothing"
+        )
     if told:
+        if told["undecided"]:
+            yield f"  left open: {', '.join(told['undecided'])}"
+        yield f"  without any input {told['base']:.2f}"
         yield f"  confidence {told['confidence']:.2f}, {told['margin']:.2f} above the next label"
 
 

@@ -24,7 +24,7 @@ class _Answers(nn.Module):
 
     def forward(self, bodies: list[Tensor], item_of: list[Tensor], items: Tensor) -> tuple[Tensor, ...]:
         out = self.model(bodies, item_of, items.shape[0], evidence=self.evidence)
-        return (out.logits, out.fused, out.alone, out.without, *out.weights) if self.evidence else (*out[:2],)
+        return (out.logits, out.fused, out.coalitions, *out.weights) if self.evidence else (*out[:2],)
 
 
 def program_of(model: FusionModel, items: Sequence[Item], *, evidence: bool) -> torch.export.ExportedProgram:

@@ -1,29 +1,32 @@
-"""FusionOutput -> per item the chain from its inputs to its label: what each says alone, together, and without it."""
+"""FusionOutput -> per item the chain from its inputs to its label: what each says alone, together, without and adds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from worker.model.config import FusionConfig
 from worker.model.encoders import MAP_SIDE
 from worker.model.fusion_model import FusionOutput
 from worker.model.items import Item
+from worker.model.shapley import shapley
 
 # Told per input: more would be a heat map, which `fusion-worker explain` draws.
 MOST_PLACES = 3
+FRAME_TOKENS = 2  # The most that stand before and behind a text; they are no evidence.
+MOST_INPUTS = 8  # Every further one doubles the sets of inputs that are asked.
+# Labels whose scores are so near the highest are left open. A dev split's calibration error is of this size.
+CLOSE = 0.05
 _PLACES = 4  # Digits after the point, as of the scores.
 
 
 def asked(out: FusionOutput, calibration: float) -> list[Tensor]:
     """What `evidence_of` tells from, beside the scores: [B, ...] each, on the model's device."""
-    alone, without = scores_of(out.alone, calibration), scores_of(out.without, calibration)
-    totals = torch.stack([one.float().sum(dim=1) for one in out.weights], dim=1)
-    heaviest = [one.float().topk(min(MOST_PLACES, one.shape[1]), dim=1) for one in out.weights]
-    return [alone, without, totals, *(part for top in heaviest for part in top)]
+    most = MOST_PLACES + FRAME_TOKENS
+    heaviest = [one.float().topk(min(most, one.shape[1]), dim=1) for one in out.weights]
+    return [scores_of(out.coalitions, calibration), *(part for top in heaviest for part in top)]
 
 
 def scores_of(logits: Tensor, calibration: float) -> Tensor:
@@ -37,7 +40,7 @@ def evidence_of(
     items: Sequence[Item],
     config: FusionConfig,
     names: Sequence[str],
-    tokens: Callable[[Tensor], list[str]],
+    tokens: Callable[[Tensor], list[str | None]],
 ) -> list[dict[str, Any]]:
     """One per item, as schemas.result.Evidence tells it.
 
@@ -45,45 +48,45 @@ def evidence_of(
         scores: of these items, in this order.
         answers: what `asked` gave of them, in memory.
         names: of the inputs: the stream that feeds each.
-        tokens: the pieces behind token ids.
+        tokens: the pieces behind token ids; None for one that only frames the text.
     """
-    alone, without, totals, *heaviest = (one.tolist() for one in answers)
+    coalitions, *heaviest = (one.tolist() for one in answers)
     places = list(zip(heaviest[::2], heaviest[1::2], strict=True))
     # Asked of the configuration each time, the labels would be half of what telling costs.
     labels = [config.id2label[number] for number in range(config.num_labels)]
-    return [
-        _evidence(item, config.inputs, labels, names, tokens, scores[n], alone[n], without[n], totals[n],
-                  [(values[n], indices[n]) for values, indices in places])
-        for n, item in enumerate(items)
-    ]  # fmt: skip
+    told = []
+    for n, item in enumerate(items):
+        at = {m: _places(item.bodies[m], config.inputs[m], tokens, values[n], where[n])
+              for m, (values, where) in enumerate(places) if item.bodies[m]}  # fmt: skip
+        told.append(_evidence(item.present, labels, names, scores[n], coalitions[n], at))
+    return told
 
 
 def _evidence(
-    item: Item,
-    modalities: Sequence[str],
+    present: Sequence[int],
     labels: Sequence[str],
     names: Sequence[str],
-    tokens: Callable[[Tensor], list[str]],
     together: Sequence[float],
-    alone: Sequence[Sequence[float]],
-    without: Sequence[Sequence[float]],
-    totals: Sequence[float],
-    places: Sequence[tuple[list[float], list[float]]],
+    coalitions: Sequence[Sequence[float]],
+    places: dict[int, list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    label = _label(together, labels)
-    present = item.present
-    said = {names[n]: _said(alone[n], labels) for n in present}
-    others = {names[n]: _said(without[n], labels) for n in present} if len(present) > 1 else {}
+    all_of_them = sum(1 << n for n in present)
+    label, number = _label(together, labels), together.index(max(together))
+    said = {names[n]: _said(coalitions[1 << n], labels) for n in present}
+    others = {names[n]: _said(coalitions[all_of_them & ~(1 << n)], labels) for n in present} if len(present) > 1 else {}
     best = sorted(together, reverse=True)
+    added = shapley([one[number] for one in coalitions], tuple(present))
     return {
         "confidence": round(best[0], _PLACES),
         "margin": round(best[0] - best[1], _PLACES) if len(best) > 1 else round(best[0], _PLACES),
+        "undecided": _undecided(together, labels),
         "alone": said,
         "without": others,
         "agree": all(one["label"] == label for one in said.values()),
         "flips": [name for name, one in others.items() if one["label"] != label],
-        "weights": {names[n]: round(totals[n], _PLACES) for n in present},
-        "places": {names[n]: _told(item.bodies[n], modalities[n], tokens, places[n]) for n in present},
+        "base": round(coalitions[0][number], _PLACES),
+        "adds": {names[n]: round(one, _PLACES) for n, one in zip(present, added, strict=True)},
+        "places": {names[n]: places[n] for n in present},
     }
 
 
@@ -95,16 +98,26 @@ def _said(scores: Sequence[float], labels: Sequence[str]) -> dict[str, Any]:
     return {"label": _label(scores, labels), "score": round(max(scores), _PLACES)}
 
 
-def _told(
-    bodies: Sequence[Tensor], modality: str, tokens: Callable[[Tensor], list[str]],
-    heaviest: tuple[list[float], list[float]],
-) -> list[dict[str, Any]]:  # fmt: skip
+def _undecided(scores: Sequence[float], labels: Sequence[str]) -> list[str]:
+    """The labels that are left open, the likeliest first; none where one is clear."""
+    near = [number for number, score in enumerate(scores) if max(scores) - score < CLOSE]
+    near.sort(key=lambda number: -scores[number])
+    return [labels[number] for number in near] if len(near) > 1 else []
+
+
+def _places(
+    bodies: Sequence[Tensor],
+    modality: str,
+    tokens: Callable[[Tensor], list[str | None]],
+    weights: list[float],
+    where: list[float],
+) -> list[dict[str, Any]]:
     pieces = tokens(bodies[0]) if modality == "text" else []
-    told = []
-    for weight, number in zip(*heaviest, strict=True):
-        if weight <= 0:
-            continue
+    told: list[dict[str, Any]] = []
+    for weight, number in zip(weights, where, strict=True):
         index = int(number)
+        if weight <= 0 or len(told) == MOST_PLACES or (pieces and pieces[index] is None):
+            continue
         if modality == "image":
             place: dict[str, Any] = {"row": index // MAP_SIDE, "column": index % MAP_SIDE}
         elif modality == "text":

@@ -32,8 +32,8 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
         pooled: per input its features' mean before fusion, [B, D] each; of a missing one the learned token.
         present: per input, [B], False where it is missing.
         weights: per input what each of its places weighed, [B, N]; with evidence.
-        alone: [B, inputs, K], the logits of each input by itself; with evidence.
-        without: [B, inputs, K], the logits of all inputs but this one; with evidence.
+        coalitions: [B, 2^inputs, K], the logits of every set of the inputs; bit n of a set's number is input n; with
+            evidence.
     """
 
     logits: Tensor = None  # type: ignore[assignment]
@@ -41,8 +41,7 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
     pooled: tuple[Tensor, ...] = None  # type: ignore[assignment]
     present: tuple[Tensor, ...] = None  # type: ignore[assignment]
     weights: tuple[Tensor, ...] = None  # type: ignore[assignment]
-    alone: Tensor = None  # type: ignore[assignment]
-    without: Tensor = None  # type: ignore[assignment]
+    coalitions: Tensor = None  # type: ignore[assignment]
 
 
 def fusion_of(config: FusionConfig) -> Fusion:
@@ -103,7 +102,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
                 Image [M, 3, H, W] uint8 RGB; text [M, T]; sensor [M, S, C]; audio [M, F, L].
             item_of: per input [M], the item that each body belongs to; an item without one lacks this input.
             items: B.
-            evidence: also tell what each input says alone, what the others say without it, and what its places weigh.
+            evidence: also tell what every set of the inputs says, and what their places weigh.
         """
         encoded = [self._part(number, *given, items) for number, given in enumerate(zip(bodies, item_of, strict=True))]
         parts, present = [part for part, _ in encoded], tuple(there for _, there in encoded)
@@ -114,18 +113,20 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         out = FusionOutput(logits=self.head(self.dropout(fused)), fused=fused, pooled=pooled, present=present)
         if evidence:
             out.weights = tuple(weights)
-            out.alone, out.without = self._ablated(prepared, items)
+            out.coalitions = self._coalitions(prepared, out.logits)
         return out
 
-    def _ablated(self, prepared: Sequence[object], items: int) -> tuple[Tensor, Tensor]:
-        """The logits of each input alone, and of all but it, [B, inputs, K] each."""
-        numbers = range(len(prepared))
-        absent = [_repeated(self.fusion.prepare(n, self._absent(n, 1, 1)), items) for n in numbers]
-        alone = [self._say([prepared[n] if n == m else absent[n] for n in numbers]) for m in numbers]
-        if len(prepared) == 2:  # Without the one is the other alone.
-            return torch.stack(alone, 1), torch.stack(alone[::-1], 1)
-        without = [self._say([absent[n] if n == m else prepared[n] for n in numbers]) for m in numbers]
-        return torch.stack(alone, 1), torch.stack(without, 1)
+    def _coalitions(self, prepared: Sequence[object], together: Tensor) -> Tensor:
+        """As FusionOutput.coalitions; `together` are the logits of all inputs."""
+        numbers, items = range(len(prepared)), together.shape[0]
+        absent = [self.fusion.prepare(n, self._absent(n, 1, 1)) for n in numbers]
+        nothing = self._say(absent).expand(items, -1)  # Alike for every item.
+        everywhere = [_repeated(one, items) for one in absent]
+        some = [
+            self._say([prepared[n] if chosen >> n & 1 else everywhere[n] for n in numbers])
+            for chosen in range(1, 2 ** len(numbers) - 1)
+        ]
+        return torch.stack([nothing, *some, together], 1)
 
     def _say(self, prepared: Sequence[object]) -> Tensor:
         logits: Tensor = self.head(self.norm(self.fusion.fuse(prepared)[0]))

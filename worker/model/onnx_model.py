@@ -42,7 +42,7 @@ def shapes_of(config: FusionConfig) -> dict[str, tuple[int, ...]]:
 
 def output_names(config: FusionConfig) -> list[str]:
     """Of the graph; those after the first two are evidence."""
-    return ["logits", "fused", "alone", "without", *(f"weights_{n}" for n in range(len(config.inputs)))]
+    return ["logits", "fused", "coalitions", *(f"weights_{n}" for n in range(len(config.inputs)))]
 
 
 def feed_of(config: FusionConfig, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class OnnxModel:
         logits, fused, *rest = (torch.from_numpy(np.concatenate(one)) for one in zip(*answers, strict=True))
         out = FusionOutput(logits=logits, fused=fused)
         if evidence:
-            out.alone, out.without, *weights = rest
+            out.coalitions, *weights = rest
             out.weights = tuple(weights)
         return out
 

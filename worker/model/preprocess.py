@@ -36,7 +36,7 @@ class Preprocessor:
 
     def __init__(self, config: FusionConfig, tokenizer: Tokenizer) -> None:
         """`tokenizer` cuts texts to `max_tokens` and pads none."""
-        self._config, self._tokenizer = config, tokenizer
+        self._config, self._tokenizer, self._frame = config, tokenizer, frame_of(tokenizer)
 
     def tensors(
         self, modality: str, bodies: Sequence[Body], begins: Callable[[str, int], None] = nobody
@@ -73,9 +73,20 @@ class Preprocessor:
         padded[: len(ids)] = torch.tensor(ids)
         return padded
 
-    def tokens(self, ids: Tensor) -> list[str]:
-        """The pieces behind token ids, for explanations."""
-        return [str(self._tokenizer.id_to_token(number)) for number in ids.tolist() if number != NO_TOKEN]
+    def tokens(self, ids: Tensor) -> list[str | None]:
+        """The pieces behind token ids, for explanations; None where a token only frames the text."""
+        return [
+            None if number in self._frame else str(self._tokenizer.id_to_token(number))
+            for number in ids.tolist()
+            if number != NO_TOKEN
+        ]
+
+
+def frame_of(tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids of the tokens that stand before and behind every text."""
+    return frozenset(
+        found for name in ("[CLS]", "[SEP]", "<s>", "</s>") if (found := tokenizer.token_to_id(name)) is not None
+    )
 
 
 def _each(

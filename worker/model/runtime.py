@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worker.errors import ConfigError, Poison
 from worker.model.cuda import enter, on_host, pinned
-from worker.model.evidence import asked, evidence_of, scores_of
+from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
 from worker.model.folder import SHIPPED
 from worker.model.items import Item, allocated, collate, on_device
 from worker.model.preprocess import Body, Preprocessor, nobody
@@ -61,6 +61,11 @@ class ModelRuntime:
         self._allocate = pinned if self._device.type == "cuda" else allocated
         self._anchor, self._embedding, self._evidence = anchor, embedding, evidence
         self._preprocessor = Preprocessor(self._config, served.tokenizer)
+        if evidence and len(self._config.inputs) > MOST_INPUTS:
+            raise ConfigError(
+                f"output.evidence: the model has {len(self._config.inputs)} inputs; every set of them would be asked, "
+                f"which is done for up to {MOST_INPUTS}"
+            )
         self._streams = streams_of_inputs(self._config.inputs, modalities)
         self.names = tuple("+".join(streams) for streams in self._streams)
         self.labels = tuple(self._config.id2label[n] for n in range(self._config.num_labels))

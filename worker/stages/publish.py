@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas import names
 from worker.records import Aligned, Event, Outgoing, Rejected, Verdict
+from worker.stages.words import told
 
 _EPOCH = datetime(1970, 1, 1)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
@@ -52,12 +53,14 @@ class ResultWriter:
         model_version: str,
         window_streams: Collection[str] = (),
         embedding: bool = False,
+        language: str = "en",
     ) -> None:
-        """`source` becomes `ce_source`; `window_streams` are those whose `inputs` entry is a list."""
+        """`source` becomes `ce_source`; `window_streams` are those whose `inputs` entry is a list; `language` is that
+        of `evidence.text`."""
         self._output_topic, self._dead_letter_topic = output_topic, dead_letter_topic
         self._model = {"name": model_name, "version": model_version}
         self._window_streams = frozenset(window_streams)
-        self._embedding = embedding
+        self._embedding, self._language = embedding, language
         self._headers = (
             (names.CE_SPECVERSION, names.SPEC_VERSION.encode()),
             (names.CE_SOURCE, source.encode()),
@@ -90,7 +93,7 @@ class ResultWriter:
         if self._embedding and verdict.embedding is not None:
             body["embedding"] = verdict.embedding
         if verdict.evidence is not None:
-            body["evidence"] = verdict.evidence
+            body["evidence"] = {**verdict.evidence, "text": told(body, verdict.evidence, self._language)}
         trace = () if anchor.traceparent is None else ((names.TRACEPARENT, anchor.traceparent.encode()),)
         headers = ((names.CE_ID, own_id.encode()), (names.CE_TIME, time.encode()), *self._headers, *trace)
         return Outgoing(self._output_topic, anchor.record.key, _ENCODER.encode(body).encode(), headers)
@@ -119,7 +122,7 @@ class ResultWriter:
         record = rejected.record
         kept = tuple(one for one in record.headers if not _is_ours(one[0]))
         attempts = rejected.attempts + _earlier_attempts(record.headers)
-        told = {
+        new = {
             names.ERRORS_TOPIC: record.topic,
             names.ERRORS_PARTITION: str(record.partition),
             names.ERRORS_OFFSET: str(record.offset),
@@ -129,7 +132,7 @@ class ResultWriter:
             names.ATTEMPTS: str(attempts),
             names.TIMESTAMP: str(record.timestamp_ms),
         }
-        headers = kept + tuple((name, value.encode()) for name, value in told.items())
+        headers = kept + tuple((name, value.encode()) for name, value in new.items())
         return Outgoing(self._dead_letter_topic, record.key, record.value, headers)
 
 
