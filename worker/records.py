@@ -6,9 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar, dataclass_transform
 
 from worker.errors import Poison
+
+_Made = TypeVar("_Made")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def value(made: type[_Made]) -> type[_Made]:
+    """A frozen dataclass for what is made once an event. That nobody assigns to one is mypy's to see: Python's own way
+    to forbid it takes three quarters of the time in which one is made."""
+    return dataclass(slots=True, unsafe_hash=True)(made)
 
 
 class Stage(StrEnum):
@@ -42,11 +51,12 @@ class Partition(NamedTuple):
 _partition = lru_cache(maxsize=65_536)(Partition)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """A Kafka record as it came.
 
     Attributes:
+        lies_on: its partition.
         lease: the number of the assignment under which it was read; a record whose lease is over is forgotten.
         timestamp_ms: the record's own timestamp (milliseconds); -1: it has none.
     """
@@ -59,19 +69,18 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     lease: int = 0
+    lies_on: Partition = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lies_on", _partition(self.topic, self.partition))
 
     @property
     def place(self) -> str:
         """`topic/partition/offset`: names this record in the whole cluster."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
-    @property
-    def lies_on(self) -> Partition:
-        """Its partition."""
-        return _partition(self.topic, self.partition)
 
-
-@dataclass(frozen=True, slots=True)
+@value
 class Polled:
     """What one poll brought. `revoked` was forgotten before `assigned` began; a partition may be in both."""
 
@@ -80,7 +89,7 @@ class Polled:
     revoked: frozenset[Partition] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reference:
     """Where a record lies whose value is too large for Redis; two of one place are equal.
 
@@ -98,7 +107,7 @@ class Reference:
         return cls(record.lies_on, record.offset, len(record.value or b""))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """A validated event. `payload` is the body alone; `record` is what the dead-letter topic would get.
 
@@ -118,7 +127,7 @@ class Event:
     fault: Poison | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MatchRule:
     """How one context stream is matched (CONTRACT section 5). Durations in microseconds."""
 
@@ -138,7 +147,7 @@ class MatchRule:
         return self.horizon_us + self.before_us + self.after_us + self.lateness_us
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candidate:
     """A context event in the store: enough to name, order and fetch it."""
 
@@ -146,7 +155,7 @@ class Candidate:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Query:
     """One anchor asks one context stream. `token` names the anchor when it is woken.
 
@@ -161,7 +170,7 @@ class Query:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Match:
     """The store's answer to a Query.
 
@@ -180,7 +189,7 @@ class Match:
     elsewhere: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Aligned:
     """An anchor with what was matched to it.
 
@@ -200,7 +209,7 @@ class Aligned:
     truncated: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """What the model says of one Aligned.
 
@@ -216,7 +225,7 @@ class Verdict:
     evidence: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rejected:
     """A record on its way to the dead-letter topic."""
 
@@ -228,7 +237,7 @@ class Rejected:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """A record to be produced; without a timestamp it has the time of its production."""
 
@@ -239,7 +248,7 @@ class Outgoing:
     timestamp_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What one input record led to: it is finished when `outgoing` is committed.
 
@@ -256,7 +265,7 @@ class Outcome:
     labels: tuple[str, str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PartitionFlow:
     """How far one input partition has been read, told to all workers through Redis (DESIGN 3). Times of Redis' clock
     but for `frontier_us` and `indexed_us`, which are event times.
@@ -288,7 +297,7 @@ class PartitionFlow:
     full: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Flow:
     """All workers' partitions as one worker sees them now. `now_us` is the Redis server's clock."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -24,28 +24,29 @@ class Backlog:
     """What Kafka has not taken yet. Not thread-safe: the committer guards it."""
 
     def __init__(self) -> None:
-        self._outcomes: list[Outcome] = []
-        self._loads: defaultdict[str, Load] = defaultdict(Load)
+        self._outcomes: list[tuple[Outcome, int]] = []  # each with its bytes
+        self._counts: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._outcomes)
 
     def __iter__(self) -> Iterator[Outcome]:
-        return iter(self._outcomes)
+        return (outcome for outcome, _ in self._outcomes)
 
     def first(self, most: int) -> list[Outcome]:
         """Those that came first."""
-        return self._outcomes[:most]
+        return [outcome for outcome, _ in self._outcomes[:most]]
 
     def load(self, topic: str) -> Load:
         """Of the records of one input topic; looks at none of them."""
-        return self._loads.get(topic, Load())
+        return Load(self._counts[topic], self._bytes[topic])
 
     def extend(self, outcomes: Iterable[Outcome]) -> None:
         """Adds outcomes behind the others."""
         for outcome in outcomes:
-            self._outcomes.append(outcome)
-            self._weigh(outcome, 1)
+            self._outcomes.append((outcome, _bytes(outcome)))
+            self._weigh(*self._outcomes[-1], 1)
 
     def keep(self, wanted: Callable[[Outcome], bool]) -> None:
         """Forgets all others."""
@@ -53,20 +54,19 @@ class Backlog:
 
     def replace(self, change: Callable[[Outcome], Outcome | None]) -> None:
         """Puts what `change` gives in an outcome's place; nothing for None."""
-        left: list[Outcome] = []
-        for outcome in self._outcomes:
+        before, self._outcomes = self._outcomes, []
+        for outcome, size in before:
             after = change(outcome)
+            if after is outcome:
+                self._outcomes.append((outcome, size))
+                continue
+            self._weigh(outcome, size, -1)
             if after is not None:
-                left.append(after)
-            if after is not outcome:
-                self._weigh(outcome, -1)
-                if after is not None:
-                    self._weigh(after, 1)
-        self._outcomes = left
+                self.extend((after,))
 
-    def _weigh(self, outcome: Outcome, sign: int) -> None:
-        topic = outcome.record.topic
-        self._loads[topic] += Load(sign, sign * _bytes(outcome))
+    def _weigh(self, outcome: Outcome, size: int, sign: int) -> None:
+        self._counts[outcome.record.topic] += sign
+        self._bytes[outcome.record.topic] += sign * size
 
 
 def offsets_of(outcomes: Iterable[Outcome]) -> dict[Partition, set[int]]:

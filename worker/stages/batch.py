@@ -12,11 +12,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from worker.errors import Poison
 from worker.ports import Model, Observer
-from worker.records import Aligned, Event, Rejected, Verdict
+from worker.records import Aligned, Event, Rejected, Verdict, value
 from worker.stages.decode import DECODE_SECONDS, Decoder, Prepared, reject
 from worker.stages.infer import Asker
 
@@ -29,7 +28,7 @@ CLOSE_SECONDS = 1.0
 SHED = Verdict("shed", 0.0, {})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fused:
     """What became of one anchor: a verdict or a rejection, with the context records that proved undecodable."""
 
@@ -38,7 +37,7 @@ class Fused:
     rejected: tuple[Rejected, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Ready:
     prepared: Prepared
     since: float

@@ -16,7 +16,7 @@ from typing import Any
 
 from worker.errors import Fatal, Poison, Retryable, blamed
 from worker.ports import Model, Observer
-from worker.records import Aligned, Event, Missing, Record, Rejected, Stage
+from worker.records import Aligned, Event, Missing, Record, Rejected, Stage, value
 
 # A claim that Redis did not answer is made again after this long; meanwhile the anchor keeps its place in the order.
 CLAIM_AGAIN_SECONDS = 0.1
@@ -29,7 +29,7 @@ MOST_STUCK = 4
 _TURNS = 10
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prepared:
     """An item for the model; `item` is None when the anchor itself was rejected or shed."""
 

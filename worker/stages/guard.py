@@ -82,7 +82,9 @@ class DeadLetterGuard:
                 self._tallies[topic] = tally
 
     def _next(self, tally: Tally, bad: bool) -> Tally:
-        at_ms = max(self._clock.now_us() // 1000, tally.at_ms) if bad or tally.at_ms else 0
+        if not (bad or tally.at_ms):
+            return tally
+        at_ms = max(self._clock.now_us() // 1000, tally.at_ms)
         window = (tally.window << 1 | bad) & ((1 << WINDOW_RECORDS) - 1)
         return Tally(tally.row + 1 if bad else 0, window, at_ms)
 
