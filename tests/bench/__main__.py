@@ -2,6 +2,7 @@
 
 One contender alone: `python -m tests.bench --job noop --mix 6 --only worker --rounds 1 --texts 1000`. Contenders:
 bare, plain, bytewax, worker, worker-librdkafka, worker-at-least-once, worker-before (with --before).
+`--scale`: one, two and four workers on one backlog, and how long results stop when one comes or goes.
 docs/performance.md says what the columns mean.
 """
 
@@ -20,6 +21,7 @@ from tests.bench.contenders import KINDS, absent
 from tests.bench.judge import Figures
 from tests.bench.measure import processor_seconds, tree
 from tests.bench.race import race, say
+from tests.bench.scale import scale
 from tests.bench.table import machine, table
 from worker.demo.stack import Stack, embedded
 
@@ -36,6 +38,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--texts", type=int, default=800, help=help_texts)
     parser.add_argument("--only", default=",".join(KINDS), help="contenders, separated by commas")
     parser.add_argument("--before", default="", help="an earlier state's source: takes part as worker-before")
+    parser.add_argument("--scale", action="store_true", help="pools of workers; takes --rounds and --texts")
     found = parser.parse_args(given)
     found.before = os.path.abspath(found.before) if found.before else ""
     found.mixes = [int(mix) for mix in found.mix.split(",")]
@@ -48,6 +51,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Runs the rounds and prints the tables."""
     given = arguments()
+    if given.scale:
+        scale(given.rounds, given.texts)
+        return
     for line in filter(None, map(absent, given.kinds)):
         print(line, flush=True)
     kinds = [kind for kind in given.kinds if absent(kind) is None]

@@ -43,6 +43,7 @@ class Backlog:
     Attributes:
         name: begins the topics' names.
         mix: frames per text.
+        texts_partitions: of the texts' topic; the frames' has `PARTITIONS`.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Backlog:
     mix: int
     start_us: int
     seed: int = 13
+    texts_partitions: int = PARTITIONS
 
     @property
     def seconds(self) -> float:
@@ -72,7 +74,7 @@ class Backlog:
     def _placed(self, events: list[Fed]) -> Iterator[Fed]:
         ends: Counter[tuple[str, int]] = Counter()
         for event in events:
-            place = event.stream, partition_of(event.key)
+            place = event.stream, partition_of(event.key, self.partitions(event.stream))
             yield replace(event, id=f"{self.topic(event.stream)}/{place[1]}/{ends[place]}")
             ends[place] += 1
 
@@ -80,9 +82,13 @@ class Backlog:
         """The topic of a stream."""
         return f"{self.name}.{stream}"
 
+    def partitions(self, stream: str) -> int:
+        """How many a stream's topic has."""
+        return self.texts_partitions if stream == "texts" else PARTITIONS
+
     def feed(self, kafka: str, events: list[Fed]) -> None:
         """Makes the topics and puts all of it into them."""
-        create(kafka, {self.topic("texts"): PARTITIONS, self.topic("frames"): PARTITIONS})
+        create(kafka, {self.topic(stream): self.partitions(stream) for stream in ("texts", "frames")})
         self.send(kafka, events)
 
     def send(self, kafka: str, events: list[Fed]) -> None:
@@ -93,7 +99,7 @@ class Backlog:
         """
         send, flush = sender(kafka)
         for event in events:
-            send(self.topic(event.stream), partition_of(event.key), event)
+            send(self.topic(event.stream), partition_of(event.key, self.partitions(event.stream)), event)
         flush()
         _ensure_all(kafka, events)
 
@@ -137,9 +143,9 @@ def _sized(jpeg: bytes, number: int) -> bytes:
     return best[:-2] + comment + best[-2:]
 
 
-def partition_of(key: str) -> int:
-    """Where a key's events lie, in both topics."""
-    return int(key.rpartition("-")[2]) % PARTITIONS
+def partition_of(key: str, partitions: int = PARTITIONS) -> int:
+    """Where a key's events lie in a topic of so many."""
+    return int(key.rpartition("-")[2]) % partitions
 
 
 def sender(kafka: str, linger_ms: int = 20) -> tuple[Callable[[str, int, Fed], None], Callable[[], None]]:

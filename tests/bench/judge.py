@@ -10,6 +10,8 @@ from typing import NamedTuple
 from tests.bench.backlog import Expected
 from tests.bench.measure import Sample, spent_between
 
+Amiss = tuple[int, int, int]  # texts lost, texts doubled, results that are not the oracle's
+
 
 class Result(NamedTuple):
     """One result as a read_committed reader found it; `at` is when the broker took it, in seconds."""
@@ -52,6 +54,16 @@ def right(results: Sequence[Result], oracle: Mapping[str, Expected], scores: boo
     )
     strangers = sum(text not in oracle for text in counts)
     return good / (len(oracle) + strangers)
+
+
+def amiss(results: Sequence[Result], oracle: Mapping[str, Expected]) -> Amiss:
+    """How many texts have no result, how many have more than one, and how many results are not the oracle's."""
+    counts = Counter(result.text for result in results)
+    wrong = sum(
+        (one := oracle.get(result.text)) is None or result.frame != one.frame or abs(result.score - one.score) > 1e-9
+        for result in results
+    )
+    return sum(text not in counts for text in oracle), sum(count > 1 for count in counts.values()), wrong
 
 
 def marks(times: Sequence[float]) -> tuple[float, float, int]:

@@ -8,15 +8,13 @@ needs, to when a read_committed consumer, in a process of its own, has the resul
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import re
 import tempfile
 import time
-import urllib.request
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +80,7 @@ class Reader:
         return found
 
 
-def send_all(events: Sequence[Planned], send: Any, topics: dict[str, str]) -> list[float]:
+def send_all(events: Iterable[Planned], send: Any, topics: dict[str, str]) -> list[float]:
     """Sends each at its time, or at once where that is past; returns by how many milliseconds each was late."""
     began, late = time.perf_counter(), []
     for event in events:
@@ -110,10 +108,7 @@ def appended(kafka: str, topics: dict[str, str]) -> list[Fed]:
 
 def batch_ms(runner: Runner) -> float:
     """The mean time of the worker's model for a batch, by its own metrics."""
-    said = (runner.log.read_text() + runner.printed.read_text()).splitlines()
-    port = next(json.loads(line)["port"] for line in said if '"listening"' in line)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        metrics = answer.read().decode()
+    metrics = runner.ask("metrics") or ""
     spent, count = (
         float(re.findall(rf'^fusion_stage_seconds_{what}{{stage="model"}} (\S+)', metrics, re.MULTILINE)[0])
         for what in ("sum", "count")

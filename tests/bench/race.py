@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -43,6 +45,16 @@ class Runner:
         """The end of its log, without what the Kafka client says."""
         lines = self.log.read_text(errors="replace").splitlines(keepends=True)
         return "".join(line for line in lines if not line.startswith('{"logger": "kafka.'))[-2000:]
+
+    def ask(self, path: str) -> str | None:
+        """What a worker answers to this path; None: it does not listen yet, or says that it is not ready."""
+        said = (self.log.read_text() + self.printed.read_text()).splitlines()
+        ports = [json.loads(line)["port"] for line in said if '"listening"' in line]
+        with contextlib.suppress(urllib.error.HTTPError):
+            for port in ports:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+                    return str(answer.read().decode())
+        return None
 
 
 def spec_of(job: str, stack: Stack, texts: str, frames: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -173,15 +174,17 @@ def test_what_nobody_wants_any_more_is_not_asked_for(place: Place) -> None:
     until(lambda: not place.reader.slow)
 
 
-def test_a_ring_that_keeps_nothing_gives_the_same_results(stack: Any, tmp_path: Path) -> None:
-    """Byte for byte, by real workers: every large frame is fetched again, and `bodies_total` tells of it."""
-    events = story(5, minutes_ago(30), keys=8, anchors_per_key=25)
+def test_three_that_keep_nothing_give_the_results_of_one_that_keeps_all(stack: Any, tmp_path: Path) -> None:
+    """Byte for byte, over 4 + 3 partitions: every large frame (33 KB) is fetched again, and `bodies_total` tells so."""
+    plain = story(5, minutes_ago(30), keys=8, anchors_per_key=25)
+    events = [replace(e, body=e.body + bytes(31_000)) if len(e.body) > 2_000 else e for e in plain]
     with town(stack, tmp_path, limits={"body_cache_bytes": 1}) as made:
+        workers = made.start(3)
+        made.read_until(lambda: sum("fusion_consumer_lag_records{" in one for one in made.ask("metrics").values()) == 3)
         made.feed(events)
-        made.start(2)
         made.read_until(lambda: len(made.results) >= 200)
         told = made.metrics()
-        assert made.stop() == [0, 0]
+        assert made.stop() == [0] * len(workers)
         found = findings(events, made)
         assert not found, str(found)
         assert total(told, "kafka") > 50

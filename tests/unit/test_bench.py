@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ import pytest
 from tests.bench.backlog import FRAME_BYTES, Backlog, Expected, expected
 from tests.bench.contenders import KINDS, absent, settings
 from tests.bench.job import NoOp
-from tests.bench.judge import Figures, Result, judged, marks, right
+from tests.bench.judge import Figures, Result, amiss, judged, marks, right
 from tests.bench.measure import Sample, Watch, processor_seconds, spent_between, tree
 from tests.bench.nearest import Came, Nearest
 from tests.bench.openloop import latencies_ms, longest_silence, needed_us, percentile, plan
 from tests.bench.plain import verdicts
+from tests.bench.scale import hits, together
 from tests.bench.table import table
 from tests.story import Fed
 from worker.config import Settings
@@ -74,6 +76,9 @@ def test_a_second_result_a_lost_one_and_a_stranger_are_wrong(events: list[Fed], 
     assert right([*found, found[0]], oracle, scores=True) == pytest.approx(63 / 64)
     assert right(found[1:], oracle, scores=True) == pytest.approx(63 / 64)
     assert right([*found, found[0]._replace(text="nobody")], oracle, scores=True) == pytest.approx(64 / 65)
+    assert amiss(found, oracle) == (0, 0, 0)
+    assert amiss([*found[2:], found[3], found[4], found[5]._replace(score=2.0)], oracle) == (2, 3, 1)
+    assert amiss([*found, found[0]._replace(text="nobody")], oracle) == (0, 0, 1)
 
 
 def test_a_backlog_is_the_same_for_everybody(events: list[Fed]) -> None:
@@ -85,6 +90,22 @@ def test_a_backlog_is_the_same_for_everybody(events: list[Fed]) -> None:
     assert len({event.body for event in frames}) > 40
     assert 3.0 <= len(frames) / 64 <= 6.0
     assert len({event.id for event in events}) == len(events)
+
+
+def test_topics_of_a_backlog_may_be_of_unequal_size(events: list[Fed]) -> None:
+    """Three partitions of texts beside four of frames; the answers are about the same events."""
+    uneven = replace(BACKLOG, texts_partitions=3).events()
+    places = {(event.stream, event.id.split("/")[1]) for event in uneven}
+    assert places == {*(("texts", n) for n in "012"), *(("frames", n) for n in "0123")}
+    assert [event.body for event in uneven] == [event.body for event in events]
+
+
+def test_a_pool_is_one_contender() -> None:
+    """Its processor time and its bodies are all workers' together."""
+    samples = [Sample(1.0, {"0": 1.0, "1": 2.5, "redis": 0.5, "broker": 4.0})]
+    assert together(samples) == [Sample(1.0, {"contender": 3.5, "redis": 0.5, "broker": 4.0})]
+    told = [f'fusion_bodies_total{{from="ring"}} {ring}\nfusion_bodies_total{{from="kafka"}} 10' for ring in (10, 50)]
+    assert hits(told) == pytest.approx(60 / 80)
 
 
 def test_costs_are_taken_between_a_tenth_and_nine_tenths() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,8 @@ def open_stack(cache: Path, say: Callable[[str], None]) -> Iterator[Stack]:
 
 
 @contextlib.contextmanager
-def embedded(cache: Path, say: Callable[[str], None]) -> Iterator[Stack]:
-    """Yields servers that are child processes, whatever else there is.
+def embedded(cache: Path, say: Callable[[str], None], properties: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """Yields servers that are child processes, whatever else there is; `properties` are the broker's.
 
     Raises:
         ConfigError: Java or Maven is missing.
@@ -68,7 +68,7 @@ def embedded(cache: Path, say: Callable[[str], None]) -> Iterator[Stack]:
     jars = fetch_jars(cache, say)
     say("starting Apache Kafka and Valkey")
     with tempfile.TemporaryDirectory(prefix="fusion-stack-") as folder, contextlib.ExitStack() as closing:
-        broker = EmbeddedKafka(jars, Path(folder))
+        broker = EmbeddedKafka(jars, Path(folder), properties)
         closing.callback(broker.stop)
         server = EmbeddedValkey(Path(folder))
         closing.callback(server.stop)
