@@ -91,11 +91,7 @@ class Polled:
 
 @value
 class Reference:
-    """Where a record lies whose value is too large for Redis; two of one place are equal.
-
-    Attributes:
-        size: bytes of the record's value.
-    """
+    """Where a record lies whose value, of `size` bytes, is too large for Redis; two of one place are equal."""
 
     partition: Partition
     offset: int
@@ -157,11 +153,8 @@ class Candidate:
 
 @value
 class Query:
-    """One anchor asks one context stream. `token` names the anchor when it is woken.
-
-    Attributes:
-        last: True when the answer is taken as it is, so that nobody has to wake the anchor.
-    """
+    """One anchor asks one context stream. `token` names the anchor when it is woken; of the `last` answer, which is
+    taken as it is, nobody has to."""
 
     stream: str
     key: str
