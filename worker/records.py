@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -78,15 +78,6 @@ class Record:
     def place(self) -> str:
         """`topic/partition/offset`: names this record in the whole cluster."""
         return f"{self.topic}/{self.partition}/{self.offset}"
-
-
-@value
-class Polled:
-    """What one poll brought. `revoked` was forgotten before `assigned` began; a partition may be in both."""
-
-    records: Sequence[Record] = ()
-    assigned: Mapping[Partition, int] = field(default_factory=dict)  # partition -> its new lease
-    revoked: frozenset[Partition] = frozenset()
 
 
 @value

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from worker.records import Partition, Polled, Record
+from worker.ports import Polled
+from worker.records import Partition, Record
 
 
 class FakeSource:

@@ -18,7 +18,8 @@ from worker.broker.rebalance import Evictions, RebalanceListener, membership_of
 from worker.broker.starts import Starts
 from worker.broker.unpack import strict_consumer
 from worker.errors import Fatal, Retryable
-from worker.records import Partition, Polled
+from worker.ports import Polled
+from worker.records import Partition
 
 # One partition may fill a whole fetch: at the client's 1 MiB a poll of 30 KB frames costs 8 times as much (PARTS 12).
 MAX_PARTITION_FETCH_BYTES = 8 * 2**20

@@ -15,8 +15,8 @@ from worker.pipeline.bounds import Bounds
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leases import Leases
 from worker.pipeline.outcomes import Outcomes
-from worker.ports import Health, Log, Observer, Source
-from worker.records import Event, Partition, Polled, Record
+from worker.ports import Health, Log, Observer, Polled, Source
+from worker.records import Event, Partition, Record
 from worker.stages.backlog import Load
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer

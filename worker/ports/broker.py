@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from worker.errors import Poison
-from worker.records import Outgoing, Partition, Polled, Record, Reference
+from worker.records import Outgoing, Partition, Record, Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought. `revoked` was forgotten before `assigned` began; a partition may be in both."""
+
+    records: Sequence[Record] = ()
+    assigned: Mapping[Partition, int] = field(default_factory=dict)  # partition -> its new lease
+    revoked: frozenset[Partition] = frozenset()
 
 
 class Source(Protocol):
