@@ -78,6 +78,11 @@ def told(path: Path, raw: bytes) -> str:
         ({"sensor": "words.json"}, "sensor 'words.json': none of the reading's 1 fields is a number"),
         ({"sensor": "list.json"}, "sensor 'list.json': a reading is a JSON object"),
         ({"sensor": {"fiel": "r.json"}}, "sensor: none of the reading's 1 fields is a number"),
+        (
+            {"inputs": {"radar": [{"sensor": {"speed": 3}, "time": "x"}]}, "modalities": {"radar": "sensor"}},
+            "radar: its numbers stand in it without `sensor` around them; a reading is "
+            '{"inputs": {"radar": {"speed": 31.5}}, "modalities": {"radar": "sensor"}, "label": "..."}',
+        ),
         ({"sensor": [1, 2]}, "sensor must be an object of numbers, or name a file below"),
         ({"text": {"file": "note.txt"}}, "text 'note.txt': the text is not UTF-8 at byte 0"),
         ({"img": "cut.jpg", "text": "b"}, "unknown field 'img'; did you mean 'image'?"),

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from worker.model.calibration import Temperatures, set_of
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item
@@ -128,6 +129,7 @@ class Probe:
         """`model` computes in float32."""
         self._model, self._grounds, self.label = model, grounds, label
         self.device = next(model.parameters()).device
+        self._temperature = Temperatures(model.config).of(set_of(ground.number for ground in grounds))
 
     def __call__(self, changed: Mapping[int, Tensor]) -> Tensor:
         """The probability [n], of `changed`: per input's number its values [n, M, ...]; the others stay as they are."""
@@ -146,5 +148,5 @@ class Probe:
             bodies.append(given.to(self.device).flatten(0, 1).clone())
             item_of.append(torch.arange(count, device=self.device).repeat_interleave(len(value)))
         logits = self._model(bodies=bodies, item_of=item_of, items=count).logits
-        scores: Tensor = (logits.float() / self._model.config.calibration).softmax(dim=-1)[:, self.label]
+        scores: Tensor = (logits.float() / self._temperature).softmax(dim=-1)[:, self.label]
         return scores

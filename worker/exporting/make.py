@@ -22,8 +22,8 @@ from worker.model.fusion_model import FusionModel, FusionOutput
 from worker.model.items import Item, collate
 from worker.model.load import for_serving, load
 from worker.model.served import Served, serve
-from worker.training.data import ALL, Samples
-from worker.training.evaluate import fitted_temperature, measure
+from worker.training.data import Samples
+from worker.training.evaluate import calibrate
 from worker.training.fit import Plan, fit
 from worker.training.sources import Data
 
@@ -114,7 +114,7 @@ def _trained(source: Source, folder: Path, arguments: Namespace) -> FusionModel:
     plan = Plan(epochs=arguments.epochs, learning_rate=_RATE, seed=arguments.seed)
     fit(model, source.samples["train"], source.samples["dev"], plan, folder, lambda *_: None)
     shutil.rmtree(folder / "logs", ignore_errors=True)
-    model.config.calibration = fitted_temperature(measure(model, source.samples["dev"], plan.batch, ALL, lambda: None))
+    calibrate(model, source.samples["dev"], plan.batch)
     return model
 
 

@@ -36,6 +36,8 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         rank: of `attention`; None: full, D.
         dropout: before the head, while training.
         calibration: the temperature that logits are divided by before they become scores; fitted on the dev split.
+        training: the plan that it was trained by, for who trains it on.
+        calibrations: the same for items with certain inputs alone, by the number of their set: bit n is input n.
     """
 
     model_type = "fusion"
@@ -62,6 +64,8 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     rank: int | None
     dropout: float
     calibration: float
+    calibrations: dict[str, float]
+    training: dict[str, Any]
 
     def __init__(
         self,
@@ -88,6 +92,8 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         rank: int | None = None,
         dropout: float = 0.1,
         calibration: float = 1.0,
+        calibrations: Mapping[str, float] | None = None,
+        training: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         """Raises ValueError when a value is unknown, or two do not fit each other."""
@@ -95,6 +101,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         for one, value in given.items():
             setattr(self, one, list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value)
         self.text = dict(text) if text is not None else {"model_type": "bert"}
+        self.calibrations, self.training = dict(calibrations or {}), dict(training or {})
         self.channel_mean = list(channel_mean) if channel_mean is not None else [0.0] * len(self.channels)
         self.channel_std = list(channel_std) if channel_std is not None else [1.0] * len(self.channels)
         self._check()

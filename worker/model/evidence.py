@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from worker.model.calibration import Temperatures
 from worker.model.config import FusionConfig
 from worker.model.encoders import MAP_SIDE
 from worker.model.fusion_model import FusionOutput
@@ -22,16 +23,17 @@ CLOSE = 0.05
 _PLACES = 4  # Digits after the point, as of the scores.
 
 
-def asked(out: FusionOutput, calibration: float) -> list[Tensor]:
+def asked(out: FusionOutput, items: Sequence[Item], temperatures: Temperatures) -> list[Tensor]:
     """What `evidence_of` tells from, beside the scores: [B, ...] each, on the model's device."""
     most = MOST_PLACES + FRAME_TOKENS
     heaviest = [one.float().topk(min(most, one.shape[1]), dim=1) for one in out.weights]
-    return [scores_of(out.coalitions, calibration), *(part for top in heaviest for part in top)]
+    chosen = temperatures.of_items(items, range(out.coalitions.shape[1]))
+    return [scores_of(out.coalitions, chosen), *(part for top in heaviest for part in top)]
 
 
-def scores_of(logits: Tensor, calibration: float) -> Tensor:
-    """The calibrated scores of logits, [..., K]."""
-    return (logits.float() / calibration).softmax(dim=-1)
+def scores_of(logits: Tensor, temperatures: Tensor) -> Tensor:
+    """The calibrated scores of logits, [..., K]; `temperatures` [..., 1]."""
+    return (logits.float() / temperatures.to(logits.device, non_blocking=True)).softmax(dim=-1)
 
 
 def evidence_of(

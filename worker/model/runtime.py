@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from worker.errors import ConfigError, Poison
+from worker.model.calibration import Temperatures
 from worker.model.cuda import enter, on_host, pinned
 from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
 from worker.model.folder import SHIPPED
@@ -66,6 +67,7 @@ class ModelRuntime:
                 f"output.evidence: the model has {len(self._config.inputs)} inputs; every set of them would be asked, "
                 f"which is done for up to {MOST_INPUTS}"
             )
+        self._temperatures = Temperatures(self._config)
         self._streams = streams_of_inputs(self._config.inputs, modalities)
         self.names = tuple("+".join(streams) for streams in self._streams)
         self.labels = tuple(self._config.id2label[n] for n in range(self._config.num_labels))
@@ -129,9 +131,9 @@ class ModelRuntime:
         """
         arguments = on_device(collate(items, self._config, self._allocate), self._device)
         out = self._model(**arguments, evidence=self._evidence)
-        calibration = self._config.calibration
-        answers = [scores_of(out.logits, calibration), out.fused if self._embedding else out.fused[:, :0]]
-        return on_host([*answers, *asked(out, calibration)] if self._evidence else answers)
+        temperatures = self._temperatures.of_items(items)[:, 0]
+        answers = [scores_of(out.logits, temperatures), out.fused if self._embedding else out.fused[:, :0]]
+        return on_host([*answers, *asked(out, items, self._temperatures)] if self._evidence else answers)
 
     def _verdict(self, row: Sequence[float], vector: tuple[float, ...] | None, evidence: Any) -> Verdict:
         scores = {label: round(score, _PLACES) for label, score in zip(self.labels, row, strict=True)}

@@ -210,11 +210,13 @@ def _tell(written: Written, gathered: Gathered, left: int, chosen: Namespace, sa
     has_source = chosen.label_from is not None or chosen.label_attribute is not None
     kept = [row for row in written.rows if not has_source or row[1]["label"] is not None]
     others = [row for row in written.rows if has_source and row[1]["label"] is None]
-    divided = divide([(anchor.key, anchor.time_us) for anchor, _ in kept], chosen.split)
+    reach_us = max((rule.before_us + rule.after_us for rule in gathered.rules.values()), default=0)
+    divided = divide([(anchor.key, anchor.time_us) for anchor, _ in kept], chosen.split, reach_us)
     if kept and not divided.by_key:
         keys = len({anchor.key for anchor, _ in kept})
         say(f"warning: {keys} keys are too few to divide by (needed {FEWEST_KEYS}, and one a split): rows are divided "
-            "by key and minute; a key is in several splits, so what is measured tells little of a new one")  # fmt: skip
+            "by key and minute; a key is in several splits, so what is measured tells little of a new one; left out at "
+            f"the edges, since they share context with another split: {divided.splits.count(None)} rows")  # fmt: skip
     sizes = []
     for name in chosen.split:
         rows = [row for (_, row), split in zip(kept, divided.splits, strict=True) if split == name]

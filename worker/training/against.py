@@ -9,8 +9,9 @@ from worker.errors import ConfigError
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
-from worker.training.data import ALL, Samples
+from worker.training.data import Presence, Samples
 from worker.training.evaluate import Measured, labels_of, measure
+from worker.training.intervals import paired
 from worker.training.sources import Data
 
 
@@ -19,10 +20,12 @@ def against(
 ) -> list[str]:
     """A line per model in `folders`: its accuracy beside what `own` measures of the model at hand, shown its inputs.
 
+    Both are asked of the same samples, those that have all these inputs; the difference has its paired interval.
+
     Raises:
         ConfigError: one is no model, or takes what the data does not have.
     """
-    rows = [("", "this model", "trained alone", "points")]
+    rows = [("", "this model", "trained alone", "points", "95 %", "n")]
     for folder in folders:
         model, tokenizer = load(folder)
         model.to(device_of(device))
@@ -31,11 +34,22 @@ def against(
             data.only(names).splits[split], names, labels_of(model.config), model.config,
             Preprocessor(model.config, tokenizer),
         )  # fmt: skip
-        best = measure(model, samples, batch, ALL, lambda: None).accuracy
-        found = own([number for number, name in enumerate(data.inputs) if name in names]).accuracy
-        rows.append((f"{', '.join(names)} only", f"{found:.3f}", f"{best:.3f}", f"{100 * (found - best):+.1f}"))
+        best = measure(model, samples, batch, Presence(tuple(range(len(names)))), lambda: None)
+        found = own([number for number, name in enumerate(data.inputs) if name in names])
+        rows.append((f"{', '.join(names)} only", *_compared(found, best)))
     wide = max(len(row[0]) for row in rows)
-    return [f"{name:<{wide}}  {found:>10}  {best:>13}  {points:>6}" for name, found, best, points in rows]
+    return [f"{name:<{wide}}  {a:>10}  {b:>13}  {c:>6}  {d:<14}  {n:>5}" for name, a, b, c, d, n in rows]
+
+
+def _compared(found: Measured, best: Measured) -> tuple[str, str, str, str, str]:
+    if not len(found.truth):
+        return "-", "-", "-", "", "0"
+    low, high = (100 * one for one in paired(found, best, lambda one: one.accuracy))
+    points = 100 * (found.accuracy - best.accuracy)
+    return (
+        f"{found.accuracy:.3f}", f"{best.accuracy:.3f}", f"{points:+.1f}", f"{low:+.1f} to {high:+.1f}",
+        str(len(found.truth)),
+    )  # fmt: skip
 
 
 def _names(model: FusionModel, data: Data, folder: Path) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from worker.errors import ConfigError, Poison
 from worker.model.config import FusionConfig
@@ -19,7 +18,6 @@ from worker.model.preprocess import Preprocessor, text_of
 from worker.model.signals import read_sensor
 from worker.training.bodies import channels_of
 from worker.training.encoders import (
-    image_backbone,
     load_image_weights,
     load_text_encoder,
     longest_text,
@@ -28,7 +26,7 @@ from worker.training.encoders import (
     text_folder,
     tune,
 )
-from worker.training.rows import Sample
+from worker.training.rows import Sample, reading_form
 from worker.training.sources import Data
 from worker.training.vocabulary import learn_vocabulary
 
@@ -47,12 +45,13 @@ _SMALL_TEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A model to be trained; `origins` says where its first weights came from."""
+    """A model to be trained; `origins` says where its first weights came from, `held` which encoders had any."""
 
     model: FusionModel
     tokenizer: Any
     preprocessor: Preprocessor
     origins: tuple[str, ...]
+    held: tuple[str, ...]
 
 
 def build(arguments: Namespace, data: Data) -> Built:
@@ -67,6 +66,8 @@ def build(arguments: Namespace, data: Data) -> Built:
     try:
         config = FusionConfig(
             name=arguments.name, inputs=list(data.inputs.values()), backbone=arguments.backbone,
+            image_size=arguments.image_size, max_steps=arguments.max_steps, audio_seconds=arguments.audio_seconds,
+            mels=arguments.mels, dropout=arguments.dropout,
             text=text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)},
             max_tokens=arguments.max_tokens, fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank,
             glimpses=arguments.glimpses, channels=channels, channel_mean=mean, channel_std=std,
@@ -82,12 +83,13 @@ def build(arguments: Namespace, data: Data) -> Built:
     if "image" in model.encoders:
         load_image_weights(model, arguments.image_weights)
         origins += _image_origin(arguments)
-    tune(_with_weights(model, arguments, encoder is not None), arguments.encoders, arguments.seed)
+    held = _held(model, arguments, encoder is not None)
+    tune(model, held, arguments.encoders, arguments.seed)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(config.max_tokens)
     backend.no_padding()
-    return Built(model, tokenizer, Preprocessor(config, backend), origins)
+    return Built(model, tokenizer, Preprocessor(config, backend), origins, held)
 
 
 def _text(arguments: Namespace, data: Data) -> tuple[Any, Any, tuple[str, ...]]:
@@ -98,11 +100,10 @@ def _text(arguments: Namespace, data: Data) -> tuple[Any, Any, tuple[str, ...]]:
     return encoder, tokenizer, (f"text encoder {arguments.text} (licence: {licence})",)
 
 
-def _with_weights(model: FusionModel, arguments: Namespace, has_text: bool) -> list[nn.Module]:
+def _held(model: FusionModel, arguments: Namespace, has_text: bool) -> tuple[str, ...]:
     """The encoders that begin with weights of their own."""
     has_image = arguments.image_weights is not None or arguments.backbone == EFFICIENTNET_LITE0
-    parts = [image_backbone(model)] if has_image and "image" in model.encoders else []
-    return [*parts, text_encoder(model)] if has_text and "text" in model.encoders else parts
+    return tuple(name for name, has in (("image", has_image), ("text", has_text)) if has and name in model.encoders)
 
 
 def _image_origin(arguments: Namespace) -> tuple[str, ...]:
@@ -132,7 +133,8 @@ def _channels(data: Data) -> tuple[list[str], list[float], list[float]]:
     for _, body in bodies:
         channels |= dict.fromkeys(channels_of(body))
     if names and not channels:
-        raise ConfigError(f"--data: the sensors {', '.join(names)} have no numbers in the train split")
+        told = f"the sensors {', '.join(names)} have no numbers in the train split; {reading_form(names[0])}"
+        raise ConfigError(f"--data: {told}")
     steps = [_steps(sample, body.payload, list(channels), body.stream) for sample, body in bodies]
     if not steps:
         return [], [], []

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.model.config import FusionConfig
-from worker.training.evaluate import Measured, rows_of
+from worker.training.evaluate import Measured, first_of, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def card(
     config: FusionConfig, trained: Trained, measured: Mapping[str, Measured], corrupted: Mapping[str, Measured]
 ) -> str:
     """The card, in Markdown with the head that model hubs read; `corrupted` may be empty."""
-    full = measured["all"]
+    full = first_of(measured)
     counts = ", ".join(f"{count} {split}" for split, count in trained.counts.items())
     origins = list(trained.origins) or ["no weights but those trained here"]
     return "\n".join(
@@ -49,7 +49,7 @@ def card(
             f"- **Made by**: `{trained.command}`, seed {trained.seed}, {trained.minutes:.1f} minutes; "
             f"{trained.share:.1%} of the weights were trained.",
             f"- **Began from**: {'; '.join(origins)}.",
-            f"- **Scores** are calibrated on the dev split: temperature {config.calibration:.3f}.",
+            f"- **Scores** are calibrated on the dev split, by what is present: temperatures {_temperatures(config)}.",
             "", "## Measured on the test split", "", "```", *rows_of(measured), "", full.report.rstrip(), "```", "",
             *(["All inputs, corrupted on their way:", "", "```", *rows_of(corrupted), "```", ""] if corrupted else []),
             "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
@@ -58,8 +58,13 @@ def card(
     )  # fmt: skip
 
 
+def _temperatures(config: FusionConfig) -> str:
+    told = [config.calibration, *config.calibrations.values()]
+    return f"{min(told):.3f} to {max(told):.3f}"
+
+
 def _limits(measured: Mapping[str, Measured], corrupted: Mapping[str, Measured]) -> list[str]:
-    full = measured["all"]
+    full = first_of(measured)
     weakest = min(range(len(full.names)), key=lambda n: _recall(full, n))
     limits = [
         f"It tells {len(full.names)} labels apart and nothing else; any input gets one of them.",
@@ -67,7 +72,8 @@ def _limits(measured: Mapping[str, Measured], corrupted: Mapping[str, Measured])
         "It was measured on data that came from where its training data came from; elsewhere it will do worse.",
     ]
     if len(measured) > 1:
-        worst = min(measured, key=lambda name: measured[name].accuracy)
+        seen = [name for name, one in measured.items() if len(one.truth)]
+        worst = min(seen, key=lambda name: measured[name].accuracy)
         limits.append(f"Its weakest presence pattern is `{worst}`, with accuracy {measured[worst].accuracy:.3f}.")
     if corrupted:
         worst = min(corrupted, key=lambda name: corrupted[name].accuracy)

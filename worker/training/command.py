@@ -10,6 +10,9 @@ _DATA = (
     "'junction' or 'digits' (drawn from the seed), or a folder with train, dev and test as .jsonl or .parquet: image, "
     "text, sensor, audio, label a row, or as `fusion-worker record` writes it"
 )
+# A window of the spectrum is 25 ms.
+_LEAST_SECONDS, _MOST_SECONDS = 0.1, 60.0
+_MOST_MELS = 128
 _FUSIONS = ("attention", "dense", "graph", "cross_attention")
 
 
@@ -17,6 +20,7 @@ def add_train_arguments(parser: ArgumentParser) -> None:
     """What `train` takes."""
     _add_common(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model; it is made")
+    parser.add_argument("--overwrite", action="store_true", help="--out may hold a model, which goes")
     parser.add_argument("--name", default="fusion", help="told in every result as model.name")
     parser.add_argument("--license", default="apache-2.0", help="of the weights, for the model card")
     parser.add_argument("--resume", action="store_true", help="go on from the last epoch of a run that was cut off")
@@ -39,6 +43,13 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
     )
     group.add_argument("--max-tokens", type=_positive, default=32, help="T, to which texts are cut (default 32)")
     group.add_argument(
+        "--image-size", type=_positive, default=224, metavar="S", help="pixels a side; the backbone makes it 7x7 (224)"
+    )
+    group.add_argument("--max-steps", type=_positive, default=16, help="last steps of a reading's series (default 16)")
+    group.add_argument("--audio-seconds", type=_seconds, default=2.0, help="of a sound's end (default 2)")
+    group.add_argument("--mels", type=_mels, default=64, help="bands of a sound's spectrogram (default 64)")
+    group.add_argument("--dropout", type=_share, default=0.1, help="of F before the head, while training (default 0.1)")
+    group.add_argument(
         "--encoders", choices=("full", "frozen", "lora"), default="full",
         help="how much of those with weights of their own is trained (default full)",
     )  # fmt: skip
@@ -47,8 +58,12 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
 def _add_plan_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--epochs", type=_positive, default=4, help="passes over the training split (default 4)")
     group.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate of the cycle (default 0.002)")
+    group.add_argument(
+        "--encoder-rate", type=_weight, metavar="RATE",
+        help="that of encoders with weights of their own (default: a hundredth of --learning-rate, of lora a tenth)",
+    )  # fmt: skip
     group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: mixed, weights stay fp32")
-    group.add_argument("--patience", type=_positive, help="stop after so many epochs without a better dev accuracy")
+    group.add_argument("--patience", type=_positive, help="stop after so many epochs without a better macro-F1 on dev")
     group.add_argument("--modality-dropout", type=_share, default=0.3, help="how often inputs are hidden (default 0.3)")
     group.add_argument(
         "--augment", type=_share, default=0.5,
@@ -99,6 +114,18 @@ def _weight(text: str) -> float:
         number = -1.0
     if not 0 <= number < float("inf"):
         raise ArgumentTypeError(f"{text!r}: must be a number of at least 0")
+    return number
+
+
+def _seconds(text: str) -> float:
+    if not _LEAST_SECONDS <= (number := _weight(text)) <= _MOST_SECONDS:
+        raise ArgumentTypeError(f"{text!r}: must be a number of seconds from {_LEAST_SECONDS} to {_MOST_SECONDS}")
+    return number
+
+
+def _mels(text: str) -> int:
+    if (number := _positive(text)) > _MOST_MELS:
+        raise ArgumentTypeError(f"{text!r}: must be at most {_MOST_MELS}; with more some bands hold no frequency")
     return number
 
 

@@ -78,6 +78,12 @@ class Samples(Dataset[tuple[Item, int]]):
         made._augment, made._seed = augment, seed
         return made
 
+    def having(self, inputs: Sequence[int]) -> Samples:
+        """Those samples that have all of these inputs, by their numbers."""
+        made, names = copy.copy(self), {self._names[number] for number in inputs}
+        made._samples = [sample for sample in self._samples if names <= sample.bodies.keys()]
+        return made
+
     @torch.inference_mode()
     def keep_maps(self, encoder: ImageEncoder, step: Callable[[], object]) -> bool:
         """Computes the map of every image once, for a backbone that stays as it is; False when that is too much.
@@ -145,7 +151,7 @@ class Presence:
     """Which inputs the model sees.
 
     Attributes:
-        shown: these alone, by their numbers; None: all that the sample has.
+        shown: these alone, by their numbers, of samples that have them all; None: all that a sample has.
         dropout: of a sample with several inputs, how often only some are shown: any of the ways to hide one or more
             and to leave one or more is as likely as the others.
     """
@@ -160,7 +166,7 @@ ALL = Presence()
 def patterns(names: Sequence[str]) -> dict[str, Presence]:
     """The presence patterns that are reported: all, all but one, one alone."""
     numbers = range(len(names))
-    found = {"all": ALL}
+    found = {"all": Presence(tuple(numbers))}
     if len(names) > 2:
         found |= {f"no {names[n]}": Presence(tuple(m for m in numbers if m != n)) for n in numbers}
     if len(names) > 1:

@@ -23,6 +23,8 @@ TUNINGS = ("full", "frozen", "lora")
 MINILM = "minilm"
 # As the source has it (Hu et al., LoRA, 2021): rank 8, scaled by 2.
 _RANK, _ALPHA = 8, 16
+_LITE_PACKAGE = "efficientnet_lite_pytorch"
+_DECAY = 0.01
 # Of a batch norm's running statistics, a step. torchvision's MobileNets have 0.01, for runs of days: after 400 steps of
 # ours they were those of weights long gone, and a model that had learned the images told nothing of them when served.
 _MOMENTUM = 0.1
@@ -100,17 +102,53 @@ def _lite0() -> dict[str, torch.Tensor]:
     return loaded
 
 
-def tune(parts: Sequence[nn.Module], tuning: str, seed: int) -> None:
-    """Leaves in these encoders, which have weights of their own, to be trained: all (`full`), nothing (`frozen`), or
+def tune(model: FusionModel, held: Sequence[str], tuning: str, seed: int) -> None:
+    """Leaves in the encoders that have weights of their own to be trained: all (`full`), nothing (`frozen`), or
     low-rank additions to their linear layers and 1x1 convolutions (`lora`). What begins from nothing is fully trained.
+
+    Raises:
+        ConfigError: an encoder has no layer for additions.
     """
     if tuning == "full":
         return
     torch.manual_seed(seed)
-    for part in parts:
+    for name in held:
+        part = part_of(model, name)
         part.requires_grad_(False)
-        if tuning == "lora" and (targets := [name for name, one in part.named_modules() if _adaptable(one)]):
+        if tuning == "lora":
+            _make_plain(part)
+            targets = [name for name, one in part.named_modules() if _adaptable(one)]
+            if not targets:
+                raise ConfigError(
+                    f"--encoders lora: the {name} encoder has neither linear layers nor 1x1 convolutions; take frozen"
+                )
             inject_adapter_in_model(LoraConfig(r=_RANK, lora_alpha=_ALPHA, target_modules=targets), part)
+
+
+def part_of(model: FusionModel, modality: str) -> nn.Module:
+    """Of an encoder the part that may begin with weights of its own."""
+    return image_backbone(model) if modality == "image" else text_encoder(model)
+
+
+def groups(model: FusionModel, held: Sequence[str], rate: float, encoder_rate: float) -> list[dict[str, Any]]:
+    """What is trained, for an optimizer: `encoder_rate` is of encoders with weights of their own (`held`), which a rate
+    for what begins from nothing would undo. Biases and norms, which have one dimension, do not decay."""
+    own = {one for name in held for one in part_of(model, name).parameters()}
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for one in model.parameters():
+        if one.requires_grad:
+            kind = (encoder_rate if one in own else rate, _DECAY if one.ndim > 1 else 0.0)
+            found.setdefault(kind, []).append(one)
+    return [{"params": some, "lr": rate, "weight_decay": decay} for (rate, decay), some in found.items()]
+
+
+def _make_plain(part: nn.Module) -> None:
+    """Puts torch's own convolution in the place of EfficientNet-Lite0's 1x1 ones, which compute the same."""
+    for name, one in list(part.named_modules()):
+        if type(one).__module__.startswith(_LITE_PACKAGE) and _is_pointwise(one):
+            plain = nn.Conv2d(one.in_channels, one.out_channels, 1, bias=one.bias is not None)
+            plain.weight, plain.bias = one.weight, one.bias
+            setattr(part.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], plain.requires_grad_(False))
 
 
 def is_frozen(part: nn.Module) -> bool:
@@ -155,9 +193,17 @@ def text_encoder(model: FusionModel) -> nn.Module:
 
 
 def _adaptable(module: nn.Module) -> bool:
-    if type(module) is nn.Conv2d:  # A subclass may be made in its own way, which peft does not know.
-        return module.kernel_size == (1, 1) and module.groups == 1
-    return isinstance(module, nn.Linear)
+    # A subclass may be made in its own way, which peft does not know.
+    return isinstance(module, nn.Linear) or (type(module) is nn.Conv2d and _is_pointwise(module))
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and tuple(module.stride) == (1, 1)
+        and module.groups == 1
+    )
 
 
 def trained_share(model: FusionModel) -> float:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from sklearn.metrics import classification_report, confusion_matrix, f1_score
+from scipy.special import logsumexp
+from sklearn.metrics import classification_report, confusion_matrix
 
+from worker.model.calibration import Temperatures, set_of
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.items import on_device
-from worker.training.data import Presence, Samples, batches
+from worker.training.data import ALL, Presence, Samples, batches, patterns
+from worker.training.intervals import wilson
 
 # As Guo et al. (2017) have it; with fewer samples a bin the error would be mostly noise.
 _BINS = 15
@@ -27,19 +30,19 @@ class Measured:
     Attributes:
         logits: [N, K], not yet divided by the temperature.
         truth: [N], the number of each sample's label.
-        temperature: that scores are told with.
+        temperature: that scores are told with; [N] where samples have each its own.
         names: the labels.
     """
 
     logits: NDArray[np.float64]
     truth: NDArray[np.int64]
-    temperature: float
+    temperature: float | NDArray[np.float64]
     names: tuple[str, ...]
 
     @property
     def scores(self) -> NDArray[np.float64]:
         """[N, K]."""
-        return softmax(self.logits / self.temperature)
+        return softmax(self.logits / np.reshape(self.temperature, (-1, 1)))
 
     @property
     def said(self) -> NDArray[np.int64]:
@@ -54,13 +57,20 @@ class Measured:
     @property
     def macro_f1(self) -> float:
         """The F1 score, averaged over labels."""
-        labels = range(len(self.names))
-        return float(f1_score(self.truth, self.said, labels=labels, average="macro", zero_division=0.0))
+        count = len(self.names)
+        right = np.bincount(self.truth[self.said == self.truth], minlength=count)
+        asked = np.bincount(self.truth, minlength=count) + np.bincount(self.said, minlength=count)
+        return float((2 * right / np.maximum(asked, 1)).mean())
 
     @property
     def calibration_error(self) -> float:
         """The expected calibration error: how far the best score lies from how often it is right."""
         return float(sum(share * abs(right - told) for told, right, share in self.reliability()))
+
+    def picked(self, numbers: NDArray[np.int64]) -> Measured:
+        """Of these samples, by their numbers; one may be named more than once."""
+        temperature = np.broadcast_to(self.temperature, self.truth.shape)[numbers]
+        return Measured(self.logits[numbers], self.truth[numbers], temperature, self.names)
 
     def reliability(self) -> list[tuple[float, float, float]]:
         """Per bin of the best score: its mean, how often it is right, and the share of the samples in it."""
@@ -93,15 +103,22 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def measure(
     model: FusionModel, samples: Samples, batch: int, presence: Presence, step: Callable[[], object]
 ) -> Measured:
-    """Runs the model over the samples that this presence leaves an input; `step` is called after each batch."""
+    """Runs the model over the samples that have what this presence shows; `step` is called after each batch."""
     model.eval()
     truth: list[int] = []
     logits: list[list[float]] = []
-    for arguments, labels in batches(samples, batch, presence, seed=0, shuffle=False):
-        logits += model(**on_device(arguments, model.device)).logits.double().cpu().tolist()
+    told: list[float] = []
+    temperatures = Temperatures(model.config)
+    chosen = samples if presence.shown is None else samples.having(presence.shown)
+    for arguments, labels in batches(chosen, batch, presence, seed=0, shuffle=False):
+        out = model(**on_device(arguments, model.device))
+        logits += out.logits.double().cpu().tolist()
+        present = torch.stack(out.present, dim=1).tolist()
+        told += [temperatures.of(set_of(n for n, there in enumerate(row) if there)) for row in present]
         truth += labels.tolist()
         step()
-    return Measured(np.array(logits), np.array(truth), model.config.calibration, labels_of(model.config))
+    names = labels_of(model.config)
+    return Measured(np.array(logits).reshape(-1, len(names)), np.array(truth, int), np.array(told), names)
 
 
 def labels_of(config: FusionConfig) -> tuple[str, ...]:
@@ -110,30 +127,54 @@ def labels_of(config: FusionConfig) -> tuple[str, ...]:
 
 
 def fitted_temperature(measured: Measured) -> float:
-    """The temperature under which the truth is likeliest (Guo et al., On calibration of modern networks, 2017)."""
+    """The temperature under which the truth is likeliest (Guo et al., On calibration of modern networks, 2017).
+
+    The next verdict is taken to be wrong with a chance of 1 / (N + 2), also when none of N was (Laplace's rule, as in
+    Platt's scaling, 1999): without it the likeliest temperature of N right ones is 0, and every score 1.
+    """
+    count, labels = measured.logits.shape
+    doubt = 1 / (count + 2)
+    wanted = np.full((count, labels), doubt / max(1, labels - 1))
+    wanted[np.arange(count), measured.truth] = 1 - doubt
 
     def unlikeliness(log_temperature: float) -> float:
-        scores = softmax(measured.logits / np.exp(log_temperature))
-        chosen = scores[np.arange(len(measured.truth)), measured.truth]
-        return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+        told = measured.logits / np.exp(log_temperature)
+        return float(-(wanted * (told - logsumexp(told, axis=1, keepdims=True))).sum(axis=1).mean())
 
     return float(np.exp(minimize_scalar(unlikeliness, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
 
 
+def calibrate(model: FusionModel, dev: Samples, batch: int) -> None:
+    """Fits the model's temperatures: of the samples as they come, and under each presence pattern that has any."""
+    model.config.calibration = fitted_temperature(measure(model, dev, batch, ALL, lambda: None))
+    numbers, model.config.calibrations = range(len(model.config.inputs)), {}
+    for presence in patterns([str(number) for number in numbers]).values():
+        found = measure(model, dev, batch, presence, lambda: None)
+        if len(found.truth):
+            model.config.calibrations[str(set_of(presence.shown or ()))] = fitted_temperature(found)
+
+
 def rows_of(measured: Mapping[str, Measured]) -> list[str]:
-    """A line for each, below a head; nothing of nothing."""
-    if not measured:
+    """A line for each that has samples, below a head; nothing of nothing."""
+    told = {name: one for name, one in measured.items() if len(one.truth)}
+    if not told:
         return []
-    wide = max(len(name) for name in measured)
-    head = f"{'':<{wide}}  accuracy  macro F1    ECE      n"
-    rows = [
-        f"{name:<{wide}}  {one.accuracy:8.3f}  {one.macro_f1:8.3f}  {one.calibration_error:5.3f}  {len(one.truth):5d}"
-        for name, one in measured.items()
-    ]
-    return [head, *rows]
+    wide = max(len(name) for name in told)
+    rows = [f"{'':<{wide}}  accuracy  macro F1    ECE      n  accuracy, 95 %"]
+    for name, one in told.items():
+        low, high = wilson(int((one.said == one.truth).sum()), len(one.truth))
+        rows.append(
+            f"{name:<{wide}}  {one.accuracy:8.3f}  {one.macro_f1:8.3f}  {one.calibration_error:5.3f}  "
+            f"{len(one.truth):5d}  {low:.3f} to {high:.3f}"
+        )
+    return rows
+
+
+def first_of(measured: Mapping[str, Measured]) -> Measured:
+    """What is told in detail: the first row."""
+    return next(iter(measured.values()))
 
 
 def tell(measured: Mapping[str, Measured]) -> str:
     """A line per presence pattern, and the report of the first."""
-    first: Sequence[str] = list(measured)[:1]
-    return "\n".join([*rows_of(measured), "", f"{first[0]}:", measured[first[0]].report])
+    return "\n".join([*rows_of(measured), "", f"{next(iter(measured))}:", first_of(measured).report])

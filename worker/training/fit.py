@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,7 +19,7 @@ from worker.model.items import on_device
 from worker.training.augment import Augment
 from worker.training.board import Board
 from worker.training.data import ALL, Presence, Samples, batches
-from worker.training.encoders import steady
+from worker.training.encoders import groups, steady
 from worker.training.evaluate import measure
 from worker.training.losses import Weights, joint_loss
 
@@ -34,11 +34,13 @@ class Plan:
         epochs: passes over the training split.
         batch: items per step.
         learning_rate: the highest of the one-cycle schedule.
+        encoder_rate: the same, of the encoders that began with weights of their own.
+        held: the modalities of these encoders.
         dropout: modality dropout: how often a sample is shown with some of its inputs only.
         weights: of the losses.
         tuning: of the encoders: full, frozen or lora.
         precision: fp32, or bf16: forward and loss in bf16 by autocast, weights in fp32.
-        patience: epochs without a better dev accuracy after which training ends; None: never.
+        patience: epochs without a better macro-F1 on dev after which training ends; None: never.
         augment: the share of texts, readings and images that are corrupted, anew in each epoch.
         seed: of the order, of the modality dropout and of what is corrupted; the same seed gives the same weights on
             the same machine.
@@ -47,6 +49,8 @@ class Plan:
     epochs: int = 4
     batch: int = 32
     learning_rate: float = 2e-3
+    encoder_rate: float = 2e-5
+    held: tuple[str, ...] = ()
     dropout: float = 0.3
     weights: Weights = field(default_factory=Weights)
     tuning: str = "full"
@@ -54,6 +58,16 @@ class Plan:
     patience: int | None = None
     augment: float = 0.0
     seed: int = 0
+
+
+def plan_of(told: Mapping[str, Any]) -> Plan:
+    """The plan that `asdict` told, as a model's configuration keeps it; of a model from before, the defaults."""
+    known = {one.name for one in fields(Plan)}
+    given = {name: value for name, value in told.items() if name in known}
+    weights = dict(given.pop("weights", {}))
+    if weights.get("classes") is not None:
+        weights["classes"] = tuple(weights["classes"])
+    return Plan(**{**given, "weights": Weights(**weights), "held": tuple(given.get("held", ()))})
 
 
 @dataclass
@@ -70,7 +84,7 @@ def fit(
     model: FusionModel, train: Samples, dev: Samples, plan: Plan, folder: Path, step: Callable[[str, int], object],
     *, resume: bool = False,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Trains in place, leaves the weights of the epoch with the best dev accuracy, and returns the curves.
+    """Trains in place, leaves the weights of the epoch with the best macro-F1 on dev, and returns the curves.
 
     1. A checkpoint is written after each epoch; with `resume` the run goes on from it, to the same numbers.
     2. Curves go to `folder`/logs for TensorBoard; `step(text, batches)` is called after each batch, for a bar.
@@ -86,9 +100,9 @@ def fit(
         raise ConfigError(f"--batch {plan.batch}: the training split has only {len(train)} samples")
     torch.manual_seed(plan.seed)
     steps = len(train) // plan.batch
-    trained = [one for one in model.parameters() if one.requires_grad]
-    optimizer = AdamW(trained, lr=plan.learning_rate, weight_decay=0.01)
-    schedule = OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.epochs * steps)
+    optimizer = AdamW(groups(model, plan.held, plan.learning_rate, plan.encoder_rate))
+    rates = [group["lr"] for group in optimizer.param_groups]
+    schedule = OneCycleLR(optimizer, rates, total_steps=plan.epochs * steps)
     state, kept = _State(), copy.deepcopy(model.state_dict())
     path, run = folder / CHECKPOINT, _run_of(plan, model, train, dev)
     if resume:
@@ -97,11 +111,12 @@ def fit(
     with Board(folder / "logs", asdict(plan)) as board:
         while state.epoch < plan.epochs and not _has_stopped(state, plan):
             loss = _epoch(model, train, optimizer, schedule, plan, state.epoch, step)
-            accuracy = measure(model, dev, plan.batch, ALL, lambda: step("dev", 1)).accuracy
-            state.history.append({"loss": loss, "dev accuracy": accuracy})
-            board.add({"loss/train": loss, "accuracy/dev": accuracy}, state.epoch)
-            if accuracy > state.best:
-                state.best, state.best_epoch, kept = accuracy, state.epoch, copy.deepcopy(model.state_dict())
+            found = measure(model, dev, plan.batch, ALL, lambda: step("dev", 1))
+            state.history.append({"loss": loss, "dev accuracy": found.accuracy, "dev macro F1": found.macro_f1})
+            told = {"loss/train": loss, "accuracy/dev": found.accuracy, "macro F1/dev": found.macro_f1}
+            board.add(told, state.epoch)
+            if found.macro_f1 > state.best:
+                state.best, state.best_epoch, kept = found.macro_f1, state.epoch, copy.deepcopy(model.state_dict())
             state.epoch += 1
             _save(path, run, model, optimizer, schedule, state, kept)
     model.load_state_dict(kept)

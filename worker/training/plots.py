@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from worker.training.evaluate import Measured
@@ -13,16 +14,16 @@ _MOST_NUMBERED = 20  # Labels up to which a cell has room for its number.
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss and dev accuracy by epoch."""
+    """Loss and macro-F1 on dev by epoch."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     left = figure.subplots()
     right = left.twinx()
     epochs = range(1, len(history) + 1)
     left.plot(epochs, [point["loss"] for point in history], "o-", color="tab:blue")
-    right.plot(epochs, [point["dev accuracy"] for point in history], "s-", color="tab:orange")
+    right.plot(epochs, [point["dev macro F1"] for point in history], "s-", color="tab:orange")
     left.set(xlabel="epoch", xticks=list(epochs))
     left.set_ylabel("training loss", color="tab:blue")
-    right.set_ylabel("dev accuracy", color="tab:orange")
+    right.set_ylabel("dev macro F1", color="tab:orange")
     figure.savefig(path, dpi=120)
 
 
@@ -54,6 +55,6 @@ def draw_reliability(measured: Measured, path: Path) -> None:
     axes.scatter(told, right, s=[20 + 400 * part for part in share], color="tab:blue")
     axes.set(
         xlabel="score", ylabel="right", xlim=(0, 1.02), ylim=(0, 1.02),
-        title=f"ECE {measured.calibration_error:.3f}, temperature {measured.temperature:.2f}",
+        title=f"ECE {measured.calibration_error:.3f}, temperature {np.mean(measured.temperature):.2f}",
     )  # fmt: skip
     figure.savefig(path, dpi=120)

@@ -73,6 +73,12 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
     return Row(Sample({name: one for name, one in bodies.items() if one}, label, place), modalities)
 
 
+def reading_form(name: str) -> str:
+    """How a row has a reading of this stream, for messages."""
+    form = {"inputs": {name: {"speed": 31.5}}, "modalities": {name: "sensor"}, "label": "..."}
+    return f"a reading is {json.dumps(form)}"
+
+
 def _check_fields(given: Mapping[str, Any], known: Sequence[str], what: str, before: str) -> None:
     for name in given:
         if name not in known and not name.startswith(_NOTE):
@@ -94,7 +100,7 @@ def _label(label: Any) -> str:
 def _streams(folder: Path, row: Mapping[str, Any]) -> tuple[dict[str, tuple[Body, ...]], dict[str, str]]:
     modalities, inputs = row.get("modalities"), row["inputs"]
     if not isinstance(modalities, dict) or not isinstance(inputs, dict):
-        raise RowError("inputs and modalities must be objects by stream")
+        raise RowError(f"inputs and modalities must be objects by stream; {reading_form('radar')}")
     bodies = {}
     for name, modality in modalities.items():
         if modality not in MODALITIES:
@@ -127,6 +133,8 @@ def _given(folder: Path, name: str, modality: str, given: Any) -> tuple[bytes, s
     if isinstance(given, bytes):
         return given, None, None
     if modality == "sensor" and isinstance(given, dict):
+        if isinstance(given.get("sensor"), dict):
+            raise RowError(f"{name}: its numbers stand in it without `sensor` around them; {reading_form(name)}")
         return json.dumps(given, ensure_ascii=False, default=str).encode(), None, None
     if not isinstance(given, str):
         wanted = {"text": "must be a string", "sensor": f"must be an object of numbers, or name a file below {folder}"}

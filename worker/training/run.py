@@ -7,6 +7,7 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers.utils.logging import disable_progress_bar
 
 from worker.errors import ConfigError
+from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
@@ -24,7 +26,7 @@ from worker.training.build import Built, build
 from worker.training.card import Trained, card
 from worker.training.data import ALL, Presence, Samples, patterns
 from worker.training.encoders import image_encoder, is_frozen, merge, trained_share
-from worker.training.evaluate import Measured, fitted_temperature, labels_of, measure, rows_of, tell
+from worker.training.evaluate import Measured, calibrate, first_of, labels_of, measure, rows_of, tell
 from worker.training.fit import Plan, fit
 from worker.training.losses import Weights, class_weights
 from worker.training.robust import applies, changes
@@ -35,7 +37,7 @@ def train(arguments: Namespace) -> int:
     """Trains a model, writes it to `--out` and prints how well it does on the test split."""
     console = Console()
     began = time.monotonic()
-    _make_folder(arguments.out)
+    _make_folder(arguments.out, arguments.overwrite or arguments.resume)
     torch.manual_seed(arguments.seed)
     data = _read(arguments, ("train", "dev", "test"), console)
     if arguments.inputs:
@@ -45,21 +47,23 @@ def train(arguments: Namespace) -> int:
     splits = {split: _samples(built, data, split) for split in data.splits}
     if "image" in built.model.encoders and is_frozen(image_encoder(built.model).backbone):
         _keep_maps(built, splits, console)
-    plan = _plan(arguments, splits["train"], built.model)
+    plan = _plan(arguments, splits["train"], built)
     steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
     with _progress(console, "train", steps) as step:
         history = fit(built.model, splits["train"], splits["dev"], plan, arguments.out, step, resume=arguments.resume)
     merge(built.model)
-    built.model.config.calibration = fitted_temperature(measure(built.model, splits["dev"], plan.batch, ALL, _silent))
+    built.model.config.training = asdict(plan)
+    calibrate(built.model, splits["dev"], plan.batch)
     names = list(data.inputs)
     measured = _measure_all(built.model, splits["test"], names, plan.batch, console)
-    corrupted = _corrupted(built.model, splits["test"], measured["all"], plan.batch, console) if plan.augment else {}
+    corrupted = _corrupted(built.model, splits["test"], first_of(measured), plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
     _write(arguments, built, data, measured, corrupted, share, minutes)
     plots.draw_curves(history, arguments.out / "curves.png")
-    best = max(point["dev accuracy"] for point in history)
+    best = max(history, key=lambda point: point["dev macro F1"])
     console.print(
-        f"dev accuracy {best:.3f} after {len(history)} epochs, {minutes:.1f} min, {share:.0%} of the weights trained; "
+        f"dev macro F1 {best['dev macro F1']:.3f}, accuracy {best['dev accuracy']:.3f}, after {len(history)} epochs, "
+        f"{minutes:.1f} min, {share:.0%} of the weights trained; "
         f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
     console.print(tell(measured), *rows_of(corrupted), sep="\n", highlight=False)
@@ -84,9 +88,9 @@ def evaluate(arguments: Namespace) -> int:
     console.print(tell(measured), highlight=False)
     if arguments.plots is not None:
         arguments.plots.mkdir(parents=True, exist_ok=True)
-        _draw(measured["all"], arguments.plots)
+        _draw(first_of(measured), arguments.plots)
     if arguments.robust:
-        corrupted = _corrupted(model, samples, measured["all"], arguments.batch, console)
+        corrupted = _corrupted(model, samples, first_of(measured), arguments.batch, console)
         console.print(*rows_of(corrupted), "", sep="\n", highlight=False)
     if arguments.against:
 
@@ -98,9 +102,11 @@ def evaluate(arguments: Namespace) -> int:
     return 0
 
 
-def _make_folder(out: Path) -> None:
+def _make_folder(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder")
+    if (out / CONFIG).exists() and not overwrite:
+        raise ConfigError(f"--out {out}: holds a model already; name another folder, or give --overwrite")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -134,17 +140,24 @@ def _keep_maps(built: Built, splits: dict[str, Samples], console: Console) -> No
                 return
 
 
-def _plan(arguments: Namespace, samples: Samples, model: FusionModel) -> Plan:
-    classes = class_weights(samples.classes, model.config.num_labels) if arguments.class_weights else None
+def _plan(arguments: Namespace, samples: Samples, built: Built) -> Plan:
+    classes = class_weights(samples.classes, built.model.config.num_labels) if arguments.class_weights else None
     weights = Weights(
         arguments.cross_entropy, arguments.triplet, arguments.contrastive, arguments.label_smoothing, classes
     )
     return Plan(
         epochs=arguments.epochs, batch=arguments.batch, learning_rate=arguments.learning_rate,
+        encoder_rate=_encoder_rate(arguments), held=built.held,
         dropout=arguments.modality_dropout, weights=weights, tuning=arguments.encoders,
         precision=arguments.precision, patience=arguments.patience, augment=arguments.augment,
         seed=arguments.seed,
     )  # fmt: skip
+
+
+def _encoder_rate(arguments: Namespace) -> float:
+    if arguments.encoder_rate is not None:
+        return float(arguments.encoder_rate)
+    return float(arguments.learning_rate * (0.1 if arguments.encoders == "lora" else 0.01))
 
 
 def _write(
@@ -154,7 +167,7 @@ def _write(
     disable_progress_bar()
     built.model.save_pretrained(arguments.out)
     built.tokenizer.save_pretrained(arguments.out)
-    _draw(measured["all"], arguments.out)
+    _draw(first_of(measured), arguments.out)
     trained = Trained(
         command=shlex.join(["fusion-worker", "train", *_without_folders(arguments)]),
         counts={split: len(samples) for split, samples in data.splits.items()}, about=data.about,
@@ -177,6 +190,8 @@ def _measure_all(
     model: FusionModel, samples: Samples, names: list[str], batch: int, console: Console
 ) -> dict[str, Measured]:
     found = patterns(names)
+    if len(samples.having(range(len(names)))) < len(samples):
+        found = {"as they come": ALL, **found}
     with _progress(console, "test", len(found) * _count(samples, batch)) as step:
         return {
             name: measure(model, samples, batch, presence, lambda name=name: step(name, 1))  # type: ignore[misc]
