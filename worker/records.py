@@ -56,7 +56,6 @@ class Record:
     """A Kafka record as it came.
 
     Attributes:
-        lies_on: its partition.
         lease: the number of the assignment under which it was read; a record whose lease is over is forgotten.
         timestamp_ms: the record's own timestamp (milliseconds); -1: it has none.
     """
