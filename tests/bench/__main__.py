@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.backlog import NO_OP_FRAMES, backlog_of, expected
+from tests.bench.backlog import FRAME_BYTES, NO_OP_FRAMES, Backlog, backlog_of, expected
 from tests.bench.contenders import KINDS, absent
 from tests.bench.judge import Figures
 from tests.bench.measure import processor_seconds, tree
@@ -36,6 +36,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mix", default="6,20", help="frames per text, separated by commas")
     help_texts = f"texts of the shipped job; the no-op job has {NO_OP_FRAMES} times as many frames"
     parser.add_argument("--texts", type=int, default=800, help=help_texts)
+    parser.add_argument("--frame-bytes", type=int, default=FRAME_BYTES, help="of a frame, 16 KB at least")
     parser.add_argument("--only", default=",".join(KINDS), help="contenders, separated by commas")
     parser.add_argument("--before", default="", help="an earlier state's source: takes part as worker-before")
     parser.add_argument("--scale", action="store_true", help="pools of workers; takes --rounds and --texts")
@@ -59,22 +60,22 @@ def main() -> None:
     kinds = [kind for kind in given.kinds if absent(kind) is None]
     parts = [(job, mix) for job in ("shipped", "noop") if given.job in (job, "both") for mix in given.mixes]
     figures: dict[Part, dict[str, list[Figures]]] = {part: {} for part in parts}
+    backlogs = {part: backlog_of(part, given.texts, given.frame_bytes) for part in parts}
     with tempfile.TemporaryDirectory() as name, embedded(Path(os.environ.get("FUSION_CACHE", ".cache")), say) as stack:
         for part in parts:
-            _rounds(part, kinds, given, stack, Path(name), figures[part])
+            _rounds(part, backlogs[part], kinds, given, stack, Path(name), figures[part])
     print(f"\n`python -m tests.bench {' '.join(sys.argv[1:])}`, {machine()}".replace(" `", "`"))
     for part in parts:
-        print("\n" + table(*part, figures[part], backlog_of(part, given.texts).texts))
+        print("\n" + table(*part, figures[part], backlogs[part].texts))
 
 
 def _rounds(
-    part: Part, kinds: Sequence[str], given: argparse.Namespace, stack: Stack, folder: Path,
+    part: Part, backlog: Backlog, kinds: Sequence[str], given: argparse.Namespace, stack: Stack, folder: Path,
     figures: dict[str, list[Figures]],
 ) -> None:  # fmt: skip
     """All rounds of one backlog; who begins moves on by one each round."""
     job, mix = part
     taking = [kind for kind in kinds if kind != "bare" or (job == "shipped" and mix == given.mixes[0])]
-    backlog = backlog_of(part, given.texts)
     events = backlog.events()
     oracle, began, before = expected(events), time.monotonic(), processor_seconds(tree(stack.kafka.pid))
     backlog.feed(stack.bootstrap_servers, events)

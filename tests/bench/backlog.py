@@ -25,6 +25,7 @@ BATCH_BYTES = 256 * 1024  # of the producer: a handful of frames
 FRAME_US = 100_000  # ten frames a second of each key
 TAIL_FRAMES = 12  # past the last text, so that event time decides every one
 PICTURES = 48
+COMMENT_BYTES = 60_000  # of a JPEG, at most
 # The no-op job is quick: it has this many frames a text of the other job, shared out over the mix.
 NO_OP_FRAMES = 24
 
@@ -44,6 +45,7 @@ class Backlog:
         name: begins the topics' names.
         mix: frames per text.
         texts_partitions: of the texts' topic; the frames' has `PARTITIONS`.
+        frame_bytes: of each frame.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Backlog:
     start_us: int
     seed: int = 13
     texts_partitions: int = PARTITIONS
+    frame_bytes: int = FRAME_BYTES
 
     @property
     def seconds(self) -> float:
@@ -60,7 +63,7 @@ class Backlog:
 
     def events(self) -> list[Fed]:
         """In the order of time; each event's id is its place in Kafka, as the worker names plain records."""
-        pictures, rng, made = pool(self.seed), random.Random(self.seed), []
+        pictures, rng, made = pool(self.seed, self.frame_bytes), random.Random(self.seed), []
         for number in range(KEYS):
             key, each = f"camera-{number}", self.texts // KEYS
             for n in range(each):
@@ -110,12 +113,12 @@ class Backlog:
         admin.close()
 
 
-def backlog_of(part: tuple[str, int], texts: int) -> Backlog:
+def backlog_of(part: tuple[str, int], texts: int, frame_bytes: int = FRAME_BYTES) -> Backlog:
     """Sized so that each job takes seconds; it ends a minute ago."""
     job, mix = part
     count = texts if job == "shipped" else texts * NO_OP_FRAMES // mix
     made = Backlog(f"{job}-{mix}-{os.getpid()}", -(-count // KEYS) * KEYS, mix, 0)
-    return Backlog(made.name, made.texts, mix, minutes_ago(1 + made.seconds / 60))
+    return replace(made, start_us=minutes_ago(1 + made.seconds / 60), frame_bytes=frame_bytes)
 
 
 @dataclass(frozen=True)
@@ -126,21 +129,26 @@ class Pool:
     reports: list[bytes]
 
 
-def pool(seed: int) -> Pool:
-    """JPEGs of `FRAME_BYTES` and reports of the junction that the shipped model knows."""
+def pool(seed: int, frame_bytes: int = FRAME_BYTES) -> Pool:
+    """JPEGs of so many bytes and reports of the junction that the shipped model knows."""
     rng = np.random.default_rng(seed)
-    frames = [_sized(frame(rng, LABELS[n % len(LABELS)]), n) for n in range(PICTURES)]
+    frames = [_sized(frame(rng, LABELS[n % len(LABELS)]), n, frame_bytes) for n in range(PICTURES)]
     return Pool(frames, [report(rng, LABELS[n % len(LABELS)]).encode() for n in range(PICTURES)])
 
 
-def _sized(jpeg: bytes, number: int) -> bytes:
-    """The same picture as a JPEG of `FRAME_BYTES`: as good as fits, the rest a comment that ends with its number."""
+def _sized(jpeg: bytes, number: int, size: int) -> bytes:
+    """The same picture as a JPEG of so many bytes: as good as fits, the rest comments that end with its number."""
     pixels = simplejpeg.decode_jpeg(jpeg)
     fitting = (simplejpeg.encode_jpeg(pixels, quality=quality) for quality in range(99, 50, -1))
-    best = next(made for made in fitting if len(made) <= FRAME_BYTES - 32)
-    filled = FRAME_BYTES - len(best) - 4
-    comment = b"\xff\xfe" + (filled + 2).to_bytes(2, "big") + b"%*d" % (filled, number)
-    return best[:-2] + comment + best[-2:]
+    best = next(made for made in fitting if len(made) <= size - 32)
+    filled = size - len(best)
+    count = -(-filled // COMMENT_BYTES)
+    comments = (_comment(filled // count + (n < filled % count), number) for n in range(count))
+    return best[:-2] + b"".join(comments) + best[-2:]
+
+
+def _comment(size: int, number: int) -> bytes:
+    return b"\xff\xfe" + (size - 2).to_bytes(2, "big") + b"%*d" % (size - 4, number)
 
 
 def partition_of(key: str, partitions: int = PARTITIONS) -> int:

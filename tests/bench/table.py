@@ -13,7 +13,7 @@ from tests.bench.judge import Figures
 BASE = "worker"
 COLUMNS = (
     "contender", "pairs/s", "to the worker's", "CPU us a pair", "to the worker's", "an event", "Redis a pair",
-    "broker a pair", "peak MiB", "right",
+    "broker a pair", "peak MiB", "right", "frames/s", "Redis a frame",
 )  # fmt: skip
 
 
@@ -52,6 +52,8 @@ def table(job: str, mix: int, figures: Mapping[str, Sequence[Figures]], texts: i
             spread([one.broker_us for one in found]),
             f"{max(one.peak_bytes for one in found) / 2**20:.0f}",
             f"{min(one.right for one in found):.1%}".replace("100.0%", "100 %"),
+            spread([one.pairs_per_second * mix for one in found]),
+            spread([one.redis_us / mix for one in found], ".1f"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

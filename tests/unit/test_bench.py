@@ -90,6 +90,8 @@ def test_a_backlog_is_the_same_for_everybody(events: list[Fed]) -> None:
     assert len({event.body for event in frames}) > 40
     assert 3.0 <= len(frames) / 64 <= 6.0
     assert len({event.id for event in events}) == len(events)
+    large = replace(BACKLOG, frame_bytes=300_000).events()
+    assert {len(event.body) for event in large if event.stream == "frames"} == {300_000}
 
 
 def test_topics_of_a_backlog_may_be_of_unequal_size(events: list[Fed]) -> None:
@@ -149,6 +151,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert [cell.strip() for cell in plain.split("|")][2:6] == [
         "150 (100 to 200)", "2.00 (2.00 to 2.00)", "75 (50 to 100)", "0.50 (0.50 to 0.50)",
     ]  # fmt: skip
+    assert [cell.strip() for cell in plain.split("|")][11:13] == ["900 (600 to 1200)", "0.0 (0.0 to 0.0)"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("worker")])
