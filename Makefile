@@ -49,4 +49,4 @@ up:
 
 requirements: install
 	$(BIN)/uv pip compile --system-certs --quiet --generate-hashes --universal --no-annotate --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --system-certs --quiet --generate-hashes --universal --no-annotate --no-header --extra onnx --python-version 3.11 -c requirements.txt pyproject.toml -o deploy/requirements.txt
+	$(BIN)/uv pip compile --system-certs --quiet --generate-hashes --universal --no-annotate --no-header --extra onnx --extra fast --python-version 3.11 -c requirements.txt pyproject.toml -o deploy/requirements.txt

@@ -11,6 +11,7 @@ from kafka import KafkaConsumer
 
 from tests import worker_process
 from worker.broker.slots import SlotSink
+from worker.broker.source import KafkaSource
 
 _folder = Path()
 
@@ -32,18 +33,17 @@ def _for_ever(*_: Any, **__: Any) -> Any:
 
 
 def _after_records(hang: Any) -> None:
-    poll = KafkaConsumer.poll
+    poll = KafkaSource.poll
     seen: list[Any] = []
 
-    def wrong(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if seen and self.config["group_id"]:
+    def wrong(self: KafkaSource, timeout_seconds: float) -> Any:
+        if seen:
             hang()
-        found = poll(self, *args, **kwargs)
-        if self.config["group_id"]:
-            seen.extend(found)
+        found = poll(self, timeout_seconds)
+        seen.extend(found.records)
         return found
 
-    KafkaConsumer.poll = wrong
+    KafkaSource.poll = wrong  # type: ignore[method-assign]
 
 
 def poll_turns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import signal
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +25,7 @@ from tests.producers import MAX_RECORD_BYTES, Producers
 from tests.story import Fed, headers_of
 
 LIVELINESS_SECONDS = 60.0
+FETCHERS = ("librdkafka", "kafka-python")
 
 
 class Worker(Protocol):
@@ -63,6 +66,7 @@ class Town:
         self._partitions = partitions
         self.settings = self._settings(settings)
         self.workers: list[Worker] = []
+        self._turns = itertools.count(zlib.crc32(folder.name.encode()))
         self.results: list[dict[str, Any]] = []
         self.raw: list[Any] = []
         self.dead: list[Any] = []
@@ -146,12 +150,19 @@ class Town:
 
     def start(self, count: int = 1) -> list[Worker]:
         """Starts workers."""
-        path, log = self.folder / f"{self.name}.json", self.folder / f"{self.name}.log"
-        told = {name: getattr(self, name) for name in ("settings", "cost_ms", "mutant", "lifetime_ms", "decodes")}
-        path.write_text(json.dumps(told))
-        new = [self._nursery.start(path, log) if self._nursery else _started(path, log) for _ in range(count)]
+        new = [self._start() for _ in range(count)]
         self.workers += new
         return new
+
+    def _start(self) -> Worker:
+        """Unless the settings say which, workers read by one fetcher and the other in turn; a test's name says by which
+        the first of them does, so that those with one worker have both among them."""
+        fetcher = self.settings["kafka"].get("fetcher") or FETCHERS[next(self._turns) % len(FETCHERS)]
+        path, log = self.folder / f"{self.name}-{fetcher}.json", self.folder / f"{self.name}.log"
+        told = {name: getattr(self, name) for name in ("cost_ms", "mutant", "lifetime_ms", "decodes")}
+        told["settings"] = {**self.settings, "kafka": {**self.settings["kafka"], "fetcher": fetcher}}
+        path.write_text(json.dumps(told))
+        return self._nursery.start(path, log) if self._nursery else _started(path, log)
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL."""

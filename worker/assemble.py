@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from worker.broker.admin import ensure_reachable, missing_topics
 from worker.broker.bodies import BodyReader
+from worker.broker.fetchers import Chosen, choose
 from worker.broker.options import connection_options, member_options
 from worker.broker.sink import PlainSink, TransactionalSink
 from worker.broker.slots import SlotSink
@@ -235,8 +236,16 @@ def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
 def _source(
     settings: Settings, connection: Mapping[str, Any], on_revoked: Callable[[frozenset[Partition]], None]
 ) -> KafkaSource:
-    options, topics = member_options(settings.kafka.model_dump()), settings.topics
-    return _reached(settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked))
+    options, topics, fetcher = member_options(settings.kafka.model_dump()), settings.topics, _fetcher(settings)
+    return _reached(
+        settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked, fetcher.make)
+    )
+
+
+def _fetcher(settings: Settings) -> Chosen:
+    chosen = choose(settings.kafka.model_dump())
+    get_logger().info("records are read", by=chosen.told, **({"reason": chosen.instead} if chosen.instead else {}))
+    return chosen
 
 
 def _sink(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from worker.broker.admin import NewTopic, configs_of, create_topics, ensure_group, ensure_reachable, partitions_of
 from worker.broker.codecs import missing_codecs
+from worker.broker.fetchers import choose
 from worker.broker.options import connection_options
 from worker.config import Settings
 from worker.errors import ConfigError, Fatal, NoRoom, Retryable, Unreachable
@@ -105,6 +106,7 @@ def _one_line(error: Exception) -> str:
 def _kafka(settings: Settings) -> Told:
     connection = connection_options(settings.kafka.model_dump())
     seconds = settings.kafka.startup_timeout.total_seconds()
+    fetcher = choose(settings.kafka.model_dump())
     brokers = ensure_reachable(connection, seconds)
     names = _topics(settings)
     partitions = partitions_of(connection, names)
@@ -118,8 +120,11 @@ def _kafka(settings: Settings) -> Told:
             raise ConfigError(f"topic {name!r} is compressed with {told['compression.type']}; install {package}")
     codecs = [f"records in {codec} cannot be read; install {package}" for codec, package in absent.items()]
     counts = ", ".join(f"{name} ({partitions[name]})" for name in names)
-    line = f"{settings.kafka.bootstrap_servers}: {brokers} brokers; topics (partitions): {counts}"
-    return Told(line, [*codecs, *of_topics(settings, partitions, configs)])
+    line = (
+        f"{settings.kafka.bootstrap_servers}: {brokers} brokers; topics (partitions): {counts}; read by {fetcher.told}"
+    )
+    instead = [f"records are not read by librdkafka: {fetcher.instead}"] if fetcher.instead else []
+    return Told(line, [*codecs, *instead, *of_topics(settings, partitions, configs)])
 
 
 def _redis(settings: Settings) -> Told:

@@ -39,6 +39,10 @@ class Kafka(Section):
         None, description="Password of the client key (secret).", json_schema_extra={"secret": True}
     )
     ssl_check_hostname: bool = Field(True, description="Check that the broker's certificate names its host.")
+    fetcher: Literal["auto", "kafka-python", "librdkafka"] = Field(
+        "auto",
+        description="What reads the records; auto: librdkafka where it is installed (the extra `fast`).",
+    )
     auto_offset_reset: Literal["earliest", "latest"] = Field(
         "earliest", description="Where a group without committed offsets begins."
     )

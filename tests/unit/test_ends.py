@@ -44,7 +44,7 @@ class Brokers:
         return Future().success(({one: OffsetAndTimestamp(answer, -1, -1) for one in partitions}, set()))
 
     def counts(self) -> Any:
-        return Future().success({"frames": self.answers["count"]})
+        return Future().success({"frames": (self.answers["count"], self.answers.get("id"))})
 
     def close(self, timeout_ms: int) -> None:
         raise KafkaError("away")

@@ -13,6 +13,7 @@ from worker.broker import source as room
 from worker.records import Partition
 
 A, B = TopicPartition("texts", 0), TopicPartition("texts", 1)
+ENDS = SimpleNamespace(close=lambda: None, count=lambda topic: (0, 0.0), topic_id=lambda topic: None)
 
 
 class StubConsumer:
@@ -53,7 +54,7 @@ class StubConsumer:
 def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Others had the partitions in between; what was read under the old leases must not be published."""
     monkeypatch.setattr(room, "strict_consumer", StubConsumer)
-    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None, count=lambda topic: (0, 0.0)))
+    monkeypatch.setattr(room, "EndsWatch", lambda *_: ENDS)
     heard: list[tuple[frozenset[Partition], str]] = []
     made = room.KafkaSource(
         {}, {"auto_offset_reset": "earliest", "group_id": "g"}, ["texts"],
@@ -76,7 +77,7 @@ def test_another_member_id_ends_every_lease_before_it_is_used(monkeypatch: pytes
 def test_a_commit_of_a_lease_that_is_over_is_not_sent_under_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another member owned the partition in between and committed further: its records would be read again."""
     monkeypatch.setattr(room, "strict_consumer", StubConsumer)
-    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None, count=lambda topic: (0, 0.0)))
+    monkeypatch.setattr(room, "EndsWatch", lambda *_: ENDS)
     made = room.KafkaSource({}, {"auto_offset_reset": "earliest", "group_id": "g"}, ["texts"], lambda gone: None)
     client: Any = made._consumer
     client.listener.on_partitions_assigned([A, B])
@@ -94,7 +95,7 @@ def test_a_commit_of_a_lease_that_is_over_is_not_sent_under_the_next(monkeypatch
 def test_a_leader_asks_for_the_rebalance_that_nobody_else_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A member of the release before claims what it does not hold, and gives nothing up: what is left would wait on."""
     monkeypatch.setattr(room, "strict_consumer", StubConsumer)
-    monkeypatch.setattr(room, "EndsWatch", lambda *_: SimpleNamespace(close=lambda: None, count=lambda topic: (0, 0.0)))
+    monkeypatch.setattr(room, "EndsWatch", lambda *_: ENDS)
     made = room.KafkaSource({}, {"auto_offset_reset": "earliest", "group_id": "g"}, ["texts"], lambda gone: None)
     client: Any = made._consumer
     told = made._assignor.metadata(["texts"])

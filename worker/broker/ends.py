@@ -39,6 +39,7 @@ class EndsWatch:
         self._wanted: tuple[TopicPartition, ...] = ()
         self._latest: dict[Partition, tuple[int, float]] = {}
         self._counts: dict[str, tuple[int, float]] = {}
+        self._ids: dict[str, Any] = {}
         self._asked: dict[int | str, tuple[Any, float]] = {}  # leader, or _COUNTS -> the answer to come, asked when
         self._due: dict[int | str, float] = {}
         self._heard_at = 0.0
@@ -64,6 +65,10 @@ class EndsWatch:
     def count(self, topic: str) -> tuple[int, float]:
         """How many partitions a topic has, and the monotonic seconds when that was last asked for; 0, 0.0: never."""
         return self._counts.get(topic, (0, 0.0))
+
+    def topic_id(self, topic: str) -> Any:
+        """Which topic of that name it is; None: not known."""
+        return self._ids.get(topic)
 
     def close(self) -> None:
         """Ends the thread and its connections."""
@@ -129,8 +134,9 @@ class EndsWatch:
 
     def _learn(self, whom: int | str, value: Any, asked_at: float) -> None:
         if whom == _COUNTS:
-            known = {topic: (max(n, self.count(topic)[0]), asked_at) for topic, n in value.items()}
+            known = {topic: (max(n, self.count(topic)[0]), asked_at) for topic, (n, _) in value.items()}
             self._counts = {**self._counts, **known}
+            self._ids = {**self._ids, **{topic: name for topic, (_, name) in value.items() if name is not None}}
         else:
             ends = {Partition(tp.topic, tp.partition): (int(at.offset), asked_at) for tp, at in value[0].items()}
             self._latest = {**self._latest, **ends}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka.errors import KafkaError
@@ -14,6 +14,10 @@ from worker.errors import Fatal, FusionError, Retryable
 GONE = (
     "its records were deleted before they were read (retention), or the topic was recreated; to go on without them set "
     "the group's offsets with Kafka's kafka-consumer-groups tool"
+)
+_UNREADABLE_REMEDY = (
+    "nothing of it was committed; `fusion-worker check` tells which codecs are missing; past data that is itself "
+    "corrupt the group is moved with Kafka's kafka-consumer-groups tool"
 )
 # After a broker's restart the client may stumble for some seconds over what it remembers of the old one; a new client
 # remembers nothing, and a start costs less than this.
@@ -48,12 +52,27 @@ def translated(error: KafkaError) -> Exception:
     """Retryable, unless repeating cannot help."""
     name = type(error).__name__
     if name in ("OffsetOutOfRangeError", "NoOffsetForPartitionError", "LogTruncationError"):
-        places = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-        told = ", ".join(f"{tp.topic}/{tp.partition} has no offset {at}" for tp, at in places.items()) or str(error)
-        return Fatal(f"{told}: {GONE}")
+        return without_offset(error.args[0] if error.args and isinstance(error.args[0], dict) else {}, str(error))
     if "Authorization" in name or "Authentication" in name:
-        return Fatal(f"Kafka refuses access: {error}; check kafka.sasl_* and the topics' access rules")
+        return refused(str(error))
     return Retryable(f"Kafka: {name}: {error}")
+
+
+def without_offset(places: Mapping[tuple[str, int], int], said: str = "") -> Fatal:
+    """(topic, partition) -> the offset that is not there; `said`: what the client says where it names none."""
+    told = ", ".join(f"{topic}/{number} has no offset {at}" for (topic, number), at in places.items())
+    return Fatal(f"{told or said}: {GONE}")
+
+
+def refused(said: str) -> Fatal:
+    """Credentials or access rules are wrong."""
+    return Fatal(f"Kafka refuses access: {said}; check kafka.sasl_* and the topics' access rules")
+
+
+def unreadable(topic: str, partition: int, offset: int, cause: str) -> Fatal:
+    """A batch that nobody can unpack."""
+    told = " ".join(cause.split())
+    return Fatal(f"{topic}/{partition}/{offset}: the batch cannot be unpacked ({told}); {_UNREADABLE_REMEDY}")
 
 
 class Polls:

@@ -47,13 +47,14 @@ class Questions:
         return self._asked(self._fetcher._send_list_offsets_request, leader, dict.fromkeys(partitions, (_LATEST, -1)))
 
     def counts(self) -> Any:
-        """Gives topic -> number of partitions, and with it who leads them."""
+        """Gives topic -> (number of partitions, its id), and learns who leads them."""
         return self._asked(self._metadata)
 
-    async def _metadata(self) -> dict[str, int]:
+    async def _metadata(self) -> dict[str, tuple[int, Any]]:
         answer = await self._manager.send(self._cluster.metadata_request())
         self._cluster.update_metadata(answer)
-        return {topic: len(self._cluster.partitions_for_topic(topic) or ()) for topic in self._cluster.topics()}
+        known = self._cluster
+        return {one: (len(known.partitions_for_topic(one) or ()), known.topic_id(one)) for one in known.topics()}
 
     def _asked(self, question: Any, *args: Any) -> Any:
         return self._manager.call_soon(question, *args).add_both(lambda _: self._heard())

@@ -7,24 +7,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from worker.broker.assignor import CoLocatingAssignor
 from worker.broker.ends import EndsWatch
-from worker.broker.faults import GONE, Polls, called
-from worker.broker.reader import record_of
+from worker.broker.faults import GONE, called
+from worker.broker.group_fetcher import CALL_TIMEOUT_MS, GroupFetcher, partition_of, topic_partition
 from worker.broker.rebalance import Evictions, RebalanceListener, membership_of
 from worker.broker.starts import Starts
 from worker.broker.unpack import strict_consumer
 from worker.errors import Fatal, Retryable
-from worker.ports import Polled
+from worker.ports import Fetcher, Polled
 from worker.records import Partition
 
 # One partition may fill a whole fetch: at the client's 1 MiB a poll of 30 KB frames costs 8 times as much (PARTS 12).
 MAX_PARTITION_FETCH_BYTES = 8 * 2**20
-# A call that needs an answer from the broker gives up after this long; the loop repeats it.
-CALL_TIMEOUT_MS = 5_000
 # Commits come within milliseconds, or not before a transaction has ended: the loop looks after the others meanwhile.
 COMMITTED_TIMEOUT_MS = 1_000
 
@@ -41,16 +38,18 @@ class KafkaSource:
         options: Mapping[str, Any],
         topics: Sequence[str],
         on_revoked: Callable[[frozenset[Partition]], None],
+        fetcher: Callable[[GroupFetcher], Fetcher] = lambda group: group,
     ) -> None:
-        """`connection` and `options`: kafka-python options to reach the brokers, and for the group member.
+        """`connection` and `options`: kafka-python options to reach the brokers, and for the group member; `fetcher`
+        puts another in the place of the group's own.
 
         Raises:
             Retryable: no broker answers.
         """
         self._assignor = CoLocatingAssignor()
-        self._listener = RebalanceListener(on_revoked, lambda assigned: self._starts.seek(assigned))
-        self._leases: dict[Partition, int] = {}
-        self._next_lease = 0
+        self._listener = RebalanceListener(on_revoked, lambda new: self._fetcher.seek_to_start(map(partition_of, new)))
+        self._leases, self._next_lease = dict[Partition, int](), 0
+        self._assigned, self._revoked = dict[Partition, int](), set[Partition]()
         self._membership: Any = None
         self._topic_ids: dict[str, Any] = {}
         self._commits: dict[tuple[Partition, int], OffsetAndMetadata] = {}  # by partition and lease
@@ -68,7 +67,8 @@ class KafkaSource:
             **{**options, "auto_offset_reset": "none"},
         )
         self._assignor.held = self._consumer.assignment
-        self._polls, self._starts = Polls(self._consumer), Starts(self._consumer, options["auto_offset_reset"])
+        self._starts = Starts(self._consumer, options["auto_offset_reset"])
+        self._fetcher = fetcher(GroupFetcher(self._consumer, self._starts))
         self._consumer.subscribe(topics=list(topics), listener=self._listener)
         self._ends = EndsWatch(connection, topics)
         self._evictions = Evictions(self._consumer)
@@ -94,21 +94,25 @@ class KafkaSource:
             Fatal: offsets are gone (retention passed the committed offset), access is denied, or a batch cannot be
                 unpacked.
         """
-        self._unblock()
         self._grow()
-        batches = self._polls.poll(timeout_seconds)
+        records = self._fetcher.poll(timeout_seconds, self._held)
+        assigned, self._assigned = self._assigned, {}
+        revoked, self._revoked = frozenset(self._revoked), set()
+        return Polled(records, assigned, revoked)
+
+    def _held(self) -> Mapping[Partition, int]:
+        """The leases as the group has them now; what has changed is told by the poll that brings records."""
         self._same_topics()
         self._know_membership()
         revoked, assigned = self._listener.drain()
+        self._revoked |= revoked
         for partition in revoked:
             self._leases.pop(partition, None)
-        new = {}
+            self._assigned.pop(partition, None)
         for partition in assigned:
             self._next_lease += 1
-            new[partition] = self._leases[partition] = self._next_lease
-        every = (raw for batch in batches.values() for raw in batch)
-        records = [record_of(raw, self._leases[_of(raw)]) for raw in every if _of(raw) in self._leases]
-        return Polled(records, new, revoked)
+            self._assigned[partition] = self._leases[partition] = self._next_lease
+        return self._leases
 
     def _know_membership(self) -> None:
         """Under another member id every lease is over, before anything can be published in its name.
@@ -120,22 +124,16 @@ class KafkaSource:
         if self._assignor.overdue():
             self._consumer._coordinator.request_rejoin()
         if self._membership is not None and self._membership.member_id != metadata.member_id:
-            self._listener.evicted(self._leases, map(_of, self._consumer.assignment()))
+            self._listener.evicted(self._leases, map(partition_of, self._consumer.assignment()))
         self._membership = metadata
 
     def _same_topics(self) -> None:
-        """A topic that was deleted and made again has another id; that its offsets begin again the numbers may hide."""
+        """A topic that was deleted and made again has another id; that its offsets begin again the numbers may hide.
+        A client that fetches nothing hears of it late; the watch on the ends asks all the time."""
         for topic in self._consumer.subscription() or ():
-            now = self._consumer._cluster.topic_id(topic)
-            if now is not None and self._topic_ids.setdefault(topic, now) != now:
-                raise Fatal(f"{topic}: {GONE}")
-
-    def _unblock(self) -> None:
-        """kafka-python 3.0.12 gives records that were parked by a pause back only when no drained batch is left in its
-        hand, and it keeps the last drained batch there: a resumed partition then stays silent for ever."""
-        fetcher = self._consumer._fetcher
-        if not fetcher._next_partition_records:
-            fetcher._next_partition_records = None
+            for now in (self._consumer._cluster.topic_id(topic), self._ends.topic_id(topic)):
+                if now is not None and self._topic_ids.setdefault(topic, now) != now:
+                    raise Fatal(f"{topic}: {GONE}")
 
     @property
     def membership(self) -> Any:
@@ -172,7 +170,7 @@ class KafkaSource:
         Raises:
             Retryable: Kafka is away, or a transaction is pending.
         """
-        tp = _topic_partition(partition)
+        tp = topic_partition(partition)
         self._consumer._coordinator._offset_fetch_futures.pop(frozenset([tp]), None)
         try:
             found = called(self._consumer.committed, tp, metadata=True, timeout_ms=COMMITTED_TIMEOUT_MS)
@@ -212,8 +210,7 @@ class KafkaSource:
 
     def position(self, partition: Partition) -> int | None:
         """The next offset that a poll will bring."""
-        found: int | None = called(self._consumer.position, _topic_partition(partition), timeout_ms=CALL_TIMEOUT_MS)
-        return found
+        return self._fetcher.position(partition)
 
     def ends(self) -> dict[Partition, tuple[int, float]]:
         """Held partition -> (where its log ended, monotonic seconds when that was asked for)."""
@@ -222,40 +219,35 @@ class KafkaSource:
 
     def seek(self, partition: Partition, offset: int) -> None:
         """Reads on from `offset`."""
-        self._consumer.seek(_topic_partition(partition), offset)
+        self._fetcher.seek(partition, offset)
 
     def seek_to_start(self, partition: Partition) -> None:
         """Reads on from where a group without commits begins."""
-        self._starts.seek([_topic_partition(partition)])
+        self._fetcher.seek_to_start([partition])
 
     def first_offset(self, partition: Partition) -> int:
         """The offset of the oldest record that retention has left."""
-        tp = _topic_partition(partition)
+        tp = topic_partition(partition)
         return int(called(self._consumer.beginning_offsets, [tp], timeout_ms=CALL_TIMEOUT_MS)[tp])
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int | None:
         """The first offset whose record is as young as `timestamp_ms`; None when there is none."""
-        tp = _topic_partition(partition)
+        tp = topic_partition(partition)
         found = called(self._consumer.offsets_for_times, {tp: max(0, timestamp_ms)}, timeout_ms=CALL_TIMEOUT_MS)
         return int(found[tp].offset) if found.get(tp) is not None else None
 
     @property
     def paused(self) -> set[Partition]:
         """What is paused now."""
-        return {_of(tp) for tp in self._consumer.paused()}
+        return self._fetcher.paused
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """No more records of these until resumed; the membership goes on."""
-        self._consumer.pause(*self._assigned(partitions))
+        self._fetcher.pause(partitions)
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         """Records again of these."""
-        self._consumer.resume(*self._assigned(partitions))
-
-    def _assigned(self, partitions: Iterable[Partition]) -> set[TopicPartition]:
-        """A poll that fails after a rebalance has taken partitions away tells of it only the next time."""
-        held = self._consumer.assignment()
-        return {tp for tp in map(_topic_partition, partitions) if tp in held}
+        self._fetcher.resume(partitions)
 
     def commit_later(self, offsets: Mapping[Partition, tuple[int, str]]) -> None:
         """Commits outside any transaction (at_least_once); from any thread, sent by `send_commits`."""
@@ -267,20 +259,12 @@ class KafkaSource:
         """Sends what `commit_later` left under leases that last: after another owner it would go back."""
         with self._committing:
             commits, self._commits = self._commits, {}
-        held = {_topic_partition(p): meta for (p, lease), meta in commits.items() if self._leases.get(p) == lease}
+        held = {topic_partition(p): meta for (p, lease), meta in commits.items() if self._leases.get(p) == lease}
         if held:
             called(self._consumer.commit, held, timeout_ms=CALL_TIMEOUT_MS)
 
     def close(self) -> None:
         """Leaves the group."""
         self._ends.close()
+        self._fetcher.close()
         self._consumer.close(autocommit=False, timeout_ms=CALL_TIMEOUT_MS)
-
-
-def _of(raw: Any) -> Partition:
-    """Of a record or a TopicPartition."""
-    return Partition(raw.topic, raw.partition)
-
-
-def _topic_partition(partition: Partition) -> TopicPartition:
-    return TopicPartition(partition.topic, partition.number)

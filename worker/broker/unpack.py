@@ -10,13 +10,9 @@ from kafka.consumer.fetcher import Fetcher
 from kafka.errors import CorruptRecordError, KafkaError
 
 from worker.broker.copies import copy_less
+from worker.broker.faults import unreadable
 from worker.broker.rebalance import Coordinator
 from worker.errors import Fatal
-
-_REMEDY = (
-    "nothing of it was committed; `fusion-worker check` tells which codecs are missing; past data that is itself "
-    "corrupt the group is moved with Kafka's kafka-consumer-groups tool"
-)
 
 
 def strict_consumer(**options: Any) -> Any:
@@ -37,8 +33,7 @@ def strict_consumer(**options: Any) -> Any:
 
 
 def _unreadable(place: Any, offset: int, error: Exception) -> Fatal:
-    cause = " ".join(f"{type(error).__name__}: {error}".split())
-    return Fatal(f"{place.topic}/{place.partition}/{offset}: the batch cannot be unpacked ({cause}); {_REMEDY}")
+    return unreadable(place.topic, place.partition, offset, f"{type(error).__name__}: {error}")
 
 
 def _refusing(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -1,11 +1,11 @@
 """What the pipeline asks of the outside, a file a room; real implementations and fakes pass the same contract suite."""
 
-from worker.ports.broker import Bodies, Polled, Sink, Source
+from worker.ports.broker import Bodies, Fetcher, Polled, Sink, Source
 from worker.ports.model import Model
 from worker.ports.ops import Clock, Health, Log, Observer
 from worker.ports.store import ContextStore, Epoch, FlowExchange, Index, Slots
 
 __all__ = [
-    "Bodies", "Clock", "ContextStore", "Epoch", "FlowExchange", "Health", "Index", "Log", "Model", "Observer", "Polled",
-    "Sink", "Slots", "Source",
+    "Bodies", "Clock", "ContextStore", "Epoch", "Fetcher", "FlowExchange", "Health", "Index", "Log", "Model",
+    "Observer", "Polled", "Sink", "Slots", "Source",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -91,6 +91,46 @@ class Source(Protocol):
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         """Records again of these."""
+
+
+class Fetcher(Protocol):
+    """The records of the partitions that a member of the group holds. Used by one thread.
+
+    A partition begins where a group without commits begins, until `seek` says more. One that is kept in a rebalance
+    goes on as it was.
+    """
+
+    def poll(self, timeout_seconds: float, held: Callable[[], Mapping[Partition, int]]) -> list[Record]:
+        """Waits for records. Then `held` tells the partitions and their leases, after a rebalance in this call as well:
+        of these, and under these leases, records are given; of others nothing comes any more.
+
+        Raises:
+            Retryable: Kafka does not answer. No record is lost by it.
+            Fatal: an offset is gone, access is denied, or a batch cannot be unpacked.
+        """
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """The next record of it is the first from `offset` on."""
+
+    def seek_to_start(self, partitions: Iterable[Partition]) -> None:
+        """Reads on from where a group without commits begins."""
+
+    def position(self, partition: Partition) -> int | None:
+        """The next offset that a poll will bring: behind the markers of transactions and what was aborted, where
+        nothing else is there. Raises Retryable."""
+
+    @property
+    def paused(self) -> set[Partition]:
+        """What is paused now."""
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """No records of these until resumed."""
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Records again of these, from where they stood."""
+
+    def close(self) -> None:
+        """Ends what it has opened itself."""
 
 
 class Bodies(Protocol):
