@@ -42,7 +42,7 @@ class Said(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     label: str = Field(description="The likeliest label.")
-    score: FiniteFloat = Field(description="Its score.")
+    score: FiniteFloat = Field(description="Its score, to four decimal places.")
 
 
 class Place(BaseModel):
@@ -91,9 +91,9 @@ class ResultV1(BaseModel):
     )
     key: Filled = Field(description="Key of the anchor and of the record.")
     time: Rfc3339 = Field(description="Event time of the anchor.")
-    label: str = Field(description="The label with the highest score.")
+    label: str = Field(description="The label with the highest score, before scores are rounded.")
     score: FiniteFloat = Field(description="Score of that label.")
-    scores: dict[str, FiniteFloat] = Field(description="Score of each label.")
+    scores: dict[str, FiniteFloat] = Field(description="Score of each label, to four decimal places.")
     inputs: dict[str, Input | list[Input]] = Field(
         description="Per stream what was used; a list where match is window."
     )
@@ -104,10 +104,13 @@ class ResultV1(BaseModel):
     model: ModelInfo
     truncated: dict[str, str] | None = Field(
         None,
-        description="Per stream the bound that may have cost its match some events, such as max_events_per_key. "
+        description="Per stream the bound that may have cost its match some events, such as max_events_per_key; "
+        "max_tokens: its texts were longer than the model reads; the oldest, or the end of the newest, were not read. "
         "Absent when none did.",
     )
-    embedding: list[FiniteFloat] | None = Field(None, description="The fused vector, with [output] embedding = true.")
+    embedding: list[FiniteFloat] | None = Field(
+        None, description="The fused vector, to four decimal places, with [output] embedding = true."
+    )
     evidence: Evidence | None = Field(None, description="How the verdict came about, with [output] evidence = true.")
 
 

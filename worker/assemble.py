@@ -182,6 +182,7 @@ def model_of(settings: Settings) -> ModelRuntime:
         precision=settings.model.precision,
         anchor=settings.anchor,
         modalities={name: stream.modality for name, stream in settings.streams.items()},
+        inputs=settings.model.inputs,
         embedding=settings.output.embedding,
         evidence=settings.output.evidence,
     )

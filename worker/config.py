@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -130,6 +131,11 @@ class Model(Section):
 
     path: str | None = Field(
         None, description="A from_pretrained or exported directory; default: the junction model that ships."
+    )
+    inputs: Mapping[str, str] = Field(
+        {},
+        description="Which input of the model the stream feeds, where the two are not called alike.",
+        json_schema_extra={"form": "the name of an input of the model"},
     )
     device: str = Field(
         "auto",

@@ -28,11 +28,18 @@ def sections() -> dict[str, type[BaseModel]]:
 
 def keys(streams: Iterable[str]) -> dict[str, FieldInfo]:
     """Every key that may be set, with these streams, by its dotted name."""
+    streams = list(streams)
     found: dict[str, FieldInfo] = {}
     for section, cls in sections().items():
         prefixes = [f"streams.{name}" for name in streams] if section == "streams" else [section]
-        found |= {f"{prefix}.{name}": info for prefix in prefixes for name, info in cls.model_fields.items()}
+        for key, info in ((f"{prefix}.{name}", info) for prefix in prefixes for name, info in cls.model_fields.items()):
+            found |= {f"{key}.{name}": info for name in streams} if is_by_stream(info) else {key: info}
     return found
+
+
+def is_by_stream(info: FieldInfo) -> bool:
+    """Whether the key is a table with a value per stream."""
+    return get_origin(info.annotation) is Mapping
 
 
 def is_secret(info: FieldInfo) -> bool:
@@ -88,7 +95,10 @@ def flatten(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, F
             yield from flatten(value, f"{prefix}{name}.")
         elif isinstance(value, Mapping):
             for key, item in value.items():
-                yield from flatten(item, f"{prefix}{name}.{key}.")
+                if isinstance(item, BaseModel):
+                    yield from flatten(item, f"{prefix}{name}.{key}.")
+                else:
+                    yield f"{prefix}{name}.{key}", item, info
         else:
             yield f"{prefix}{name}", value, info
 
@@ -107,8 +117,9 @@ def reference() -> str:
             default = (
                 "required" if info.is_required() else f"`{_render_plain(info.get_default(call_default_factory=True))}`"
             )
-            default = "not set" if info.default is None else default
-            out.append(f"| `{key}` | {default} | {expected(info)} | {info.description} |")
+            default = "not set" if info.default is None or is_by_stream(info) else default
+            shown = f"{key}.NAME" if is_by_stream(info) else key
+            out.append(f"| `{shown}` | {default} | {expected(info)} | {info.description} |")
     return "\n".join(out) + "\n"
 
 

@@ -199,6 +199,7 @@ class Verdict:
     Attributes:
         embedding: D numbers, or None when not asked for.
         evidence: the chain from inputs to label, as the result tells it (schemas.result.Evidence); likewise.
+        truncated: per stream of whose events the model's own bound took some, that bound.
     """
 
     label: str
@@ -206,6 +207,7 @@ class Verdict:
     scores: Mapping[str, float]
     embedding: tuple[float, ...] | None = None
     evidence: Mapping[str, Any] | None = None
+    truncated: Mapping[str, str] = field(default_factory=dict)
 
 
 @value

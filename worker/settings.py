@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from worker.config import Settings, Stream
-from worker.describe import expected, flatten, is_secret, keys, render, sections
+from worker.describe import expected, flatten, is_by_stream, is_secret, keys, render, sections
 from worker.errors import ConfigError
 from worker.redaction import remember
 from worker.text_files import read_secret, read_text
@@ -21,6 +21,13 @@ from worker.text_files import read_secret, read_text
 ENVIRONMENT_PREFIX = "FUSION__"
 FILE_SUFFIX = "_file"
 DEFAULT = "default"
+# Inside their section, with a value per stream.
+_TABLES = tuple(
+    f"{section}.{name}"
+    for section, cls in sections().items()
+    for name, info in cls.model_fields.items()
+    if is_by_stream(info)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ def load(config_file: Path | None, overrides: Sequence[str], environ: Mapping[st
         table, name = _read_toml(config_file), str(config_file)
         if "streams" in table:
             given = {}
-        given |= _from_file(table, name)
+        given |= _from_file(table, name, given)
     known_streams = _streams(given)
     given |= _from_environment(environ, given)
     given |= _from_overrides(overrides, given)
@@ -104,12 +111,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: {error}") from error
 
 
-def _from_file(table: Mapping[str, Any], origin: str) -> dict[str, _Given]:
+def _from_file(table: Mapping[str, Any], origin: str, given: Mapping[str, _Given]) -> dict[str, _Given]:
     leaves = dict(_leaves(table))
-    known = keys(_streams(leaves))
+    known = keys(_streams([*given, *leaves]))
     for key, value in leaves.items():
         if key not in known:
-            if key in sections() or (key.startswith("streams.") and key.count(".") == 1):
+            if key in _TABLES or key in sections() or (key.startswith("streams.") and key.count(".") == 1):
                 raise ConfigError(f"{key} ({origin}): must be a table: write [{key}] with its keys below")
             raise ConfigError(_unknown(key, origin, known))
         if isinstance(value, Mapping):
@@ -120,8 +127,8 @@ def _from_file(table: Mapping[str, Any], origin: str) -> dict[str, _Given]:
 def _leaves(table: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Iterator[tuple[str, Any]]:
     for name, value in table.items():
         key = f"{prefix}{name}"
-        deepest = 3 if key.split(".")[0] == "streams" else 2
-        if isinstance(value, Mapping) and depth < deepest and (value or key in sections()):
+        deepest = 3 if key == "streams" or key in _TABLES or key.startswith("streams.") else 2
+        if isinstance(value, Mapping) and depth < deepest and (value or key in sections() or key in _TABLES):
             yield from _leaves(value, f"{key}.", depth + 1)
         else:
             yield key, value

@@ -29,5 +29,6 @@ def test_the_row_is_what_each_model_says_of_itself(tmp_path: Path, capsys: pytes
     assert row.split()[:4] == ["text", "only", pattern[1], own[1]]
     assert float(row.split()[4]) == pytest.approx(points, abs=0.11)
     (tmp_path / "test.jsonl").write_text('{"text": "hello", "label": "congestion"}\n')
-    with pytest.raises(ConfigError, match=r"--against .*whole: takes image, text; --data has text"):
+    told = r"--against .*whole: the model's inputs are image \(image\), text \(text\); --data has text \(text\)"
+    with pytest.raises(ConfigError, match=told):
         evaluate(evaluation(*given, "--model", str(alone), "--against", str(whole)))

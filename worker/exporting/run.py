@@ -81,10 +81,7 @@ def _source(arguments: Namespace, console: Console) -> Source:
         data: Data = read(arguments.data, arguments.samples, arguments.seed, splits)
     for warning in data.warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
-    if sorted(data.inputs.values()) != sorted(model.config.inputs):
-        raise ConfigError(
-            f"--model {arguments.model}: takes {', '.join(model.config.inputs)}; --data has {', '.join(data.inputs)}"
-        )
+    data = data.fitting(model.config, f"--model {arguments.model}")
     labels, preprocessor = labels_of(model.config), Preprocessor(model.config, tokenizer)
     made = {
         split: Samples(rows, list(data.inputs), labels, model.config, preprocessor)
@@ -110,8 +107,9 @@ def _accuracy(model: Served, source: Source, shown: Mapping[str, Presence]) -> d
 
 def runtime_of(model: Served) -> ModelRuntime:
     """The model as a worker asks it, with a stream per input."""
-    streams = {f"{number}": modality for number, modality in enumerate(model.config.inputs)}
-    return ModelRuntime(path=None, device="cpu", precision="auto", anchor="0", modalities=streams, served=model)
+    names = model.config.names
+    streams = dict(zip(names, model.config.inputs, strict=True))
+    return ModelRuntime(path=None, device="cpu", precision="auto", anchor=names[0], modalities=streams, served=model)
 
 
 def _refuse_a_fall(kind: str, before: float, after: float, most: float) -> None:

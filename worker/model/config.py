@@ -18,6 +18,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         name: told in every result as `model.name`.
         version: told as `model.version`; None: a digest of the weights.
         inputs: the modality of each input, in order; a modality named twice has two inputs, such as two cameras.
+        input_names: what each input is called, by which streams and data find it; None: `names` makes some.
         backbone: a torchvision model, or `efficientnet_lite0`, whose last map is 7x7 for `image_size` x `image_size`.
         backbone_widths: channels inside each of its blocks, where it was pruned; None: as torchvision has it.
         image_size: pixels per side that every image is resized to.
@@ -44,6 +45,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     name: str
     version: str | None
     inputs: list[str]
+    input_names: list[str] | None
     backbone: str
     backbone_widths: list[int] | None
     image_size: int
@@ -72,6 +74,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         name: str = "fusion",
         version: str | None = None,
         inputs: Sequence[str] = ("image", "text"),
+        input_names: Sequence[str] | None = None,
         backbone: str = "mobilenet_v3_small",
         backbone_widths: Sequence[int] | None = None,
         image_size: int = 224,
@@ -107,6 +110,15 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         self._check()
         super().__init__(**kwargs)
 
+    @property
+    def names(self) -> list[str]:
+        """What each input is called; without `input_names` by its modality, numbered from 1 where there are several."""
+        if self.input_names is not None:
+            return self.input_names
+        several = {name for name in self.inputs if self.inputs.count(name) > 1}
+        numbers = [self.inputs[: n + 1].count(name) for n, name in enumerate(self.inputs)]
+        return [f"{name}_{n}" if name in several else name for name, n in zip(self.inputs, numbers, strict=True)]
+
     def _check(self) -> None:
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion = {self.fusion!r}: must be one of {', '.join(FUSIONS)}")
@@ -114,6 +126,8 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
             raise ValueError(f"inputs: {unknown[0]!r}: must be one of {', '.join(MODALITIES)}")
         if not self.inputs:
             raise ValueError("inputs: must name one modality or more")
+        if len(self.names) != len(self.inputs) or len(set(self.names)) < len(self.names):
+            raise ValueError(f"input_names = {self.input_names}: must be a name for each of inputs, no two alike")
         if self.dim % self.glimpses:
             raise ValueError(f"dim = {self.dim}: must be a multiple of glimpses = {self.glimpses}")
         if self.rank is not None and (self.rank < 1 or self.rank % self.glimpses):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,13 +16,19 @@ from worker.model.signals import frames_of
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One anchor, ready for the model: per input, in the order of `config.inputs`, the tensors of its bodies."""
+    """One anchor, ready for the model.
+
+    Attributes:
+        bodies: per input, in the order of `config.inputs`, the tensors of its bodies.
+        truncated: as Verdict has it.
+    """
 
     bodies: tuple[tuple[Tensor, ...], ...]
+    truncated: Mapping[str, str] = field(default_factory=dict)
 
     def only(self, inputs: Sequence[int]) -> Item:
         """This item with these inputs alone."""
-        return Item(tuple(one if number in inputs else () for number, one in enumerate(self.bodies)))
+        return replace(self, bodies=tuple(one if number in inputs else () for number, one in enumerate(self.bodies)))
 
     @property
     def present(self) -> tuple[int, ...]:

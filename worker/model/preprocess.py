@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
 from worker.errors import Poison, blamed
@@ -17,6 +17,13 @@ from worker.strict_json import read_json
 
 Made = TypeVar("Made")
 NO_TOKEN = -1  # Pads a row of token ids; no tokenizer has it.
+
+
+class Parts(NamedTuple):
+    """What the encoders see of one input, and the streams of whose texts `max_tokens` took some or a part."""
+
+    tensors: tuple[Tensor, ...]
+    cut: tuple[str, ...] = ()
 
 
 class Body(NamedTuple):
@@ -38,40 +45,53 @@ class Preprocessor:
         """`tokenizer` cuts texts to `max_tokens` and pads none."""
         self._config, self._tokenizer, self._frame = config, tokenizer, frame_of(tokenizer)
 
-    def tensors(
-        self, modality: str, bodies: Sequence[Body], begins: Callable[[str, int], None] = nobody
-    ) -> tuple[Tensor, ...]:
+    def tensors(self, modality: str, bodies: Sequence[Body]) -> tuple[Tensor, ...]:
+        """As `read`, the tensors alone."""
+        return self.read(modality, bodies).tensors
+
+    def read(self, modality: str, bodies: Sequence[Body], begins: Callable[[str, int], None] = nobody) -> Parts:
         """Image: [3, S, S] uint8 each; text: [T], all bodies as one text, a line each; sensor: [S, C], all bodies as
         one series; audio: [F, L] each; nothing of no body. `begins(stream, number)` hears of each before it is decoded.
+
+        Of texts and series that are too long the newest stay, in the order of `bodies`.
 
         Raises:
             Poison: stage DECODE; `stream` names the stream, and `number` which of its bodies cannot be decoded.
         """
         if not bodies:
-            return ()
+            return Parts(())
         config = self._config
         if modality == "image":
-            return _each(bodies, begins, lambda one: decode_image(one.payload, config.image_size, one.stream))
+            return Parts(_each(bodies, begins, lambda one: decode_image(one.payload, config.image_size, one.stream)))
         if modality == "text":
-            lines = _each(bodies, begins, lambda one: text_of(one.payload, one.content_type, one.stream))
-            return (self._ids("\n".join(lines), bodies[0].stream),)
+            return self._text(_each(bodies, begins, lambda one: text_of(*one)), [one.stream for one in bodies])
         if modality == "audio":
             sound = (config.audio_rate, config.audio_seconds, config.mels)
-            return _each(bodies, begins, lambda one: read_audio(one.payload, *sound, one.stream))
+            return Parts(_each(bodies, begins, lambda one: read_audio(one.payload, *sound, one.stream)))
         steps = torch.cat(_each(bodies, begins, lambda one: read_sensor(one.payload, config.channels, one.stream)))
         padded = torch.full((config.max_steps, len(config.channels)), torch.nan)
         kept = steps[-config.max_steps :]
         padded[config.max_steps - len(kept) :] = kept
-        return (padded,)
+        return Parts((padded,))
 
-    def _ids(self, text: str, stream: str) -> Tensor:
-        try:
-            ids = self._tokenizer.encode(text).ids
-        except BaseException as error:
-            raise blamed(error, "DECODE", "undecodable", stream) from error
+    def _text(self, lines: Sequence[str], streams: Sequence[str]) -> Parts:
+        """All lines if they fit; else as many of the newest as do, and of a newest that is too long its beginning."""
+        encoded, first = self._encoded(lines, streams), 0
+        if encoded.overflowing and len(lines) > 1:
+            first = len(lines) - 1
+            encoded = self._encoded(lines[first:], streams)
+            while not encoded.overflowing and not (more := self._encoded(lines[first - 1 :], streams)).overflowing:
+                encoded, first = more, first - 1
+        cut = [*streams[:first], *(streams[-1:] if encoded.overflowing else ())]
         padded = torch.full((self._config.max_tokens,), NO_TOKEN)
-        padded[: len(ids)] = torch.tensor(ids)
-        return padded
+        padded[: len(encoded.ids)] = torch.tensor(encoded.ids, dtype=torch.long)
+        return Parts((padded,), tuple(dict.fromkeys(cut)))
+
+    def _encoded(self, lines: Sequence[str], streams: Sequence[str]) -> Encoding:
+        try:
+            return self._tokenizer.encode("\n".join(lines))
+        except BaseException as error:
+            raise blamed(error, "DECODE", "undecodable", streams[-1]) from error
 
     def tokens(self, ids: Tensor) -> list[str | None]:
         """The pieces behind token ids, for explanations; None where a token only frames the text."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +16,15 @@ from worker.model.calibration import Temperatures
 from worker.model.cuda import enter, on_host, pinned
 from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
 from worker.model.folder import SHIPPED
+from worker.model.inputs import streams_of_inputs
 from worker.model.items import Item, allocated, collate, on_device
 from worker.model.preprocess import Body, Preprocessor, nobody
 from worker.model.served import Served, lanes_of, serve
 from worker.records import Aligned, Event, Verdict
 
-# Scores are told to four places: more would be noise of the number format, and no one decides on it.
+# Scores and embeddings are told to four places: more would be noise of the number format.
 _PLACES = 4
+MAX_TOKENS = "max_tokens"  # A bound of the model's own, as results and metrics call it.
 
 
 class ModelRuntime:
@@ -39,6 +42,7 @@ class ModelRuntime:
         precision: str,
         anchor: str,
         modalities: Mapping[str, str],
+        inputs: Mapping[str, str] | None = None,
         embedding: bool = False,
         evidence: bool = False,
         served: Served | None = None,
@@ -48,6 +52,7 @@ class ModelRuntime:
         Args:
             path: a from_pretrained directory or an exported one; None: the junction model that ships with the package.
             modalities: of every stream, by its name.
+            inputs: stream -> name of the model's input that it feeds, where they are not called alike.
             anchor: the stream whose own body, if it cannot be decoded, costs the anchor.
             embedding, evidence: whether verdicts carry them.
             served: a model that is loaded already, instead of `path`, `device` and `precision`.
@@ -68,7 +73,7 @@ class ModelRuntime:
                 f"which is done for up to {MOST_INPUTS}"
             )
         self._temperatures = Temperatures(self._config)
-        self._streams = streams_of_inputs(self._config.inputs, modalities)
+        self._streams = streams_of_inputs(self._config, modalities, inputs or {})
         self.names = tuple("+".join(streams) for streams in self._streams)
         self.labels = tuple(self._config.id2label[n] for n in range(self._config.num_labels))
         self._info = {
@@ -90,11 +95,15 @@ class ModelRuntime:
             Poison: stage DECODE; `stream` and `number` name the event whose body cannot be decoded.
         """
         bodies: list[tuple[Tensor, ...]] = []
+        truncated: dict[str, str] = {}
         for streams, modality in zip(self._streams, self._config.inputs, strict=True):
-            events = [(name, event) for name in streams for event in self._events(aligned, name)]
+            found = [(name, event) for name in streams for event in self._events(aligned, name)]
+            events = sorted(found, key=lambda one: one[1].time_us)
             given = [Body(event.payload, event.content_type, name) for name, event in events]
-            bodies.append(self._preprocessor.tensors(modality, given, begins))
-        return Item(tuple(bodies))
+            parts = self._preprocessor.read(modality, given, begins)
+            bodies.append(parts.tensors)
+            truncated |= dict.fromkeys(parts.cut, MAX_TOKENS)
+        return Item(tuple(bodies), truncated)
 
     def _events(self, aligned: Aligned, stream: str) -> tuple[Event, ...]:
         return (aligned.anchor,) if stream == self._anchor else aligned.inputs.get(stream, ())
@@ -119,11 +128,11 @@ class ModelRuntime:
         if not bool(scores.isfinite().all() and fused.isfinite().all()):
             raise Poison("MODEL", "not_finite", "the model's scores are not finite")
         rows = scores.tolist()
-        vectors = [tuple(row) for row in fused.tolist()] if self._embedding else [None] * len(items)
+        vectors = _rounded(fused) if self._embedding else [None] * len(items)
         told: Sequence[Any] = [None] * len(items)
         if self._evidence:
             told = evidence_of(rows, answers, items, self._config, self.names, self._preprocessor.tokens)
-        return [self._verdict(*one) for one in zip(rows[: len(batch)], vectors, told, strict=False)]
+        return [self._verdict(*one) for one in zip(batch, rows, vectors, told, strict=False)]
 
     def _ask(self, items: Sequence[Item]) -> list[Tensor]:
         """Scores [B, K], F [B, D] or [B, 0] if it is not told, and what evidence is told from; the device is waited for
@@ -135,31 +144,13 @@ class ModelRuntime:
         answers = [scores_of(out.logits, temperatures), out.fused if self._embedding else out.fused[:, :0]]
         return on_host([*answers, *asked(out, items, self._temperatures)] if self._evidence else answers)
 
-    def _verdict(self, row: Sequence[float], vector: tuple[float, ...] | None, evidence: Any) -> Verdict:
+    def _verdict(self, item: Item, row: Sequence[float], vector: tuple[float, ...] | None, evidence: Any) -> Verdict:
+        """The label is that of the scores as they are, as in the evidence: rounded, two may be equal."""
+        label = self.labels[row.index(max(row))]
         scores = {label: round(score, _PLACES) for label, score in zip(self.labels, row, strict=True)}
-        label = max(scores, key=scores.__getitem__)
-        return Verdict(label, scores[label], scores, vector, evidence)
+        return Verdict(label, scores[label], scores, vector, evidence, item.truncated)
 
 
-def streams_of_inputs(inputs: Sequence[str], modalities: Mapping[str, str]) -> list[list[str]]:
-    """Per input of the model the streams that feed it: of each modality the streams in their order, one an input.
-
-    More streams of a modality than the model has inputs for share its last one: their images are pooled, their texts
-    joined.
-
-    Raises:
-        ConfigError: a stream carries a modality that the model has no input for.
-    """
-    of_modality = {name: [n for n, one in enumerate(inputs) if one == name] for name in inputs}
-    streams: list[list[str]] = [[] for _ in inputs]
-    seen = dict.fromkeys(of_modality, 0)
-    for stream, modality in modalities.items():
-        if modality not in of_modality:
-            raise ConfigError(
-                f"streams.{stream}.modality = {modality!r}: the model takes {', '.join(of_modality)}; "
-                "train one with this modality, or take the stream out"
-            )
-        places = of_modality[modality]
-        streams[places[min(seen[modality], len(places) - 1)]].append(stream)
-        seen[modality] += 1
-    return streams
+def _rounded(fused: Tensor) -> Sequence[tuple[float, ...]]:
+    # What rounds to -0 is 0.
+    return [tuple(row) for row in (np.round(fused.double().numpy(), _PLACES) + 0.0).tolist()]

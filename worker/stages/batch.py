@@ -164,6 +164,8 @@ class Batcher:
                 fused.append(Fused(prepared.aligned, None, rejected))
             else:
                 fused.append(Fused(prepared.aligned, verdict, prepared.rejected))
+                for bound in verdict.truncated.values() if verdict is not None else ():
+                    self._observer.count("bound_hits_total", bound=bound)
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="model")
         self._observer.observe("batch_size", len(batch))
         return fused

@@ -88,8 +88,9 @@ class ResultWriter:
             "complete": aligned.complete,
             "model": self._model,
         }
-        if aligned.truncated:
-            body["truncated"] = {name: aligned.truncated[name] for name in sorted(aligned.truncated)}
+        # A stream that lost events before the model saw any is told by that bound.
+        if truncated := {**verdict.truncated, **aligned.truncated}:
+            body["truncated"] = dict(sorted(truncated.items()))
         if self._embedding and verdict.embedding is not None:
             body["embedding"] = verdict.embedding
         if verdict.evidence is not None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from worker.errors import ConfigError
-from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
 from worker.training.data import Presence, Samples
@@ -29,9 +27,10 @@ def against(
     for folder in folders:
         model, tokenizer = load(folder)
         model.to(device_of(device))
-        names = _names(model, data, folder)
+        alone = data.fitting(model.config, f"--against {folder}", more=True)
+        names = list(alone.inputs)
         samples = Samples(
-            data.only(names).splits[split], names, labels_of(model.config), model.config,
+            alone.splits[split], names, labels_of(model.config), model.config,
             Preprocessor(model.config, tokenizer),
         )  # fmt: skip
         best = measure(model, samples, batch, Presence(tuple(range(len(names)))), lambda: None)
@@ -50,13 +49,3 @@ def _compared(found: Measured, best: Measured) -> tuple[str, str, str, str, str]
         f"{found.accuracy:.3f}", f"{best.accuracy:.3f}", f"{points:+.1f}", f"{low:+.1f} to {high:+.1f}",
         str(len(found.truth)),
     )  # fmt: skip
-
-
-def _names(model: FusionModel, data: Data, folder: Path) -> list[str]:
-    """The data's inputs that a model takes."""
-    names = [name for name, modality in data.inputs.items() if modality in model.config.inputs]
-    if sorted(data.inputs[name] for name in names) != sorted(model.config.inputs):
-        raise ConfigError(
-            f"--against {folder}: takes {', '.join(model.config.inputs)}; --data has {', '.join(data.inputs)}"
-        )
-    return names

@@ -65,9 +65,9 @@ def build(arguments: Namespace, data: Data) -> Built:
     labels = data.labels
     try:
         config = FusionConfig(
-            name=arguments.name, inputs=list(data.inputs.values()), backbone=arguments.backbone,
-            image_size=arguments.image_size, max_steps=arguments.max_steps, audio_seconds=arguments.audio_seconds,
-            mels=arguments.mels, dropout=arguments.dropout,
+            name=arguments.name, inputs=list(data.inputs.values()), input_names=list(data.inputs),
+            backbone=arguments.backbone, image_size=arguments.image_size, max_steps=arguments.max_steps,
+            audio_seconds=arguments.audio_seconds, mels=arguments.mels, dropout=arguments.dropout,
             text=text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)},
             max_tokens=arguments.max_tokens, fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank,
             glimpses=arguments.glimpses, channels=channels, channel_mean=mean, channel_std=std,

@@ -76,10 +76,7 @@ def evaluate(arguments: Namespace) -> int:
     model, tokenizer = load(arguments.model)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
     data = _read(arguments, (arguments.split,), console)
-    if sorted(data.inputs.values()) != sorted(model.config.inputs):
-        raise ConfigError(
-            f"--model {arguments.model}: takes {', '.join(model.config.inputs)}; --data has {', '.join(data.inputs)}"
-        )
+    data = data.fitting(model.config, f"--model {arguments.model}")
     preprocessor = Preprocessor(model.config, tokenizer)
     names, labels = list(data.inputs), labels_of(model.config)
     rows = data.splits[arguments.split]

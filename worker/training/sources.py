@@ -14,6 +14,8 @@ from PIL import Image
 
 from worker.errors import ConfigError
 from worker.feeds.junction import LABELS, scene
+from worker.model.config import MODALITIES, FusionConfig
+from worker.model.inputs import data_of_inputs
 from worker.model.preprocess import Body
 from worker.training.doubles import doubles
 from worker.training.rows import Row, Sample
@@ -61,6 +63,12 @@ class Data:
             splits[split] = [sample for sample in cut if sample.bodies]
         inputs = {name: modality for name, modality in self.inputs.items() if name in names}
         return Data(inputs, splits, self.about, self.warnings)
+
+    def fitting(self, config: FusionConfig, what: str, *, more: bool = False) -> Data:
+        """With the inputs of this model alone, in its order; arguments and error as `data_of_inputs` has them."""
+        names = data_of_inputs(config, self.inputs, what=what, more=more)
+        made = self.only(names) if more else self
+        return Data({name: self.inputs[name] for name in names}, made.splits, self.about, self.warnings)
 
 
 def read(
@@ -112,14 +120,13 @@ def _about(data: str, seed: int) -> str:
 
 
 def _inputs(rows: Sequence[Row]) -> dict[str, str]:
-    """Inputs in the order in which they first appear, images first, as the model's default has it."""
+    """Inputs, images first, as the model's default has it, then by name: the order of rows changes nothing."""
     found: dict[str, str] = {}
     for row in rows:
         for name, modality in row.modalities.items():
             if found.setdefault(name, modality) != modality:
                 raise ConfigError(f"{row.sample.place}: {name} is {modality} here and {found[name]} before")
-    order = ("image", "text", "sensor", "audio")
-    return dict(sorted(found.items(), key=lambda pair: order.index(pair[1])))
+    return dict(sorted(found.items(), key=lambda pair: (MODALITIES.index(pair[1]), pair[0])))
 
 
 def _check_inputs(rows: Mapping[str, Sequence[Row]]) -> None:
