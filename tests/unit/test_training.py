@@ -213,7 +213,9 @@ def test_evaluate_tells_every_pattern_and_every_way_to_spoil(
     with pytest.raises(ConfigError, match=r"test.jsonl:1: label 'new' is not in the training data: congestion, free_"):
         evaluate(evaluation(*given))
     (tmp_path / "test.jsonl").write_text('{"text": "hello", "sensor": {"a": 1}, "label": "congestion"}\n')
-    with pytest.raises(ConfigError, match=r"inputs are image \(image\), text \(text\); --data has text \(text\), sensor"):
+    with pytest.raises(
+        ConfigError, match=r"inputs are image \(image\), text \(text\); --data has text \(text\), sensor"
+    ):
         evaluate(evaluation(*given))
 
 
