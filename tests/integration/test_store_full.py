@@ -90,6 +90,19 @@ def test_without_unfinished_anchors_a_full_server_keeps_what_the_next_may_want(s
     store.close()
 
 
+def test_a_key_that_a_full_server_has_emptied_takes_events_again(small_url: str) -> None:
+    """Nothing of what it held is left, so that what comes next is whole."""
+    store = full_store(small_url, namespace=fresh_namespace())
+    store.index([event(STEP_US)])
+    with redis.Redis.from_url(small_url) as client:
+        client.config_set("maxmemory", "1mb")
+    later = event(600 * STEP_US, "later")
+    assert store.index([later], 600 * STEP_US) == 0
+    (found,) = store.match([Query("frames", "k", 600 * STEP_US, "a", last=True)])
+    assert found.candidates == (Candidate(600 * STEP_US, "later"),)
+    store.close()
+
+
 def test_an_outlier_does_not_empty_its_key_when_the_server_is_full(small_url: str) -> None:
     """One event far ahead is not the time from which the rest is old."""
     store = full_store(small_url, namespace=fresh_namespace())

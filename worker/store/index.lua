@@ -26,10 +26,15 @@ local function hurry(keys, time, after)
   for _, waiter in ipairs(waiters) do redis.call('ZADD', keys[4], us(time), waiter) end
 end
 
+-- A field too wide for a packed list makes Redis keep the hash as a table from its first record on. A list is passed over
+-- at each look-up: of half a minute of video that was half of what a frame cost the server.
+local WIDE = 65
+
 -- Puts in what is new -> how many are late, and the time before which the last two lie: one clock that is ahead, or
 -- behind, for one event says nothing of what is old.
 local function put(keys, e, args, lateness, after)
   local late, agreed, scores, places = 0, 0, {}, 0
+  if e.n == 0 then redis.call('HSET', keys[2], '', string.rep(' ', WIDE)) end
   for i = 8, #args, 2 do
     local member, record = args[i], args[i + 1]
     local text = string.sub(member, 1, 16)

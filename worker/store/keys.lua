@@ -2,7 +2,7 @@
 --[[ One library, of all files of this folder. Keys of one (stream, entity); all share the entity's hash tag {t}, so a
 call touches one slot. The parts of an entity live and expire together.
   KEYS[1]  <prefix>:<epoch>:{t}:<stream>:z   ZSET   member -> event time (us); member = 16 digits of time, ':', event id
-  KEYS[2]  <prefix>:<epoch>:{t}:<stream>:p   HASH   member -> record as it came (see codec.py)
+  KEYS[2]  <prefix>:<epoch>:{t}:<stream>:p   HASH   member -> record as it came (see codec.py); and if there is any, '' -> blanks
   KEYS[3]  <prefix>:<epoch>:{t}:<stream>:m   HASH   h: highest event time; l: time of the event indexed last; b: bytes kept;
                                             t: highest time trimmed away; r: which bound did it; a: anchor partition;
                                             s: a second one; n, w, k: how many lie in z and p, in q, in c
@@ -32,7 +32,7 @@ local function open(keys)
     e[name] = tonumber(m[i]) or UNSET[name]
     e.was[name] = e[name]
   end
-  local fits = redis.call('ZCARD', keys[1]) == e.n and redis.call('HLEN', keys[2]) == e.n
+  local fits = redis.call('ZCARD', keys[1]) == e.n and redis.call('HLEN', keys[2]) == (e.n > 0 and e.n + 1 or 0)
   if e.w == 0 and e.k == 0 then
     fits = fits and redis.call('EXISTS', keys[4], keys[5]) == 0
   else
@@ -76,6 +76,7 @@ local function trim(keys, e, members, bound)
     if e.k > 0 then e.k = e.k - redis.call('HDEL', keys[5], ...) end
   end)
   e.n = e.n - #members
+  if e.n == 0 then redis.call('DEL', keys[2]) end
   if #members > 0 and time_of(members[#members]) > e.t then e.t, e.r = time_of(members[#members]), bound end
 end
 
