@@ -28,8 +28,8 @@ class GroupFetcher:
         self._unblock()
         batches = self._polls.poll(timeout_seconds)
         leases = held()
-        every = (raw for batch in batches.values() for raw in batch)
-        return [record_of(raw, leases[partition_of(raw)]) for raw in every if partition_of(raw) in leases]
+        found = ((leases.get(partition_of(place)), batch) for place, batch in batches.items())
+        return [record_of(raw, lease) for lease, batch in found if lease is not None for raw in batch]
 
     def _unblock(self) -> None:
         """kafka-python 3.0.12 gives records that were parked by a pause back only when no drained batch is left in its
