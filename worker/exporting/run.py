@@ -9,36 +9,33 @@ from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
-from worker.errors import ConfigError, Fatal
+from worker.errors import ConfigError
 from worker.exporting.card import card
+from worker.exporting.gate import measured_of, refuse_a_fall, runtime_of
 from worker.exporting.make import Source, make
 from worker.exporting.race import Row, race, table
 from worker.model.folder import INT8
 from worker.model.items import Item
 from worker.model.load import load
 from worker.model.preprocess import Preprocessor
-from worker.model.runtime import ModelRuntime
 from worker.model.served import Served, serve
-from worker.training.data import Presence, Samples, hide, patterns
-from worker.training.evaluate import labels_of
+from worker.training.data import Samples, patterns
+from worker.training.evaluate import Measured, first_of, labels_of
 from worker.training.sources import Data, read
-
-_AT_ONCE = 32
 
 
 def export(arguments: Namespace) -> int:
     """Writes the model in each kind that was asked for.
 
     1. Each kind is made in a folder beside `--out` and opened as a worker would open it.
-    2. One whose accuracy falls too far ends the command: nothing is written.
+    2. One that does worse than `gate` allows, on the dev split or then on test, ends the command: nothing is written.
     3. All are timed in turn, the table goes into their cards, and they are put into place.
 
     Raises:
         ConfigError: `--out` is taken, or the model, the data or a kind do not fit each other.
-        Fatal: an accuracy falls by more than `--max-drop`.
+        Fatal: a figure falls by more than `--max-drop`, or the calibration error rises by more than `--max-ece-rise`.
     """
     console = Console(width=200)
     if arguments.out is None:
@@ -54,15 +51,18 @@ def export(arguments: Namespace) -> int:
         models = {"original": serve(arguments.model, "cpu", "fp32")}
         folders = {"original": arguments.model}
         shown = patterns(list(source.data.inputs))
-        accuracy = {"original": _accuracy(models["original"], source, shown)}
+        chosen = {"original": measured_of(models["original"], source.chosen, shown)}
+        tested = {"original": measured_of(models["original"], source.tested, shown)}
         for kind in arguments.to:
             folders[kind] = Path(beside) / kind
             with console.status(f"making {kind}"):
                 models[kind] = make(kind, source, folders[kind], arguments)
-            with console.status(f"testing {kind}"):
-                accuracy[kind] = _accuracy(models[kind], source, shown)
-            _refuse_a_fall(kind, accuracy["original"]["all"], accuracy[kind]["all"], arguments.max_drop)
-        rows = _timed(models, folders, accuracy, source, arguments.rounds, console)
+            for split, labelled, found in (("dev", source.chosen, chosen), ("test", source.tested, tested)):
+                with console.status(f"asking {kind} on {split}"):
+                    found[kind] = measured_of(models[kind], labelled, shown)
+                limits = arguments.max_drop, arguments.max_ece_rise
+                refuse_a_fall(kind, split, found["original"], found[kind], *limits)
+        rows = _timed(models, folders, tested, source, arguments.rounds, console)
         lines = table(rows)
         for kind in arguments.to:
             (folders[kind] / "README.md").write_text(
@@ -87,9 +87,10 @@ def _source(arguments: Namespace, console: Console) -> Source:
         split: Samples(rows, list(data.inputs), labels, model.config, preprocessor)
         for split, rows in data.splits.items()
     }
-    with console.status("decoding the test split"):
-        tested = [made["test"][n] for n in range(len(made["test"]))]
+    with console.status("decoding the dev and the test split"):
+        chosen, tested = ([made[split][n] for n in range(len(made[split]))] for split in ("dev", "test"))
     version = serve(arguments.model, "cpu", "fp32").version
+<<<<<<< HEAD
     return Source(arguments.model, model, tokenizer, version, data, made, tested)
 
 
@@ -119,16 +120,26 @@ def _refuse_a_fall(kind: str, before: float, after: float, most: float) -> None:
             f"--to {kind}: accuracy falls from {before:.4f} to {after:.4f}, by {before - after:.4f}, more than "
             f"--max-drop {most:g}; nothing was written"
         )
+=======
+    return Source(arguments.model, model, tokenizer, version, data, made, chosen, tested)
+>>>>>>> 1bf0276 (export: every presence pattern, macro-F1 and calibration, on dev and then on test; pruning trains on as the run did)
 
 
 def _timed(
-    models: Mapping[str, Served], folders: Mapping[str, Path], accuracy: Mapping[str, Mapping[str, float]],
+    models: Mapping[str, Served], folders: Mapping[str, Path], tested: Mapping[str, Mapping[str, Measured]],
     source: Source, rounds: int, console: Console,
 ) -> list[Row]:  # fmt: skip
     items: list[Item] = [item for item, _ in source.tested]
     with console.status("timing all in turn"):
         times = race({name: runtime_of(model) for name, model in models.items()}, items, rounds, lambda: None)
-    return [Row(name, _weights_bytes(folders[name]), times[name], accuracy[name]) for name in models]
+    return [Row(name, _weights_bytes(folders[name]), times[name], _figures(tested[name])) for name in models]
+
+
+def _figures(measured: Mapping[str, Measured]) -> dict[str, float]:
+    """For the table: the accuracy under each pattern, and of all inputs the rest."""
+    whole = first_of(measured)
+    told = {name: one.accuracy for name, one in measured.items()}
+    return {**told, "macro F1": whole.macro_f1, "ECE": whole.calibration_error}
 
 
 def _weights_bytes(folder: Path) -> int:
