@@ -70,4 +70,4 @@ def test_a_folder_that_cannot_be_made_is_told_first(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=said):
             _check_out(out, {"train": 1.0})
         with pytest.raises(ConfigError, match=said):
-            train(Namespace(out=out))
+            train(Namespace(out=out, overwrite=False, resume=False))
