@@ -30,8 +30,9 @@ Labelled = Sequence[tuple[Item, int]]
 
 def runtime_of(model: Served) -> ModelRuntime:
     """The model as a worker asks it, with a stream per input."""
-    streams = {f"{number}": modality for number, modality in enumerate(model.config.inputs)}
-    return ModelRuntime(path=None, device="cpu", precision="auto", anchor="0", modalities=streams, served=model)
+    names = model.config.names
+    streams = dict(zip(names, model.config.inputs, strict=True))
+    return ModelRuntime(path=None, device="cpu", precision="auto", anchor=names[0], modalities=streams, served=model)
 
 
 def measured_of(model: Served, labelled: Labelled, shown: Mapping[str, Presence]) -> dict[str, Measured]:

@@ -90,39 +90,7 @@ def _source(arguments: Namespace, console: Console) -> Source:
     with console.status("decoding the dev and the test split"):
         chosen, tested = ([made[split][n] for n in range(len(made[split]))] for split in ("dev", "test"))
     version = serve(arguments.model, "cpu", "fp32").version
-<<<<<<< HEAD
-    return Source(arguments.model, model, tokenizer, version, data, made, tested)
-
-
-def _accuracy(model: Served, source: Source, shown: Mapping[str, Presence]) -> dict[str, float]:
-    """Of what a worker would publish, per presence pattern."""
-    asked, labels = runtime_of(model), labels_of(model.config)
-    found = {}
-    for name, presence in shown.items():
-        items = [hide(item, presence, np.random.default_rng(0)) for item, _ in source.tested]
-        said = [v.label for n in range(0, len(items), _AT_ONCE) for v in asked.infer(items[n : n + _AT_ONCE])]
-        right = [label == labels[number] for label, (_, number) in zip(said, source.tested, strict=True)]
-        found[name] = sum(right) / len(right)
-    return found
-
-
-def runtime_of(model: Served) -> ModelRuntime:
-    """The model as a worker asks it, with a stream per input."""
-    names = model.config.names
-    streams = dict(zip(names, model.config.inputs, strict=True))
-    return ModelRuntime(path=None, device="cpu", precision="auto", anchor=names[0], modalities=streams, served=model)
-
-
-def _refuse_a_fall(kind: str, before: float, after: float, most: float) -> None:
-    # Beyond the last digit of a float: a fall of exactly the limit is let in.
-    if before - after > most + 1e-9:
-        raise Fatal(
-            f"--to {kind}: accuracy falls from {before:.4f} to {after:.4f}, by {before - after:.4f}, more than "
-            f"--max-drop {most:g}; nothing was written"
-        )
-=======
     return Source(arguments.model, model, tokenizer, version, data, made, chosen, tested)
->>>>>>> 1bf0276 (export: every presence pattern, macro-F1 and calibration, on dev and then on test; pruning trains on as the run did)
 
 
 def _timed(
