@@ -239,24 +239,6 @@ def test_what_training_never_shows_is_refused(tmp_path: Path) -> None:
         train(arguments("--data", str(tmp_path), "--out", str(tmp_path / "out"), *QUICK))
 
 
-def test_what_stands_twice_is_told(tmp_path: Path) -> None:
-    """Rows twice, rows and files in two splits, one row with two labels: warnings, since a recording may hold them."""
-    folder(tmp_path, 6)
-    assert read(str(tmp_path), 0, 0).warnings == ()
-    rows = {split: (tmp_path / f"{split}.jsonl").read_text().splitlines() for split in ("train", "dev", "test")}
-    other = json.dumps(json.loads(rows["train"][1]) | {"label": "free_flow"})
-    again = json.dumps(json.loads(rows["train"][2]) | {"text": "something else"})
-    (tmp_path / "train.jsonl").write_text("\n".join([*rows["train"], rows["train"][0], other]))
-    (tmp_path / "test.jsonl").write_text("\n".join([*rows["test"], rows["train"][0], again]))
-    said = read(str(tmp_path), 0, 0).warnings
-    assert [re.sub(r"\S*/", "", one) for one in said] == [
-        "1 row of train with two labels: train.jsonl:8 is 'free_flow', the same as train.jsonl:2, 'congestion'",
-        "1 row of train more than once: train.jsonl:7 is train.jsonl:1",
-        "1 row of test also in train, so that test says too much: test.jsonl:7 is train.jsonl:1",
-        "1 row of test with a file of train, so that test says too much: test.jsonl:8 has one of train.jsonl:3",
-    ]
-
-
 def test_a_run_resumes_as_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other labels, data, fusion or arguments are refused with both; so is a checkpoint that is none."""
     data, out = folder(tmp_path), tmp_path / "out"

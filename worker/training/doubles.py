@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from worker.training.rows import Sample
 
-# A short text or a reading may well be the same twice; two pictures or sounds are not, unless they are one.
+# A short text or a reading may well be the same twice in a split; two pictures or sounds are not, unless they are one.
 _LARGE = ("image/", "audio/")
 
 
@@ -21,22 +21,30 @@ def doubles(splits: Mapping[str, Sequence[Sample]]) -> tuple[str, ...]:
     again: list[tuple[Sample, Sample, str]]
     rows: dict[bytes, tuple[str, Sample]] = {}
     files: dict[bytes, tuple[str, Sample]] = {}
+    words: dict[bytes, tuple[str, Sample]] = {}
     for split, samples in splits.items():
         labels, again, leaked, shared = [], [], [], []
+        alike: dict[str, list[tuple[Sample, Sample, str]]] = {}
         for sample in samples:
             other_split, other = rows.setdefault(_digest(sample), (split, sample))
             if other is not sample and other_split == split:
                 (again if other.label == sample.label else labels).append((sample, other, split))
             elif other is not sample:
                 leaked.append((sample, other, other_split))
-            elif (found := _shared_file(files, split, sample)) is not None:
-                shared.append((sample, found[1], found[0]))
+            else:
+                if (found := _shared_file(files, split, sample)) is not None:
+                    shared.append((sample, found[1], found[0]))
+                for name, first in _alike(words, split, sample):
+                    alike.setdefault(name, []).append((sample, first[1], first[0]))
         told += _told(split, labels, "with two labels", "is {label!r}, the same as {other}, {other_label!r}")
         told += _told(split, again, "more than once", "is {other}")
         told += _told(split, leaked, "also in {other_split}, so that {split} says too much", "is {other}")
         told += _told(
             split, shared, "with a file of {other_split}, so that {split} says too much", "has one of {other}"
         )
+        for name, some in sorted(alike.items()):
+            what = f"with a body of {name} that {{other_split}} has, so that {{split}} may say too much"
+            told += _told(split, some, what, "has that of {other}")
     return tuple(told)
 
 
@@ -61,6 +69,17 @@ def _shared_file(files: dict[bytes, tuple[str, Sample]], split: str, sample: Sam
             other = files.setdefault(digest, (split, sample))
             found = found or (other if other[0] != split else None)
     return found
+
+
+def _alike(
+    words: dict[bytes, tuple[str, Sample]], split: str, sample: Sample
+) -> Iterator[tuple[str, tuple[str, Sample]]]:
+    """Of a sample the inputs with a text or a reading that another split has too."""
+    for name, bodies in sample.bodies.items():
+        small = [body for body in bodies if not body.content_type.startswith(_LARGE)]
+        keys = [hashlib.blake2b(name.encode() + b"\0" + body.payload, digest_size=16).digest() for body in small]
+        others = [words.setdefault(key, (split, sample)) for key in keys]
+        yield from [(name, other) for other in others if other[0] != split][:1]
 
 
 def _digest(sample: Sample) -> bytes:
