@@ -23,7 +23,7 @@ from tests.chaos.corners import PARTS, corners
 from tests.chaos.ground import Ground, ground
 from tests.chaos.storm import Storm, backlog, settings
 from tests.story import Fed
-from tests.town import Town, town
+from tests.town import FETCHERS, Town, town
 
 PATIENCE_SECONDS = 120.0
 EVERYTHING = (
@@ -104,11 +104,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often each fault of the corners strikes")
     parser.add_argument("--keys", type=int, default=10)
     parser.add_argument("--refusal", type=float, default=60.0, metavar="SECONDS", help="how long Kafka commits nothing")
+    parser.add_argument("--fetcher", choices=("both", *FETCHERS), default="both", help="both: half of the workers each")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     faults = ["kill"] * given.kills + ["flush"] * given.flushes
     random.Random(given.seed).shuffle(faults)
-    with tempfile.TemporaryDirectory(prefix="fusion-chaos-") as name, ground(Path(name)) as stand:
+    with tempfile.TemporaryDirectory(prefix="fusion-chaos-") as name, ground(Path(name), given.fetcher) as stand:
         if given.soak is not None:
             good = soak(stand, Path(name), given.seed, given.workers, given.soak)
         elif given.corners:

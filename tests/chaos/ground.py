@@ -32,6 +32,8 @@ class Ground:
     valkey: EmbeddedValkey
     nursery: Nursery
     road: Proxy  # to the same Kafka, which sends clients that come by it back to it
+    folder: Path  # where the servers' files lie
+    fetcher: str = "both"  # by which the workers read
 
     @property
     def bootstrap_servers(self) -> str:
@@ -61,7 +63,7 @@ def _by(road: Proxy, port: int) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def ground(folder: Path) -> Iterator[Ground]:
+def ground(folder: Path, fetcher: str = "both") -> Iterator[Ground]:
     """Starts all, and ends all."""
     with contextlib.ExitStack() as closing:
         port = free_port()
@@ -71,4 +73,4 @@ def ground(folder: Path) -> Iterator[Ground]:
         closing.callback(kafka.stop)
         valkey = EmbeddedValkey(folder)
         closing.callback(valkey.stop)
-        yield Ground(kafka, valkey, closing.enter_context(nursery(folder)), road)
+        yield Ground(kafka, valkey, closing.enter_context(nursery(folder)), road, folder, fetcher)

@@ -36,6 +36,8 @@ def settings(ground: Ground, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
     for name, value in more.items():
         values[name] = {**values[name], **value} if isinstance(values.get(name), dict) else value
+    if getattr(ground, "fetcher", "both") != "both":
+        values["kafka"] = {**values["kafka"], "fetcher": ground.fetcher}
     return values
 
 

@@ -12,6 +12,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from tests.producers import Producers
 from worker.broker.fast_fetcher import FastFetcher
+from worker.broker.faults import called
 from worker.broker.group_fetcher import GroupFetcher
 from worker.broker.starts import Starts
 from worker.broker.unpack import strict_consumer
@@ -22,25 +23,29 @@ KINDS = ("kafka-python", "librdkafka")
 FETCH_MAX_BYTES = 2**20
 AT_ONCE = 500
 PATIENCE_SECONDS = 20.0
+NOTHING: Mapping[str, Any] = {}
 
 
 class Reading:
     """One topic of its own; `leases` is what the fetcher is told to hold."""
 
-    def __init__(self, servers: str, kind: str, partitions: int = 1, **connection: Any) -> None:
+    def __init__(self, servers: str, kind: str, partitions: int = 1, connection: Mapping[str, Any] = NOTHING) -> None:
+        """`connection`: by which the fetcher comes, where it is not the open address `servers`. The consumer that
+        stands for the group's comes by that one where librdkafka reads."""
         self.servers, self.topic = servers, f"f{uuid.uuid4().hex[:10]}"
-        self.connection = {"bootstrap_servers": [servers], "reconnect_backoff_max_ms": 1000, **connection}
         self.admin(lambda admin: admin.create_topics([NewTopic(self.topic, partitions, 1)]))
         self.producers = Producers(servers)
-        self.consumer = strict_consumer(
-            **self.connection, group_id=None, enable_auto_commit=False, isolation_level="read_committed",
-            auto_offset_reset="none", fetch_max_bytes=FETCH_MAX_BYTES, max_partition_fetch_bytes=FETCH_MAX_BYTES,
-            max_poll_records=AT_ONCE, fetch_max_wait_ms=50,
+        plain = {"bootstrap_servers": [servers], "reconnect_backoff_max_ms": 1000}
+        given, is_fast = {**plain, **connection}, kind == "librdkafka"
+        self.consumer = called(
+            strict_consumer, **(plain if is_fast else given), group_id=None, enable_auto_commit=False,
+            isolation_level="read_committed", auto_offset_reset="none", fetch_max_bytes=FETCH_MAX_BYTES,
+            max_partition_fetch_bytes=FETCH_MAX_BYTES, max_poll_records=AT_ONCE, fetch_max_wait_ms=50,
         )  # fmt: skip
         own = GroupFetcher(self.consumer, Starts(self.consumer, "earliest"))
         self.fetcher: Fetcher = own
-        if kind == "librdkafka":
-            self.fetcher = FastFetcher(own, self.connection, self.topic, FETCH_MAX_BYTES, AT_ONCE)
+        if is_fast:
+            self.fetcher = FastFetcher(own, given, self.topic, FETCH_MAX_BYTES, AT_ONCE)
         self.leases: dict[Partition, int] = {}
 
     def admin(self, ask: Callable[[Any], Any]) -> Any:

@@ -160,9 +160,9 @@ class FastFetcher:
         try:
             self._take(self._consumed(timeout_seconds), found)
         except KafkaException as error:
-            self._failure = translated(error.args[0])
+            self._fail(translated(error.args[0]))
         except Retryable as error:
-            self._failure = error
+            self._fail(error)
             for state in self._held.values():  # what was not taken comes again
                 self._give_up(state)
 
@@ -207,12 +207,17 @@ class FastFetcher:
         """librdkafka's own errors. Of one broker of several its log tells; the others go on."""
         failure = translated(error)
         if error.code() == KafkaError._ALL_BROKERS_DOWN or isinstance(failure, Fatal):
+            self._fail(failure)
+
+    def _fail(self, failure: Exception) -> None:
+        """A refusal is followed by the news that no broker is there."""
+        if not isinstance(self._failure, Fatal):
             self._failure = failure
 
     def _heard_of(self, state: _Held, error: Any, offset: int) -> None:
         offset = max(offset, state.ahead)
         if error.code() != KafkaError._PARTITION_EOF:
-            self._failure = translated(error, *state.partition, offset)
+            self._fail(translated(error, *state.partition, offset))
         else:  # behind the log's last record lie a transaction's markers, or what was aborted
             state.ahead = offset
             if not state.parked:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.broker.faults import refused, unreadable, without_offset
-from worker.broker.options import RECONNECT_BACKOFF_MAX_MS
-from worker.broker.reader import FETCH_WAIT_MS
+from worker.broker.options import FETCH_WAIT_MS, RECONNECT_BACKOFF_MAX_MS
 from worker.errors import ConfigError, Fatal, Retryable
 
 NAMES = {

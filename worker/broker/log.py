@@ -10,8 +10,8 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from worker.broker.admin import partitions_of
-from worker.broker.reader import FETCH_WAIT_MS, away, record_of
-from worker.broker.unpack import strict_consumer
+from worker.broker.reader import away, record_of
+from worker.broker.unpack import lone_consumer
 from worker.errors import Unreachable
 from worker.records import Partition, Record
 
@@ -33,15 +33,7 @@ class LogReader:
         """
         self._connection = connection
         try:
-            self._consumer = strict_consumer(
-                **connection,
-                group_id=None,
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                auto_offset_reset="none",
-                allow_auto_create_topics=False,
-                fetch_max_wait_ms=FETCH_WAIT_MS,
-            )
+            self._consumer = lone_consumer(connection)
         except KafkaError as error:
             raise away(error) from error
 

@@ -8,6 +8,8 @@ from typing import Any
 
 # The client's own 30 s lets it sleep on for half a minute after a broker is back; a try a second costs nobody anything.
 RECONNECT_BACKOFF_MAX_MS = 1_000
+# The broker answers a fetch at once when it has something; this only bounds how long it holds one that finds nothing.
+FETCH_WAIT_MS = 50
 CONNECTION_KEYS = (
     "security_protocol",
     "sasl_mechanism",

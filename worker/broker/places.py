@@ -12,8 +12,9 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 
 from worker.broker.admin import is_gone
 from worker.broker.faults import called
-from worker.broker.reader import FETCH_WAIT_MS, record_of
-from worker.broker.unpack import strict_consumer
+from worker.broker.options import FETCH_WAIT_MS
+from worker.broker.reader import record_of
+from worker.broker.unpack import lone_consumer
 from worker.errors import Fatal, Poison, Retryable
 from worker.records import Partition, Record, Reference, Stage
 
@@ -93,16 +94,7 @@ class Places:
 
     def _made(self) -> Any:
         if self._consumer is None:
-            self._consumer = called(
-                strict_consumer,
-                **self._connection,
-                group_id=None,
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                auto_offset_reset="none",
-                allow_auto_create_topics=False,
-                fetch_max_wait_ms=FETCH_WAIT_MS,
-            )
+            self._consumer = called(lone_consumer, self._connection)
         return self._consumer
 
     def _read_on(

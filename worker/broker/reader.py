@@ -9,12 +9,9 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from worker.broker.admin import partitions_of
-from worker.broker.unpack import strict_consumer
+from worker.broker.unpack import lone_consumer
 from worker.errors import Unreachable
 from worker.records import Partition, Record
-
-# The broker answers a fetch at once when it has something; this only bounds how long it holds one that finds nothing.
-FETCH_WAIT_MS = 50
 
 
 class CommittedReader:
@@ -31,13 +28,7 @@ class CommittedReader:
         self._places = [TopicPartition(topic, n) for topic, count in partitions_of(connection, topics).items()
                         for n in range(count)]  # fmt: skip
         try:
-            self._consumer = strict_consumer(
-                **connection,
-                group_id=None,
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                fetch_max_wait_ms=FETCH_WAIT_MS,
-            )
+            self._consumer = lone_consumer(connection)
         except KafkaError as error:
             raise away(error) from error
         self._consumer.assign(self._places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -11,6 +11,7 @@ from kafka.errors import CorruptRecordError, KafkaError
 
 from worker.broker.copies import copy_less
 from worker.broker.faults import unreadable
+from worker.broker.options import FETCH_WAIT_MS
 from worker.broker.rebalance import Coordinator
 from worker.errors import Fatal
 
@@ -30,6 +31,24 @@ def strict_consumer(**options: Any) -> Any:
     fetcher.PartitionRecords = _Records
     fetcher._parse_fetched_data = _refusing(fetcher._parse_fetched_data)
     return consumer
+
+
+def lone_consumer(connection: Mapping[str, Any]) -> Any:
+    """A strict consumer of committed records without a group: its partitions and places are given by hand, and an
+    offset that is not there is an error.
+
+    Raises:
+        KafkaError: no broker answered.
+    """
+    return strict_consumer(
+        **connection,
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        allow_auto_create_topics=False,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+    )
 
 
 def _unreadable(place: Any, offset: int, error: Exception) -> Fatal:
