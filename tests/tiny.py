@@ -17,8 +17,9 @@ TEXT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_at
 
 
 def write_tiny_model(
-    path: Path, inputs: Sequence[str] = ("image", "text"), channels: Sequence[str] = ("speed", "count")
-) -> Path:
+    path: Path, inputs: Sequence[str] = ("image", "text"), channels: Sequence[str] = ("speed", "count"),
+    names: Sequence[str] | None = None, *, times: bool = False,
+) -> Path:  # fmt: skip
     """Its folder. The backbone depends on the image without training, unlike MobileNet's."""
     torch.manual_seed(1)
     tokenizer = learn_vocabulary((scene(np.random.default_rng(n)).text for n in range(50)), 300)
@@ -26,7 +27,7 @@ def write_tiny_model(
     model = FusionModel(
         FusionConfig(
             name="tiny", backbone="shufflenet_v2_x0_5", dim=64, text=text, id2label=dict(enumerate(LABELS)),
-            inputs=inputs, channels=channels if "sensor" in inputs else (),
+            inputs=inputs, input_names=names, times=times, channels=channels if "sensor" in inputs else (),
         )
     )  # fmt: skip
     model.save_pretrained(path)

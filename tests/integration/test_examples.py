@@ -101,8 +101,9 @@ def number(name: str, value: object) -> bytes:
 def junction_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The inputs that docs/examples/junction.toml asks for."""
     return write_tiny_model(
-        tmp_path_factory.mktemp("junction"), ["text", "image", "image", "sensor"], ["speed", "count"]
-    )
+        tmp_path_factory.mktemp("junction"), ["text", "image", "image", "sensor"], ["speed", "count"],
+        ["reports", "north", "south", "radar"],
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_a_junction_with_two_cameras_and_a_radar(stack: Any, tmp_path: Path, jun
                     made.tell(camera, "j-1", f"{camera}{n}{off_us:+}", at + off_us, SCENE.image)
             made.tell("reports", "j-1", f"t{n}", at, SCENE.text.encode())
         made.tell("south", "j-1", "south-last", start + 20 * SECOND, SCENE.image)
-        made.tell("radar", "j-1", "no-numbers", start, b'{"unit": "km/h"}')
+        made.tell("radar", "j-1", "no-numbers", start, b'{"unit": {"speed": "km/h"}}')
         results, dead = made.outcomes(5, 3)
     for n in range(5):
         result, bad = results[f"t{n}"], ("r3", "r6")
@@ -140,7 +141,7 @@ def test_a_junction_with_two_cameras_and_a_radar(stack: Any, tmp_path: Path, jun
         total = result.evidence.base + sum(result.evidence.adds.values())
         assert total == pytest.approx(result.evidence.confidence, abs=0.001)
     assert dead["r3"][0] == "DECODE"
-    assert "stream 'radar': no sensor reading: 'fast' is not a number" in dead["r3"][1]
+    assert "stream 'radar': no sensor reading: field 'speed': 'fast' is not a number" in dead["r3"][1]
     assert dead["r6"][0] == dead["no-numbers"][0] == "VALIDATE"
     assert "field 'speed' holds a number beyond 3.403e+38" in dead["r6"][1]
     assert "none of the reading's 1 fields is a number" in dead["no-numbers"][1]

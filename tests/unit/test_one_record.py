@@ -27,7 +27,7 @@ from worker.errors import Fatal, Poison, Retryable, blamed
 from worker.model import pictures, signals
 from worker.model.load import config_of, tokenizer_of
 from worker.model.preprocess import Body, Preprocessor, text_of
-from worker.model.signals import read_sensor
+from worker.model.signals import Column, read_sensor
 from worker.records import Aligned, Candidate, Event, Missing, Record, Reference, Rejected, Verdict
 from worker.stages import validate
 from worker.stages.batch import Batcher, Fused
@@ -217,7 +217,10 @@ def test_json_may_be_nested_64_deep(levels: int) -> None:
             with pytest.raises(Poison, match=r"nested deeper than the limit of 6[45] levels") as caught:
                 validator(max_sensor_bytes=2**20, max_text_bytes=2**20).read(record)
             assert caught.value.reason == "bad_json"
-    for read in (lambda: read_sensor(nested(levels), ["speed"], "s"), lambda: text_of(words, "application/json", "s")):
+    for read in (
+        lambda: read_sensor(nested(levels), [Column("speed")], "s"),
+        lambda: text_of(words, "application/json", "s"),
+    ):
         if levels <= 64:
             read()
         else:

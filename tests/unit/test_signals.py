@@ -18,7 +18,7 @@ from tests.unit.incoming import wav
 from worker.errors import Poison
 from worker.model.config import FusionConfig
 from worker.model.preprocess import Body, Preprocessor
-from worker.model.signals import frames_of, log_mel, read_audio, read_sensor
+from worker.model.signals import Column, frames_of, log_mel, read_audio, read_sensor
 
 RATE, MELS = 16_000, 40
 NAN = math.nan
@@ -26,7 +26,8 @@ NAN = math.nan
 
 def steps(body: bytes, *channels: str) -> list[list[float]]:
     """A reading's steps, NaN told as -1."""
-    found: list[list[float]] = read_sensor(body, channels, "radar").nan_to_num(-1).tolist()
+    columns = [Column(name) for name in channels]
+    found: list[list[float]] = read_sensor(body, columns, "radar").nan_to_num(-1).tolist()
     return found
 
 
@@ -67,7 +68,7 @@ def test_readings(body: bytes, wanted: list[list[float]]) -> None:
 def test_readings_that_are_none(body: bytes, message: str) -> None:
     """A channel that holds something else makes the reading undecodable, and the message names the stream."""
     with pytest.raises(Poison, match=r"^stream 'radar': no sensor reading") as caught:
-        read_sensor(body, ["a"], "radar")
+        read_sensor(body, [Column("a")], "radar")
     assert (caught.value.stage, caught.value.reason, caught.value.stream) == ("DECODE", "undecodable", "radar")
     assert message in str(caught.value)
 

@@ -153,8 +153,11 @@ def test_a_recording_of_many_streams_is_trained_on(tmp_path: Path, capsys: pytes
         assert f"\n{row} " in printed
     config = load(out)[0].config
     assert config.inputs == ["image", "image", "text", "sensor"]
-    assert config.channels == ["speed", "count"]
-    assert config.channel_mean[0] == pytest.approx(np.mean([31, 32, 33, 35, 36, 37]))
+    assert config.input_names == ["north", "south", "notes", "radar"]
+    assert config.channels == ["count", "speed"]
+    assert config.channel_inputs == ["radar", "radar"]
+    assert config.times
+    assert config.channel_mean[1] == pytest.approx(np.mean([31, 32, 33, 35, 36, 37]))
 
 
 @pytest.mark.parametrize("tuning", ["frozen", "lora"])

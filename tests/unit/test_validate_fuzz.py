@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.incoming import JPEG, TIME, binary, plain, png, validator, wav
 from worker.errors import Poison
-from worker.model.signals import read_audio, read_sensor
+from worker.model.signals import Column, read_audio, read_sensor
 from worker.records import Event, Record, Stage
 from worker.stages.validate import Reason
 
@@ -106,15 +106,16 @@ NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.lists(st.
 @settings(max_examples=400, deadline=None)
 @given(st.dictionaries(st.text(st.characters()), NUMBERS | JSONS, max_size=4), st.booleans())
 def test_any_reading(fields: dict[str, object], inner: bool) -> None:
-    """Any JSON object on a sensor's topic gives an Event or a Poison; the model takes the numbers of an Event."""
+    """Any JSON object on a sensor's topic gives an Event or a Poison; the model takes what an Event holds."""
     body = json.dumps({"values": fields} if inner else fields).encode()
     record = plain(body, topic="sensors-in")
     read_or_refuse(record)
     if isinstance(read(record), Event):
         told = json.loads(body)
         fields = told["values"] if isinstance(told.get("values"), dict) else told
-        names = [name for name, value in fields.items() if isinstance(value, int | float) or value is None]
-        assert not read_sensor(body, names, "sensors").isinf().any()
+        names = [name for name, value in fields.items() if value is None or isinstance(value, int | float | str)]
+        columns = [Column(name, word) for name in names for word in (None, "x")]
+        assert not read_sensor(body, columns, "sensors").isinf().any()
 
 
 @settings(max_examples=400, deadline=None)

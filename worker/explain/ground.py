@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from worker.model.calibration import Temperatures, set_of
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
-from worker.model.items import Item
+from worker.model.items import Item, collate
 from worker.model.preprocess import NO_TOKEN, frame_of
 
 # An image is judged in GRID x GRID squares: finer than the model's 7x7 map, coarse enough that hiding one is seen.
@@ -38,6 +38,7 @@ class Ground:
         value: its M bodies, [M, ...]: pixels 0..255 (float), token ids, a series, a spectrogram.
         baseline: the same shape; what stands for nothing: the image blurred, a mask token, the channels' means, the
             sound's own mean level.
+        when: [M, 2], as FusionModel.forward takes it; None: the model does not.
         units: the same shape; which unit each number belongs to, NO_UNIT: it is never hidden.
         names: what each unit is called.
     """
@@ -49,6 +50,7 @@ class Ground:
     baseline: Tensor
     units: Tensor
     names: tuple[str, ...]
+    when: Tensor | None = None
 
     def without(self, units: Sequence[int]) -> Tensor:
         """The value with these units hidden."""
@@ -64,6 +66,7 @@ class Ground:
 def grounds_of(item: Item, config: FusionConfig, names: Sequence[str], tokenizer: Tokenizer) -> list[Ground]:
     """One per input that the item has; on the CPU."""
     made = []
+    when = collate([item, item], config).get("when")  # Of two, since of one a lone body would stand there twice.
     for number in item.present:
         modality, value = config.inputs[number], torch.stack(list(item.bodies[number]))
         if modality == "text":
@@ -75,7 +78,8 @@ def grounds_of(item: Item, config: FusionConfig, names: Sequence[str], tokenizer
             baseline, units, told = _sensor(value, config)
         else:
             baseline, units, told = _audio(value)
-        made.append(Ground(number, names[number], modality, value, baseline, units, told))
+        own = when[number][: len(value)] if when is not None else None
+        made.append(Ground(number, names[number], modality, value, baseline, units, told, own))
     return made
 
 
@@ -106,9 +110,11 @@ def _text(value: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, tuple[st
 def _sensor(value: Tensor, config: FusionConfig) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """A channel at a step, where it has a number."""
     known = value.isfinite()
-    mean = torch.tensor(config.channel_mean).expand_as(value)
+    known[..., len(config.channels) :] = False  # When the step was.
+    mean = torch.zeros_like(value)
+    mean[..., : len(config.channels)] = torch.tensor(config.channel_mean)
     units = torch.where(known, known.flatten().cumsum(0).view_as(value) - 1, NO_UNIT)
-    told = tuple(f"{config.channels[c]} {s + 1}" for _, s, c in known.nonzero().tolist())
+    told = tuple(f"{config.channel_names[c]} {s + 1}" for _, s, c in known.nonzero().tolist())
     return torch.where(known, mean, value), units, told
 
 
@@ -136,17 +142,22 @@ class Probe:
         count = len(next(iter(changed.values())))
         bodies: list[Tensor] = []
         item_of: list[Tensor] = []
+        when: list[Tensor] = []
         by_number = {ground.number: ground for ground in self._grounds}
         for number in range(len(self._model.config.inputs)):
             if number not in by_number:
                 bodies.append(torch.zeros(0, device=self.device))
                 item_of.append(torch.zeros(0, dtype=torch.long, device=self.device))
+                when.append(torch.zeros(0, 2, device=self.device))
                 continue
             value = by_number[number].value
             given = changed[number] if number in changed else value.expand(count, *value.shape)
             # A copy: the image encoder normalises in place.
             bodies.append(given.to(self.device).flatten(0, 1).clone())
             item_of.append(torch.arange(count, device=self.device).repeat_interleave(len(value)))
-        logits = self._model(bodies=bodies, item_of=item_of, items=count).logits
+            if (own := by_number[number].when) is not None:
+                when.append(own.to(self.device).repeat(count, 1))
+        times = when if self._model.config.times else []
+        logits = self._model(bodies=bodies, item_of=item_of, items=count, when=times).logits
         scores: Tensor = (logits.float() / self._temperature).softmax(dim=-1)[:, self.label]
         return scores

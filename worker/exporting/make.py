@@ -144,12 +144,14 @@ class _Program:
         self._asked, self._config = asked, model.config
 
     def __call__(
-        self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False
-    ) -> FusionOutput:
+        self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False,
+        when: Sequence[Tensor] = (),
+    ) -> FusionOutput:  # fmt: skip
         empty = collate([], self._config)["bodies"]
         given = [
             one if len(one) else none.new_zeros(2, *none.shape[1:]) for one, none in zip(bodies, empty, strict=True)
         ]
         owners = [one if len(one) else torch.full((2,), items) for one in item_of]
-        logits, fused = self._asked(given, owners, torch.zeros(items + 1, dtype=torch.bool))
+        times = [one if len(one) else one.new_zeros(2, 2) for one in when]
+        logits, fused = self._asked(given, owners, torch.zeros(items + 1, dtype=torch.bool), times)
         return FusionOutput(logits=logits[:items], fused=fused[:items])

@@ -22,8 +22,10 @@ class _Answers(nn.Module):
         super().__init__()
         self.model, self.evidence = model, evidence
 
-    def forward(self, bodies: list[Tensor], item_of: list[Tensor], items: Tensor) -> tuple[Tensor, ...]:
-        out = self.model(bodies, item_of, items.shape[0], evidence=self.evidence)
+    def forward(
+        self, bodies: list[Tensor], item_of: list[Tensor], items: Tensor, when: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        out = self.model(bodies, item_of, items.shape[0], evidence=self.evidence, when=when)
         return (out.logits, out.fused, out.coalitions, *out.weights) if self.evidence else (*out[:2],)
 
 
@@ -40,11 +42,14 @@ def program_of(model: FusionModel, items: Sequence[Item], *, evidence: bool) -> 
     given = collate(items, model.config)
     several = torch.export.Dim("items", min=2)
     bodies = [{0: torch.export.Dim(f"bodies_{n}", min=2)} for n in range(len(given["bodies"]))]
-    arguments = (given["bodies"], given["item_of"], torch.zeros(len(items), dtype=torch.bool))
+    when = given.get("when", [])
+    arguments = (given["bodies"], given["item_of"], torch.zeros(len(items), dtype=torch.bool), when)
     with torch.no_grad(), quiet():
         try:
             return torch.export.export(
-                _Answers(model, evidence).eval(), arguments, dynamic_shapes=(bodies, bodies, {0: several})
+                _Answers(model, evidence).eval(),
+                arguments,
+                dynamic_shapes=(bodies, bodies, {0: several}, bodies[: len(when)]),
             )
         except Exception as error:  # torch raises whatever its tracer meets in a foreign backbone
             raise ConfigError(f"--model: torch.export cannot follow it: {first_line(error)}") from error

@@ -25,8 +25,11 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         image_mean, image_std: per channel, of pixels in 0..1.
         text: a transformers configuration with its `model_type`; the text encoder is made from it.
         max_tokens: T, the length that every text is padded or cut to.
-        channels: the names of a sensor's numbers; a reading's other fields are not looked at.
+        channels: the fields of sensors' readings, one for each number of a step; other fields are not looked at.
+        channel_words: per channel the word that it stands for, or None (signals.Column); None: all are numbers.
+        channel_inputs: per channel the name of the input whose field it is; None: all sensors have all channels.
         channel_mean, channel_std: of each channel in the training data.
+        times: whether the model looks at when its bodies were, against the anchor, and at their order.
         max_steps: S, how many of a series' last steps are looked at.
         audio_rate: samples a second that every sound is brought to.
         audio_seconds: how much of a sound's end is looked at; a shorter one is padded with silence.
@@ -54,8 +57,11 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     text: dict[str, Any]
     max_tokens: int
     channels: list[str]
+    channel_words: list[str | None] | None
+    channel_inputs: list[str] | None
     channel_mean: list[float]
     channel_std: list[float]
+    times: bool
     max_steps: int
     audio_rate: int
     audio_seconds: float
@@ -83,8 +89,11 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         text: Mapping[str, Any] | None = None,
         max_tokens: int = 32,
         channels: Sequence[str] = (),
+        channel_words: Sequence[str | None] | None = None,
+        channel_inputs: Sequence[str] | None = None,
         channel_mean: Sequence[float] | None = None,
         channel_std: Sequence[float] | None = None,
+        times: bool = False,
         max_steps: int = 16,
         audio_rate: int = 16_000,
         audio_seconds: float = 2.0,
@@ -119,6 +128,17 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         numbers = [self.inputs[: n + 1].count(name) for n, name in enumerate(self.inputs)]
         return [f"{name}_{n}" if name in several else name for name, n in zip(self.inputs, numbers, strict=True)]
 
+    @property
+    def step_width(self) -> int:
+        """How many numbers a step of a sensor has: its channels, and with `times` when it was."""
+        return len(self.channels) + self.times
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Each channel, for people."""
+        words = self.channel_words or [None] * len(self.channels)
+        return [name if word is None else f"{name} = {word}" for name, word in zip(self.channels, words, strict=True)]
+
     def _check(self) -> None:
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion = {self.fusion!r}: must be one of {', '.join(FUSIONS)}")
@@ -134,5 +154,8 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
             raise ValueError(f"rank = {self.rank}: must be a multiple of glimpses = {self.glimpses}")
         if "sensor" in self.inputs and not self.channels:
             raise ValueError("channels: a sensor input needs the names of its numbers")
-        if len({len(self.channels), len(self.channel_mean), len(self.channel_std)}) > 1:
-            raise ValueError("channel_mean, channel_std: must have a number per channel")
+        told = [self.channels, self.channel_mean, self.channel_std, self.channel_words, self.channel_inputs]
+        if len({len(one) for one in told if one is not None}) > 1:
+            raise ValueError("channel_mean, channel_std, channel_words, channel_inputs: must have one for each channel")
+        if unknown := [name for name in self.channel_inputs or () if name not in self.names]:
+            raise ValueError(f"channel_inputs: {unknown[0]!r}: must be one of {', '.join(self.names)}")

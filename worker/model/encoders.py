@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
 from worker.model.config import FusionConfig
 from worker.model.constant import Constant
 from worker.model.narrow import narrow, widths
 from worker.model.preprocess import NO_TOKEN
 from worker.model.signals import frames_of
+from worker.model.timing import SCALES_SECONDS, told
 
 MAP_SIDE = 7
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
@@ -66,23 +67,38 @@ class TextEncoder(nn.Module):
         """Raises ValueError when transformers knows no such `model_type`."""
         super().__init__()
         made = AutoConfig.for_model(**config)
-        self.encoder = AutoModel.from_config(made)
+        self.encoder = text_class(made).from_config(made)
+        # What stands where there is no token; some count positions by it.
+        self.padding = int(getattr(made, "pad_token_id", None) or 0)
         self.projection = nn.Linear(made.hidden_size, dim)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """`ids` [M, T], NO_TOKEN where there is none -> tokens [M, T, D] and their mask [M, T]."""
-        mask = ids != NO_TOKEN
-        hidden = self.encoder(input_ids=ids.clamp(min=0), attention_mask=mask.long()).last_hidden_state
+        """`ids` [M, T], NO_TOKEN where there is none -> tokens [M, T, D] and their mask [M, T].
+
+        Of a text without any the first place is one, of padding: no token to look at would be no number.
+        """
+        given = ids.where(ids != NO_TOKEN, self.padding)
+        first = torch.arange(ids.shape[1], device=ids.device) == 0
+        mask = (ids != NO_TOKEN) | (first & (ids == NO_TOKEN).all(dim=1, keepdim=True))
+        hidden = self.encoder(input_ids=given, attention_mask=mask.long()).last_hidden_state
         normed: Tensor = self.norm(self.projection(hidden))
         return normed, mask
 
 
 class SensorEncoder(nn.Module):
-    """Each step of a series of numbers as one place: normalised numbers beside marks of the missing ones."""
+    """Each step of a series of numbers as one place: normalised numbers beside marks of the missing ones.
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], max_steps: int, dim: int) -> None:
+    With `times` also when the step was, against the anchor, and how long after the step before.
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], max_steps: int, dim: int, times: bool = False
+    ) -> None:
         super().__init__()
+        self.when = nn.Linear(2 * len(SCALES_SECONDS), dim, bias=False) if times else None
+        if self.when is not None:
+            nn.init.zeros_(self.when.weight)
         self.mean, self.std = Constant(mean, (len(mean),)), Constant(std, (len(std),))
         self.inner = nn.Linear(2 * len(mean), dim)
         self.outer = nn.Linear(dim, dim)
@@ -92,8 +108,10 @@ class SensorEncoder(nn.Module):
     def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """`values` [M, S, C], NaN where a number is missing -> places [M, S, D] and their mask [M, S].
 
-        A step without any number is no place; of a reading without any the last step is one, all marks.
+        With `times` [M, S, C + 1], the last the step's seconds after the anchor. A step without any number is no place;
+        of a reading without any the last step is one, all marks.
         """
+        values, seconds = (values, None) if self.when is None else (values[:, :, :-1], values[:, :, -1].float())
         known = values.isfinite()
         mask = known.any(dim=2)
         last = torch.arange(values.shape[1], device=values.device) == values.shape[1] - 1
@@ -102,8 +120,11 @@ class SensorEncoder(nn.Module):
         scaled = (wide - self.mean()) / self.std()
         # A sensor that goes wild must not drown the others.
         scaled = scaled.nan_to_num(0.0).clamp(-_WILDEST, _WILDEST)
-        marked = torch.cat([scaled, (~known).float()], dim=2).to(self.inner.weight.dtype)
-        places: Tensor = self.norm(self.outer(F.gelu(self.inner(marked))) + self.position)
+        inner = self.inner(torch.cat([scaled, (~known).float()], dim=2).to(self.inner.weight.dtype))
+        if self.when is not None and seconds is not None:
+            since = torch.cat([torch.zeros_like(seconds[:, :1]), seconds[:, 1:] - seconds[:, :-1]], dim=1)
+            inner = inner + self.when(torch.cat([told(seconds), told(since)], dim=2).to(inner.dtype))
+        places: Tensor = self.norm(self.outer(F.gelu(inner)) + self.position)
         return places, mask
 
 
@@ -125,6 +146,21 @@ class AudioEncoder(nn.Module):
         return places, torch.ones(places.shape[:2], dtype=torch.bool, device=places.device)
 
 
+def text_class(config: Any) -> Any:
+    """The class of transformers that makes an encoder of this configuration.
+
+    Raises:
+        ValueError: it is none of texts, or transformers has its encoder only with a decoder.
+    """
+    if not hasattr(config, "vocab_size") or not hasattr(config, "hidden_size"):
+        raise ValueError(f"text = {config.model_type!r}: is no encoder of texts")
+    if not getattr(config, "is_encoder_decoder", False):
+        return AutoModel
+    if type(config) not in AutoModelForTextEncoding._model_mapping:
+        raise ValueError(f"text = {config.model_type!r}: transformers has its encoder only with its decoder")
+    return AutoModelForTextEncoding
+
+
 def encoder_of(modality: str, config: FusionConfig) -> nn.Module:
     """The encoder of a modality: bodies [M, ...] -> features [M, N, D] and their mask [M, N]."""
     if modality == "image":
@@ -132,7 +168,7 @@ def encoder_of(modality: str, config: FusionConfig) -> nn.Module:
     if modality == "text":
         return TextEncoder(config.text, config.dim)
     if modality == "sensor":
-        return SensorEncoder(config.channel_mean, config.channel_std, config.max_steps, config.dim)
+        return SensorEncoder(config.channel_mean, config.channel_std, config.max_steps, config.dim, config.times)
     return AudioEncoder(config.mels, config.dim)
 
 

@@ -20,6 +20,7 @@ from worker.model.fusion.cross_attention import CrossAttentionFusion
 from worker.model.fusion.dense import DenseFusion
 from worker.model.fusion.graph import GraphFusion
 from worker.model.fusion.parts import Fusion, Part, masked_mean
+from worker.model.timing import Timing
 
 
 @dataclass
@@ -76,6 +77,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         self.role = nn.Parameter(torch.zeros(inputs, dim))
         self.missing = nn.Parameter(torch.zeros(inputs, dim))
         self.moment = nn.ModuleDict({name: nn.Linear(dim, 1) for name in self.encoders})
+        self.timing = nn.ModuleDict({name: Timing(dim) for name in self.encoders} if config.times else {})
         self.fusion = fusion_of(config)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.dropout)
@@ -93,18 +95,24 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
                 nn.init.zeros_(weight)
 
     def forward(
-        self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False
-    ) -> FusionOutput:
+        self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False,
+        when: Sequence[Tensor] = (),
+    ) -> FusionOutput:  # fmt: skip
         """Fuses a batch of B items.
 
         Args:
             bodies: per input, in the order of `config.inputs`, the M bodies that the items together have; M may be 0.
-                Image [M, 3, H, W] uint8 RGB; text [M, T]; sensor [M, S, C]; audio [M, F, L].
+                Image [M, 3, H, W] uint8 RGB; text [M, T]; sensor [M, S, C], or with `times` [M, S, C + 1];
+                audio [M, F, L].
             item_of: per input [M], the item that each body belongs to; an item without one lacks this input.
             items: B.
+            when: with `times`, per input [M, 2]: each body's seconds after the anchor, and how many of its window are
+                newer.
             evidence: also tell what every set of the inputs says, and what their places weigh.
         """
-        encoded = [self._part(number, *given, items) for number, given in enumerate(zip(bodies, item_of, strict=True))]
+        times = when or [None] * len(bodies)
+        given = zip(bodies, item_of, times, strict=True)
+        encoded = [self._part(number, *one, items) for number, one in enumerate(given)]
         parts, present = [part for part, _ in encoded], tuple(there for _, there in encoded)
         prepared = [self.fusion.prepare(number, part) for number, part in enumerate(parts)]
         fused, weights = self.fusion.fuse(prepared)
@@ -137,13 +145,17 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         features = self.missing[number].expand(items, places, -1)
         return Part(features, (torch.arange(places, device=features.device) == 0).expand(items, -1))
 
-    def _part(self, number: int, bodies: Tensor, item_of: Tensor, items: int) -> tuple[Part, Tensor]:
+    def _part(
+        self, number: int, bodies: Tensor, item_of: Tensor, when: Tensor | None, items: int
+    ) -> tuple[Part, Tensor]:
         """The input as one Part, and where it is present, [B]."""
         modality = self.config.inputs[number]
         absent = self._absent(number, items, places_of(modality, self.config))
         if not bodies.shape[0]:
             return absent, absent.mask.new_zeros(items)
         features, mask = self.encoders[modality](bodies)  # [M, N, D], [M, N]
+        if when is not None:
+            features = self.timing[modality](features, when)
         weight = self._weight(modality, features, item_of, items)  # [M]
         pooled = summed(features.new_zeros(absent.features.shape), item_of, features * weight[:, None, None])
         seen = summed(features.new_zeros(absent.mask.shape), item_of, mask.to(features.dtype)) > 0

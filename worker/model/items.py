@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,14 +22,20 @@ class Item:
     Attributes:
         bodies: per input, in the order of `config.inputs`, the tensors of its bodies.
         truncated: as Verdict has it.
+        seconds: per input and body how long after the anchor it was, NaN where that is not known; (): of none.
     """
 
     bodies: tuple[tuple[Tensor, ...], ...]
     truncated: Mapping[str, str] = field(default_factory=dict)
+    seconds: tuple[tuple[float, ...], ...] = ()
 
     def only(self, inputs: Sequence[int]) -> Item:
         """This item with these inputs alone."""
-        return replace(self, bodies=tuple(one if number in inputs else () for number, one in enumerate(self.bodies)))
+        bodies, seconds = (
+            tuple(one if number in inputs else () for number, one in enumerate(told))
+            for told in (self.bodies, self.seconds)
+        )
+        return replace(self, bodies=bodies, seconds=seconds)
 
     @property
     def present(self) -> tuple[int, ...]:
@@ -47,20 +54,34 @@ def collate(items: Sequence[Item], config: FusionConfig, allocate: Allocate = al
     A lone body of an input stands there twice, which pools to the same: a batch of one takes other kernels, whose last
     digits differ. What `allocate` gives, such as pinned memory, is what the bodies are copied into.
     """
-    bodies, item_of = [], []
+    bodies, item_of, when = [], [], []
     for number, modality in enumerate(config.inputs):
-        found = [(body, owner) for owner, item in enumerate(items) for body in item.bodies[number]]
+        found = [
+            (body, owner, one)
+            for owner, item in enumerate(items)
+            for body, one in zip(item.bodies[number], _when(item, number), strict=True)
+        ]
         if len(found) == 1:
             found *= 2
-        bodies.append(_stacked([body for body, _ in found], modality, config, allocate))
-        owners = torch.tensor([owner for _, owner in found], dtype=torch.long)
+        bodies.append(_stacked([body for body, _, _ in found], modality, config, allocate))
+        owners = torch.tensor([owner for _, owner, _ in found], dtype=torch.long)
         item_of.append(allocate(owners.shape, owners.dtype).copy_(owners))
-    return {"bodies": bodies, "item_of": item_of, "items": len(items)}
+        times = torch.tensor([one for _, _, one in found], dtype=torch.float32).view(-1, 2)
+        when.append(allocate(times.shape, times.dtype).copy_(times))
+    return {"bodies": bodies, "item_of": item_of, "items": len(items)} | ({"when": when} if config.times else {})
+
+
+def _when(item: Item, number: int) -> list[tuple[float, int]]:
+    """Of each body of an input its seconds after the anchor, and how many are newer."""
+    count = len(item.bodies[number])
+    seconds = item.seconds[number] if item.seconds else (math.nan,) * count
+    return [(one, count - 1 - place) for place, one in enumerate(seconds)]
 
 
 def on_device(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """The arguments with their tensors on the device."""
-    moved = {name: [one.to(device, non_blocking=True) for one in arguments[name]] for name in ("bodies", "item_of")}
+    tensors = [name for name in ("bodies", "item_of", "when") if name in arguments]
+    moved = {name: [one.to(device, non_blocking=True) for one in arguments[name]] for name in tensors}
     return {**arguments, **moved}
 
 
@@ -87,5 +108,5 @@ def _shape(modality: str, config: FusionConfig) -> tuple[int, ...]:
     if modality == "text":
         return (config.max_tokens,)
     if modality == "sensor":
-        return (config.max_steps, len(config.channels))
+        return (config.max_steps, config.step_width)
     return (config.mels, frames_of(config.audio_rate, config.audio_seconds))

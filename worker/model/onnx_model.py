@@ -24,9 +24,11 @@ _AT_ONCE = 8
 
 
 def input_names(config: FusionConfig) -> list[str]:
-    """Of the graph, in their order: bodies and the item of each, per input of the model, and as many items as B."""
+    """Of the graph, in their order: bodies and the item of each, per input of the model, as many items as B, and with
+    `times` when each body was."""
     numbers = range(len(config.inputs))
-    return [*(f"bodies_{n}" for n in numbers), *(f"item_of_{n}" for n in numbers), ITEMS]
+    when = [f"when_{n}" for n in numbers] if config.times else []
+    return [*(f"bodies_{n}" for n in numbers), *(f"item_of_{n}" for n in numbers), ITEMS, *when]
 
 
 def shapes_of(config: FusionConfig) -> dict[str, tuple[int, ...]]:
@@ -34,7 +36,7 @@ def shapes_of(config: FusionConfig) -> dict[str, tuple[int, ...]]:
     of_modality = {
         "image": (3, config.image_size, config.image_size),
         "text": (config.max_tokens,),
-        "sensor": (config.max_steps, len(config.channels)),
+        "sensor": (config.max_steps, config.step_width),
     }
     bodies = {f"bodies_{n}": of_modality[one] for n, one in enumerate(config.inputs) if one in of_modality}
     return bodies | {"logits": (config.num_labels,)}
@@ -45,10 +47,12 @@ def output_names(config: FusionConfig) -> list[str]:
     return ["logits", "fused", "coalitions", *(f"weights_{n}" for n in range(len(config.inputs)))]
 
 
-def feed_of(config: FusionConfig, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int) -> dict[str, Any]:
+def feed_of(
+    config: FusionConfig, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, when: Sequence[Tensor] = ()
+) -> dict[str, Any]:
     """The graph's inputs. A graph has no numbers beside its tensors, so that B is told by a tensor's length."""
-    tensors = [*bodies, *item_of]
-    return dict(zip(input_names(config), [*(one.numpy() for one in tensors), np.zeros(items, bool)], strict=True))
+    given = [*(one.numpy() for one in (*bodies, *item_of)), np.zeros(items, bool), *(one.numpy() for one in when)]
+    return dict(zip(input_names(config), given, strict=True))
 
 
 class OnnxModel:
@@ -100,8 +104,9 @@ class OnnxModel:
                                   f"{CONFIG} tells [items, {', '.join(map(str, wanted))}]")  # fmt: skip
 
     def __call__(
-        self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False
-    ) -> FusionOutput:
+        self, bodies: Sequence[Tensor], item_of: Sequence[Tensor], items: int, evidence: bool = False,
+        when: Sequence[Tensor] = (),
+    ) -> FusionOutput:  # fmt: skip
         """As FusionModel.forward, without what only training asks for; `item_of` must rise, as `collate` has it."""
         names = output_names(self.config)
         wanted = names if evidence else names[:2]
@@ -109,8 +114,9 @@ class OnnxModel:
         ends = [items * number // portions for number in range(portions + 1)]
         answers = []
         for first, end in itertools.pairwise(ends):
-            cut = [_cut(*one, first, end) for one in zip(bodies, item_of, strict=True)]
-            feed = feed_of(self.config, [body for body, _ in cut], [owner for _, owner in cut], end - first)
+            chosen = [_chosen(owners, first, end) for owners in item_of]
+            cut, owners, times = ([one[chosen[n]] for n, one in enumerate(all_)] for all_ in (bodies, item_of, when))
+            feed = feed_of(self.config, cut, [one - first for one in owners], end - first, times)
             answers.append(self._session.run(wanted, feed, self._options))
         logits, fused, *rest = (torch.from_numpy(np.concatenate(one)) for one in zip(*answers, strict=True))
         out = FusionOutput(logits=logits, fused=fused)
@@ -120,8 +126,7 @@ class OnnxModel:
         return out
 
 
-def _cut(bodies: Tensor, item_of: Tensor, first: int, end: int) -> tuple[Tensor, Tensor]:
-    """What belongs to these items; a lone body stands there twice, for the reason that `collate` tells."""
+def _chosen(item_of: Tensor, first: int, end: int) -> slice | list[int]:
+    """Which bodies belong to these items; a lone one stands there twice, for the reason that `collate` tells."""
     begin, stop = np.searchsorted(item_of.numpy(), [first, end])
-    chosen = slice(begin, stop) if stop - begin != 1 else [begin, begin]
-    return bodies[chosen], item_of[chosen] - first
+    return slice(begin, stop) if stop - begin != 1 else [begin, begin]

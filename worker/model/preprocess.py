@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from worker.errors import Poison, blamed
 from worker.model.config import FusionConfig
 from worker.model.pictures import decode_image
-from worker.model.signals import read_audio, read_sensor
+from worker.model.signals import Column, read_audio, read_sensor
 from worker.strict_json import read_json
 
 Made = TypeVar("Made")
@@ -20,18 +21,27 @@ NO_TOKEN = -1  # Pads a row of token ids; no tokenizer has it.
 
 
 class Parts(NamedTuple):
-    """What the encoders see of one input, and the streams of whose texts `max_tokens` took some or a part."""
+    """What the encoders see of one input, when each was, and the streams whose texts `max_tokens` cut."""
 
     tensors: tuple[Tensor, ...]
+    seconds: tuple[float, ...] = ()
     cut: tuple[str, ...] = ()
 
 
 class Body(NamedTuple):
-    """The payload of one event; `stream` is named in messages."""
+    """The payload of one event; `stream` is named in messages; `seconds`: after the anchor, NaN: not known."""
 
     payload: bytes
     content_type: str
     stream: str
+    seconds: float = math.nan
+
+
+def columns_of(config: FusionConfig, name: str) -> tuple[list[int], list[Column]]:
+    """The channels of the input of this name: their places among all, and what each is."""
+    own = [n for n in range(len(config.channels)) if config.channel_inputs is None or config.channel_inputs[n] == name]
+    words = config.channel_words or [None] * len(config.channels)
+    return own, [Column(config.channels[n], words[n]) for n in own]
 
 
 def nobody(stream: str, number: int) -> None:
@@ -44,14 +54,18 @@ class Preprocessor:
     def __init__(self, config: FusionConfig, tokenizer: Tokenizer) -> None:
         """`tokenizer` cuts texts to `max_tokens` and pads none."""
         self._config, self._tokenizer, self._frame = config, tokenizer, frame_of(tokenizer)
+        self._columns = [columns_of(config, name) for name in config.names]
 
     def tensors(self, modality: str, bodies: Sequence[Body]) -> tuple[Tensor, ...]:
-        """As `read`, the tensors alone."""
-        return self.read(modality, bodies).tensors
+        """As `read` of the first input of this modality, the tensors alone."""
+        return self.read(self._config.inputs.index(modality), bodies).tensors
 
-    def read(self, modality: str, bodies: Sequence[Body], begins: Callable[[str, int], None] = nobody) -> Parts:
-        """Image: [3, S, S] uint8 each; text: [T], all bodies as one text, a line each; sensor: [S, C], all bodies as
-        one series; audio: [F, L] each; nothing of no body. `begins(stream, number)` hears of each before it is decoded.
+    def read(self, number: int, bodies: Sequence[Body], begins: Callable[[str, int], None] = nobody) -> Parts:
+        """Bodies of the model's input of this number.
+
+        Image: [3, S, S] uint8 each; text: [T], all bodies as one text, a line each; sensor: [S, C], all bodies as one
+        series (with `times` [S, C + 1], the last when the step was); audio: [F, L] each; nothing of no body.
+        `begins(stream, number)` hears of each before it is decoded.
 
         Of texts and series that are too long the newest stay, in the order of `bodies`.
 
@@ -60,21 +74,32 @@ class Preprocessor:
         """
         if not bodies:
             return Parts(())
-        config = self._config
+        config, modality = self._config, self._config.inputs[number]
+        seconds = tuple(one.seconds for one in bodies)
         if modality == "image":
-            return Parts(_each(bodies, begins, lambda one: decode_image(one.payload, config.image_size, one.stream)))
+            size = config.image_size
+            return Parts(_each(bodies, begins, lambda one: decode_image(one.payload, size, one.stream)), seconds)
         if modality == "text":
-            return self._text(_each(bodies, begins, lambda one: text_of(*one)), [one.stream for one in bodies])
+            lines = _each(bodies, begins, lambda one: text_of(*one[:3]))
+            return self._text(lines, [one.stream for one in bodies], seconds)
         if modality == "audio":
             sound = (config.audio_rate, config.audio_seconds, config.mels)
-            return Parts(_each(bodies, begins, lambda one: read_audio(one.payload, *sound, one.stream)))
-        steps = torch.cat(_each(bodies, begins, lambda one: read_sensor(one.payload, config.channels, one.stream)))
-        padded = torch.full((config.max_steps, len(config.channels)), torch.nan)
-        kept = steps[-config.max_steps :]
-        padded[config.max_steps - len(kept) :] = kept
-        return Parts((padded,))
+            return Parts(_each(bodies, begins, lambda one: read_audio(one.payload, *sound, one.stream)), seconds)
+        return Parts((self._series(number, bodies, begins),), seconds[-1:])
 
-    def _text(self, lines: Sequence[str], streams: Sequence[str]) -> Parts:
+    def _series(self, number: int, bodies: Sequence[Body], begins: Callable[[str, int], None]) -> Tensor:
+        """[S, C], or with `times` [S, C + 1]: each step has the time of its reading."""
+        config, (places, columns) = self._config, self._columns[number]
+        readings = _each(bodies, begins, lambda one: read_sensor(one.payload, columns, one.stream))
+        padded = torch.full((config.max_steps, config.step_width), torch.nan)
+        kept = torch.cat(readings)[-config.max_steps :]
+        padded[config.max_steps - len(kept) :, places] = kept
+        if config.times:
+            times = [body.seconds for body, steps in zip(bodies, readings, strict=True) for _ in steps]
+            padded[config.max_steps - len(kept) :, -1] = torch.tensor(times[-len(kept) :])
+        return padded
+
+    def _text(self, lines: Sequence[str], streams: Sequence[str], seconds: Sequence[float]) -> Parts:
         """All lines if they fit; else as many of the newest as do, and of a newest that is too long its beginning."""
         encoded, first = self._encoded(lines, streams), 0
         if encoded.overflowing and len(lines) > 1:
@@ -85,7 +110,7 @@ class Preprocessor:
         cut = [*streams[:first], *(streams[-1:] if encoded.overflowing else ())]
         padded = torch.full((self._config.max_tokens,), NO_TOKEN)
         padded[: len(encoded.ids)] = torch.tensor(encoded.ids, dtype=torch.long)
-        return Parts((padded,), tuple(dict.fromkeys(cut)))
+        return Parts((padded,), tuple(seconds[-1:]), tuple(dict.fromkeys(cut)))
 
     def _encoded(self, lines: Sequence[str], streams: Sequence[str]) -> Encoding:
         try:

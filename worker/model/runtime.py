@@ -18,7 +18,7 @@ from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
 from worker.model.folder import SHIPPED
 from worker.model.inputs import streams_of_inputs
 from worker.model.items import Item, allocated, collate, on_device
-from worker.model.preprocess import Body, Preprocessor, nobody
+from worker.model.preprocess import Body, Parts, Preprocessor, nobody
 from worker.model.served import Served, lanes_of, serve
 from worker.records import Aligned, Event, Verdict
 
@@ -94,16 +94,18 @@ class ModelRuntime:
         Raises:
             Poison: stage DECODE; `stream` and `number` name the event whose body cannot be decoded.
         """
-        bodies: list[tuple[Tensor, ...]] = []
+        made: list[Parts] = []
         truncated: dict[str, str] = {}
-        for streams, modality in zip(self._streams, self._config.inputs, strict=True):
+        for number, streams in enumerate(self._streams):
             found = [(name, event) for name in streams for event in self._events(aligned, name)]
             events = sorted(found, key=lambda one: one[1].time_us)
-            given = [Body(event.payload, event.content_type, name) for name, event in events]
-            parts = self._preprocessor.read(modality, given, begins)
-            bodies.append(parts.tensors)
-            truncated |= dict.fromkeys(parts.cut, MAX_TOKENS)
-        return Item(tuple(bodies), truncated)
+            given = [
+                Body(event.payload, event.content_type, name, (event.time_us - aligned.anchor.time_us) / 1e6)
+                for name, event in events
+            ]
+            made.append(self._preprocessor.read(number, given, begins))
+            truncated |= dict.fromkeys(made[-1].cut, MAX_TOKENS)
+        return Item(tuple(one.tensors for one in made), truncated, tuple(one.seconds for one in made))
 
     def _events(self, aligned: Aligned, stream: str) -> tuple[Event, ...]:
         return (aligned.anchor,) if stream == self._anchor else aligned.inputs.get(stream, ())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -26,41 +28,74 @@ _LARGEST_NUMBER = torch.finfo(torch.float32).max
 _FLOOR = 1e-10
 
 
-def read_sensor(body: bytes, channels: Sequence[str], stream: str) -> Tensor:
-    """A reading, `{"speed": 31.5, "counts": [3, 4, null]}`, as steps [S, C], float32; what is missing is NaN.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A number of each step: that of a field, or, of a field that holds words, 1 where it is `word` and 0 where not."""
 
-    A number is a series of one step. Of series that differ in length the last steps belong together. An object `values`
-    may hold the channels; other fields are not looked at.
+    field: str
+    word: str | None = None
+
+
+def read_sensor(body: bytes, columns: Sequence[Column], stream: str) -> Tensor:
+    """A reading, `{"speed": 31.5, "counts": [3, 4, null], "door": "OPEN"}`, as steps [S, C], float32.
+
+    What is missing is NaN. A number or a word is a series of one step. Of series that differ in length the last steps
+    belong together. A word that no column has is 0 in all columns of its field. `true` and `false` are words where the
+    field has any, else 1 and 0. An object `values` may hold the fields; others are not looked at.
 
     Raises:
-        Poison: stage DECODE, when it is no such reading, or a channel's number is none.
+        Poison: stage DECODE, when it is no such reading, or a field has a word where numbers are known alone.
     """
+    numbers = {one.field for one in columns if one.word is None}
+    words = {one.field for one in columns if one.word is not None}
     try:
         reading = read_json(body)
         reading = reading["values"] if isinstance(reading.get("values"), dict) else reading
-        series = {name: _series(reading[name]) for name in channels if reading.get(name) is not None}
+        fields = dict.fromkeys(one.field for one in columns if reading.get(one.field) is not None)
+        series = {name: _series(name, reading[name], numbers, words) for name in fields}
     except (ValueError, TypeError, AttributeError) as error:
         raise Poison("DECODE", "undecodable", f"stream {stream!r}: no sensor reading: {error}", stream) from error
     steps = max((len(one) for one in series.values()), default=1) or 1
-    values = torch.full((steps, len(channels)), math.nan)
-    for column, name in enumerate(channels):
-        if one := series.get(name):
-            values[steps - len(one) :, column] = torch.tensor(one, dtype=torch.float32)
+    values = torch.full((steps, len(columns)), math.nan)
+    for place, column in enumerate(columns):
+        if one := series.get(column.field):
+            told = [_told(value, column.word) for value in one]
+            values[steps - len(one) :, place] = torch.tensor(told, dtype=torch.float32)
     return values
 
 
-def _series(value: Any) -> list[float]:
-    numbers = value if isinstance(value, list) else [value]
-    return [math.nan if number is None else _number(number) for number in numbers]
+def _told(value: float | str | None, word: str | None) -> float:
+    if isinstance(value, str):
+        return math.nan if word is None else float(value == word)
+    return math.nan if value is None or word is not None else value
 
 
-def _number(value: Any) -> float:
+def _series(name: str, value: Any, numbers: Collection[str], words: Collection[str]) -> list[float | str | None]:
+    series: list[float | str | None] = []
+    for one in value if isinstance(value, list) else [value]:
+        if one is None:
+            series.append(None)
+        elif name in words and (isinstance(one, str | bool) or name not in numbers):
+            series.append(word_of(name, one))
+        else:
+            series.append(_number(name, one))
+    return series
+
+
+def word_of(name: str, value: Any) -> str:
+    """A field's value as a word; TypeError where it is none."""
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"field {name!r:.40}: {value!r:.40} is neither a word nor a number")
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _number(name: str, value: Any) -> float:
     if not isinstance(value, int | float):
-        raise TypeError(f"{value!r:.40} is not a number")
+        raise TypeError(f"field {name!r:.40}: {value!r:.40} is not a number, and the model knows no words of it")
     if abs(value) > _LARGEST_NUMBER:
-        raise ValueError(f"a number is not finite, or beyond {_LARGEST_NUMBER:.4g}")
+        raise ValueError(f"field {name!r:.40}: a number is not finite, or beyond {_LARGEST_NUMBER:.4g}")
     if math.isnan(value):
-        raise ValueError("a number is NaN; a missing one is null")
+        raise ValueError(f"field {name!r:.40}: a number is NaN; a missing one is null")
     return float(value)
 
 

@@ -228,13 +228,13 @@ def _check_sensor(envelope: Envelope) -> None:
     if not [name for name, value in fields.items() if _is_series(name, value)]:
         refuse(
             Reason.NO_NUMBERS,
-            f"none of the reading's {len(fields)} fields is a number, null or a list of them; "
-            'send them by name, such as {"speed": 31.5}',
+            f"none of the reading's {len(fields)} fields is a number, a word, true, false, null or a list of them; "
+            'send them by name, such as {"speed": 31.5, "door": "OPEN"}',
         )
 
 
 def _is_series(name: str, value: object) -> bool:
-    """Whether a field holds numbers, of which null is a missing one; what it holds too much of is refused."""
+    """Whether a field holds numbers or words, of which null is a missing one; what it holds too much of is refused."""
     numbers = value if isinstance(value, list) else [value]
     if len(numbers) > _MOST_STEPS:
         refuse(
@@ -248,4 +248,4 @@ def _is_series(name: str, value: object) -> bool:
             f"field {shown(name)} holds a number beyond {_LARGEST_NUMBER:.4g}, which 32 bits cannot hold; send null "
             "for a missing one",
         )
-    return bool(numbers) and len(known) + numbers.count(None) == len(numbers)
+    return bool(numbers) and all(one is None or isinstance(one, int | float | str) for one in numbers)

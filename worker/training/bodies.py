@@ -11,7 +11,7 @@ from worker.errors import Poison
 from worker.model.config import FusionConfig
 from worker.model.pictures import decode_image
 from worker.model.preprocess import Body, text_of
-from worker.model.signals import read_audio, read_sensor
+from worker.model.signals import Column, read_audio, read_sensor
 from worker.ops.clock import SystemClock
 from worker.records import Record, Stage
 from worker.stages.validate import StreamSpec, Validator
@@ -57,19 +57,27 @@ def check_body(body: Body, modality: str) -> None:
     elif modality == "audio":
         read_audio(body.payload, _SHAPE.audio_rate, _SHAPE.audio_seconds, _SHAPE.mels, body.stream)
     else:
-        read_sensor(body.payload, channels_of(body), body.stream)
+        series_of(body)
 
 
-def channels_of(body: Body) -> list[str]:
-    """The names in a reading that hold numbers, or series that should."""
-    return [name for name, one in _fields(body).items() if isinstance(one, int | float | list)]
+def series_of(body: Body) -> dict[str, list[float | str | bool | None]]:
+    """The fields of a reading that hold numbers, words, true, false or null, or lists of them, as series.
+
+    Raises:
+        Poison: a list holds something else.
+    """
+    fields = {name: one for name, one in _fields(body).items() if isinstance(one, int | float | str | list)}
+    # As a model reads it that knows words of every field, which takes whatever can be read.
+    read_sensor(body.payload, [Column(name, word) for name in fields for word in (None, "")], body.stream)
+    return {name: one if isinstance(one, list) else [one] for name, one in fields.items()}
 
 
-def check_channels(body: Body, channels: Sequence[str]) -> None:
-    """Raises Poison for a reading of which a model with these channels sees nothing: its names may be misspelt."""
-    read_sensor(body.payload, channels, body.stream)
-    if not (fields := _fields(body)).keys() & set(channels):
-        told = f"has none of the channels {', '.join(channels)}; it has {', '.join(fields)}"
+def check_columns(body: Body, columns: Sequence[Column]) -> None:
+    """Raises Poison for a reading of which a model with these columns sees nothing: its names may be misspelt."""
+    read_sensor(body.payload, columns, body.stream)
+    known = dict.fromkeys(one.field for one in columns)
+    if not (fields := _fields(body)).keys() & set(known):
+        told = f"has none of the channels {', '.join(known)}; it has {', '.join(fields)}"
         raise Poison(Stage.VALIDATE, "no_numbers", told)
 
 

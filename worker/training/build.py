@@ -6,7 +6,6 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from worker.errors import ConfigError, Poison
@@ -15,8 +14,6 @@ from worker.model.encoders import EFFICIENTNET_LITE0
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of
 from worker.model.preprocess import Preprocessor, text_of
-from worker.model.signals import read_sensor
-from worker.training.bodies import channels_of
 from worker.training.encoders import (
     load_image_weights,
     load_text_encoder,
@@ -26,7 +23,8 @@ from worker.training.encoders import (
     text_folder,
     tune,
 )
-from worker.training.rows import Sample, reading_form
+from worker.training.readings import channels_of
+from worker.training.rows import Sample
 from worker.training.sources import Data
 from worker.training.vocabulary import learn_vocabulary
 
@@ -61,7 +59,6 @@ def build(arguments: Namespace, data: Data) -> Built:
         ConfigError: an encoder is unknown or has no weights, or the configuration does not fit together.
     """
     encoder, tokenizer, origins = _text(arguments, data)
-    channels, mean, std = _channels(data)
     labels = data.labels
     try:
         config = FusionConfig(
@@ -70,7 +67,7 @@ def build(arguments: Namespace, data: Data) -> Built:
             audio_seconds=arguments.audio_seconds, mels=arguments.mels, dropout=arguments.dropout,
             text=text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)},
             max_tokens=arguments.max_tokens, fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank,
-            glimpses=arguments.glimpses, channels=channels, channel_mean=mean, channel_std=std,
+            glimpses=arguments.glimpses, times=True, **channels_of(data),
             id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
         )  # fmt: skip
         if (longest := longest_text(config)) is not None and config.max_tokens > longest:
@@ -119,35 +116,7 @@ def texts_of(data: Data, samples: list[Sample]) -> list[str]:
     for sample in samples:
         for body in (body for name in names for body in sample.bodies.get(name, ())):
             try:
-                found.append(text_of(*body))
+                found.append(text_of(*body[:3]))
             except Poison as error:
                 raise ConfigError(f"{sample.place}: {error}") from error
     return found
-
-
-def _channels(data: Data) -> tuple[list[str], list[float], list[float]]:
-    """The names of the sensors' numbers, with mean and standard deviation over the training split."""
-    names = [name for name, modality in data.inputs.items() if modality == "sensor"]
-    bodies = [(s, body) for s in data.splits["train"] for name in names for body in s.bodies.get(name, ())]
-    channels: dict[str, None] = {}
-    for _, body in bodies:
-        channels |= dict.fromkeys(channels_of(body))
-    if names and not channels:
-        told = f"the sensors {', '.join(names)} have no numbers in the train split; {reading_form(names[0])}"
-        raise ConfigError(f"--data: {told}")
-    steps = [_steps(sample, body.payload, list(channels), body.stream) for sample, body in bodies]
-    if not steps:
-        return [], [], []
-    values = np.concatenate(steps)
-    known = np.isfinite(values)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, values, 0).sum(axis=0) / count
-    std = np.sqrt(np.where(known, (values - mean) ** 2, 0).sum(axis=0) / count)
-    return list(channels), mean.tolist(), np.where(std > 0, std, 1.0).tolist()
-
-
-def _steps(sample: Sample, payload: bytes, channels: list[str], stream: str) -> Any:
-    try:
-        return read_sensor(payload, channels, stream).double().numpy()
-    except Poison as error:
-        raise ConfigError(f"{sample.place}: {error}") from error

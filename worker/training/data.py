@@ -16,9 +16,9 @@ from worker.errors import ConfigError, Poison
 from worker.model.config import FusionConfig
 from worker.model.encoders import ImageEncoder
 from worker.model.items import Item, collate
-from worker.model.preprocess import Body, Preprocessor
+from worker.model.preprocess import Body, Parts, Preprocessor, columns_of
 from worker.training.augment import Augment
-from worker.training.bodies import check_channels
+from worker.training.bodies import check_columns
 from worker.training.doubles import digest_of
 from worker.training.robust import Change
 from worker.training.rows import Sample
@@ -55,13 +55,12 @@ class Samples(Dataset[tuple[Item, int]]):
         self._check_readings()
 
     def _check_readings(self) -> None:
-        sensors = [
-            name for name, modality in zip(self._names, self._config.inputs, strict=True) if modality == "sensor"
-        ]
+        inputs = zip(self._names, self._config.names, self._config.inputs, strict=True)
+        columns = {name: columns_of(self._config, own)[1] for name, own, modality in inputs if modality == "sensor"}
         for sample in self._samples:
-            for body in (body for name in sensors for body in sample.bodies.get(name, ())):
+            for own, body in ((own, body) for name, own in columns.items() for body in sample.bodies.get(name, ())):
                 try:
-                    check_channels(body, self._config.channels)
+                    check_columns(body, own)
                 except Poison as error:
                     said = str(error).removeprefix(f"stream {body.stream!r}: ")
                     raise ConfigError(f"{sample.place}: {body.stream}: {said}") from error
@@ -127,23 +126,26 @@ class Samples(Dataset[tuple[Item, int]]):
     def __getitem__(self, index: int) -> tuple[Item, int]:
         sample = self._samples[index]
         rng, chance = np.random.default_rng(index), np.random.default_rng([self._seed, index])
-        made = []
-        for name, modality in zip(self._names, self._config.inputs, strict=True):
+        made: list[Parts] = []
+        for number, (name, modality) in enumerate(zip(self._names, self._config.inputs, strict=True)):
             bodies = sample.bodies.get(name, ())
             if self._change is not None:
                 bodies = tuple(self._change(body, modality, rng) for body in bodies)
             try:
-                made.append(self._tensors(modality, bodies, chance))
+                made.append(self._parts(number, modality, bodies, chance))
             except Poison as error:
                 raise ConfigError(f"{sample.place}: {error}") from error
-        return Item(tuple(made)), self._numbers[sample.label]
+        item = Item(tuple(one.tensors for one in made), seconds=tuple(one.seconds for one in made))
+        return item, self._numbers[sample.label]
 
-    def _tensors(self, modality: str, bodies: Sequence[Body], chance: np.random.Generator) -> tuple[Tensor, ...]:
+    def _parts(self, number: int, modality: str, bodies: Sequence[Body], chance: np.random.Generator) -> Parts:
         if modality == "image" and all(body.payload in self._maps for body in bodies):
-            return tuple(self._maps[body.payload] for body in bodies)
+            return Parts(tuple(self._maps[body.payload] for body in bodies), tuple(body.seconds for body in bodies))
         bodies = [self._augment.body(body, modality, chance) for body in bodies]
-        tensors = self._preprocessor.tensors(modality, bodies)
-        return tuple(self._augment.pixels(one, chance) for one in tensors) if modality == "image" else tensors
+        parts = self._preprocessor.read(number, bodies)
+        if modality != "image":
+            return parts
+        return parts._replace(tensors=tuple(self._augment.pixels(one, chance) for one in parts.tensors))
 
 
 @dataclass(frozen=True, slots=True)

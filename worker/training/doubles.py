@@ -95,5 +95,6 @@ def digest_of(samples: Sequence[Sample]) -> str:
     """Names what these samples hold, in their order."""
     made = hashlib.blake2b(digest_size=4)
     for sample in samples:
-        made.update(_digest(sample) + sample.label.encode() + b"\0")
+        seconds = [body.seconds for _, bodies in sorted(sample.bodies.items()) for body in bodies]
+        made.update(_digest(sample) + f"{sample.label} {seconds}\0".encode())
     return f"{len(samples)} samples {made.hexdigest()}"

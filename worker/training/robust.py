@@ -71,7 +71,7 @@ def darkened(image: Image.Image, light: float) -> Image.Image:
 
 def with_typos(body: Body, share: float, rng: np.random.Generator) -> Body:
     """A text of which this share of the letters is lost or has changed places with the next."""
-    letters = list(text_of(*body))
+    letters = list(text_of(*body[:3]))
     for place in range(len(letters) - 1):
         if letters[place].isalpha() and rng.random() < share:
             if rng.random() < 0.5:

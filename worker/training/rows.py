@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from schemas.names import MEDIA_TYPES
 from worker.errors import Poison
 from worker.model.config import MODALITIES
 from worker.model.preprocess import Body
+from worker.stages.wire import parse_time
 from worker.training.bodies import check_body, content_type_of
 
 ROW_FIELDS = (*MODALITIES, "inputs", "modalities", "label", "key", "time", "missing", "id")
@@ -111,8 +114,28 @@ def _streams(folder: Path, row: Mapping[str, Any]) -> tuple[dict[str, tuple[Body
             hint = f"did you mean {near[0]!r}?" if near else f"modalities has {', '.join(modalities) or 'none'}"
             raise RowError(f"inputs: unknown stream {name!r}; {hint}")
         entries = given if isinstance(given, list) else [given] * (given is not None)
-        bodies[name] = tuple(_body(folder, name, modalities[name], one) for one in entries)
+        bodies[name] = tuple(
+            _body(folder, name, modalities[name], one)._replace(seconds=_seconds(name, one, row.get("time")))
+            for one in entries
+        )
     return bodies, modalities
+
+
+def _seconds(name: str, entry: Any, anchor: Any) -> float:
+    """How long after the row's time this entry's is; NaN where one of them is not told."""
+    given = entry.get("time") if isinstance(entry, dict) and _is_entry(entry) else None
+    if given is None or anchor is None:
+        return math.nan
+    return (_micros(f"{name}: ", given) - _micros("", anchor)) / 1e6
+
+
+def _micros(before: str, given: Any) -> int:
+    if isinstance(given, datetime):
+        return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1e6)
+    try:
+        return parse_time(given)
+    except Poison as poison:
+        raise RowError(f"{before}time: {str(poison).removeprefix('event time ')}") from poison
 
 
 def _body(folder: Path, name: str, modality: str, given: Any) -> Body:
