@@ -33,7 +33,7 @@ INPUTS = ("image", "text", "sensor", "audio")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of every modality."""
-    return write_tiny_model(tmp_path_factory.mktemp("model"), INPUTS)
+    return write_tiny_model(tmp_path_factory.mktemp("model"), INPUTS, times=True)
 
 
 def wav() -> bytes:

@@ -54,18 +54,21 @@ def items(count: int, seed: int = 5) -> list[Item]:
         images = tuple(decode_image(scene(rng).image, 224, "frames") for _ in range((1, 0, 3, 1)[n % 4]))
         ids = torch.full((32,), NO_TOKEN)
         ids[:9] = torch.tensor(rng.integers(4, 200, 9))
-        made.append(Item((images, (ids,) if n % 4 != 3 else ())))
+        times = tuple(rng.uniform(-2, 2, len(images)).tolist()), (0.0,) if n % 4 != 3 else ()
+        made.append(Item((images, (ids,) if n % 4 != 3 else ()), seconds=times))
     return made
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of each layer that an export changes, with weights that tell scenes apart."""
+    """A model of each layer that an export changes, with weights that tell scenes and times apart."""
     torch.manual_seed(1)
     path = tmp_path_factory.mktemp("source")
     tokenizer = learn_vocabulary((scene(np.random.default_rng(n)).text for n in range(50)), 300)
     text = {**TEXT, "intermediate_size": 64, "vocab_size": len(tokenizer)}
-    model = FusionModel(FusionConfig(name="tiny", dim=64, text=text, id2label=dict(enumerate(LABELS))))
+    model = FusionModel(FusionConfig(name="tiny", dim=64, text=text, times=True, id2label=dict(enumerate(LABELS))))
+    for timing in model.timing.values():
+        torch.nn.init.normal_(timing.get_parameter("turn.weight"))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0

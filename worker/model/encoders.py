@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
 from worker.model.config import FusionConfig
 from worker.model.constant import Constant
@@ -69,7 +70,8 @@ class TextEncoder(nn.Module):
         made = AutoConfig.for_model(**config)
         self.encoder = text_class(made).from_config(made)
         # What stands where there is no token; some count positions by it.
-        self.padding = int(getattr(made, "pad_token_id", None) or 0)
+        padding = getattr(made, "pad_token_id", None) or 0
+        self.padding = padding if 0 <= padding < made.vocab_size else 0
         self.projection = nn.Linear(made.hidden_size, dim)
         self.norm = nn.LayerNorm(dim)
 
@@ -154,11 +156,11 @@ def text_class(config: Any) -> Any:
     """
     if not hasattr(config, "vocab_size") or not hasattr(config, "hidden_size"):
         raise ValueError(f"text = {config.model_type!r}: is no encoder of texts")
-    if not getattr(config, "is_encoder_decoder", False):
-        return AutoModel
-    if type(config) not in AutoModelForTextEncoding._model_mapping:
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return AutoModelForTextEncoding
+    if getattr(config, "is_encoder_decoder", False):
         raise ValueError(f"text = {config.model_type!r}: transformers has its encoder only with its decoder")
-    return AutoModelForTextEncoding
+    return AutoModel
 
 
 def encoder_of(modality: str, config: FusionConfig) -> nn.Module:

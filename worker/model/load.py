@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -102,12 +103,18 @@ def _compare(folder: Path, config: FusionConfig, tokenizer: Tokenizer) -> None:
     if words > text.vocab_size:
         raise ConfigError(f"model.path = {str(folder)!r}: {TOKENIZER} has {words} words, the embedding has "
                           f"{text.vocab_size} (text.vocab_size of {CONFIG}); they must be of one training")  # fmt: skip
-    most = getattr(text, "max_position_embeddings", config.max_tokens)
-    if text.model_type in _POSITIONS_AFTER_PADDING:
-        most -= text.pad_token_id + 1
-    if config.max_tokens > most:
+    most = longest_text(text)
+    if most is not None and config.max_tokens > most:
         raise ConfigError(f"model.path = {str(folder)!r}: {CONFIG}: max_tokens is {config.max_tokens}, the text "
                           f"encoder has {most} positions (text.max_position_embeddings)")  # fmt: skip
+
+
+def longest_text(text: Any) -> int | None:
+    """The most tokens that a text encoder of this configuration has positions for; None: any number."""
+    most: int | None = getattr(text, "max_position_embeddings", None)
+    if most is None or most < 0:  # XLNet says -1.
+        return None
+    return most - text.pad_token_id - 1 if text.model_type in _POSITIONS_AFTER_PADDING else most
 
 
 def digest(folder: Path, weights: str = WEIGHTS) -> str:

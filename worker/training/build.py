@@ -15,9 +15,9 @@ from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of
 from worker.model.preprocess import Preprocessor, text_of
 from worker.training.encoders import (
+    check_text,
     load_image_weights,
     load_text_encoder,
-    longest_text,
     text_config,
     text_encoder,
     text_folder,
@@ -70,9 +70,9 @@ def build(arguments: Namespace, data: Data) -> Built:
             glimpses=arguments.glimpses, times=True, **channels_of(data),
             id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
         )  # fmt: skip
-        if (longest := longest_text(config)) is not None and config.max_tokens > longest:
-            raise ValueError(f"max_tokens = {config.max_tokens}: the text encoder has positions for {longest}")
         model = FusionModel(config)
+        if "text" in model.encoders:
+            check_text(model)
     except ValueError as error:
         raise ConfigError(f"the model cannot be built: {error}") from error
     if encoder is not None and "text" in model.encoders:

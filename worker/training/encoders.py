@@ -12,12 +12,13 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from worker.errors import ConfigError
-from worker.model.config import FusionConfig
-from worker.model.encoders import EFFICIENTNET_LITE0, ImageEncoder
+from worker.model.encoders import EFFICIENTNET_LITE0, ImageEncoder, TextEncoder, text_class
 from worker.model.fusion_model import FusionModel
+from worker.model.load import longest_text
+from worker.model.preprocess import NO_TOKEN
 
 TUNINGS = ("full", "frozen", "lora")
 MINILM = "minilm"
@@ -56,7 +57,8 @@ def load_text_encoder(folder: Path) -> tuple[Any, Any]:
     """
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
-        encoder = AutoModel.from_pretrained(folder, use_safetensors=True, **options)
+        kind = text_class(AutoConfig.from_pretrained(folder, **options))
+        encoder = kind.from_pretrained(folder, use_safetensors=True, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"--text {folder}: cannot be loaded: {error}") from error
@@ -221,7 +223,20 @@ def text_config(encoder: Any) -> dict[str, Any]:
     return told
 
 
-def longest_text(config: FusionConfig) -> int | None:
-    """The most tokens that the text encoder has positions for."""
-    most = config.text.get("max_position_embeddings")
-    return int(most) if most is not None else None
+def check_text(model: FusionModel) -> None:
+    """Raises ValueError where the text encoder cannot read `max_tokens` tokens, or a text without any."""
+    encoder, tokens = model.encoders["text"], model.config.max_tokens
+    assert isinstance(encoder, TextEncoder)
+    kind = model.config.text["model_type"]
+    most = longest_text(encoder.encoder.config)
+    if most is not None and tokens > most:
+        raise ValueError(f"max_tokens = {tokens}: the text encoder has positions for {most}")
+    ids = torch.full((2, tokens), NO_TOKEN)
+    ids[0] = encoder.padding
+    try:
+        with torch.no_grad():
+            features, _ = encoder.eval()(ids)
+    except Exception as error:  # whatever a model of another kind raises
+        raise ValueError(f"text = {kind!r}: cannot be used as an encoder of texts: {error}") from error
+    if features.shape[:2] != ids.shape or not bool(features.isfinite().all()):
+        raise ValueError(f"text = {kind!r}: gives no vector for each token of a text, or one that is not finite")
