@@ -43,7 +43,7 @@ def card(
         [
             "---", f"license: {trained.license}", "library_name: fusion-worker", "tags: [multimodal, fusion]", "---",
             "", f"# {config.name}", "",
-            f"Labels: {', '.join(f'`{name}`' for name in full.names)}. Inputs, in order: {', '.join(config.inputs)}. "
+            f"Labels: {', '.join(f'`{name}`' for name in full.names)}. Inputs: {_inputs(config)}. "
             f"Fusion: {config.fusion}, D = {config.dim}. Image backbone: {config.backbone}.", "",
             f"- **Data**: {trained.about}; {counts}.",
             f"- **Made by**: `{trained.command}`, seed {trained.seed}, {trained.minutes:.1f} minutes; "
@@ -86,3 +86,7 @@ def _limits(measured: Mapping[str, Measured], corrupted: Mapping[str, Measured])
 def _recall(measured: Measured, number: int) -> float:
     row = measured.confusion[number]
     return float(row[number] / row.sum()) if row.sum() else 1.0
+
+
+def _inputs(config: FusionConfig) -> str:
+    return ", ".join(f"`{name}` ({modality})" for name, modality in zip(config.names, config.inputs, strict=True))
