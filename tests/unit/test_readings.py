@@ -99,7 +99,7 @@ def test_a_bad_reading_names_row_and_field(tmp_path: Path, reading: dict[str, An
 
 def test_a_sensor_that_tells_nothing_is_named(tmp_path: Path) -> None:
     """With the form of a reading that does."""
-    with pytest.raises(ConfigError, match=r"the sensor oven has no numbers .*\"speed\": 31.5, \"door\": \"OPEN\""):
+    with pytest.raises(ConfigError, match=r"the sensor oven has no numbers .*a reading is "):
         channels_of(data_of(tmp_path, [{"oven": {"unit": "C"}} for _ in range(4)]))
     sample = row_of(tmp_path, "x", {"sensor": {"a": 1}, "label": "a"}).sample
     check_columns(sample.bodies["sensor"][0], model_columns("a"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any
 
 from transformers import PretrainedConfig
@@ -154,7 +154,13 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
             raise ValueError(f"rank = {self.rank}: must be a multiple of glimpses = {self.glimpses}")
         if "sensor" in self.inputs and not self.channels:
             raise ValueError("channels: a sensor input needs the names of its numbers")
-        told = [self.channels, self.channel_mean, self.channel_std, self.channel_words, self.channel_inputs]
+        told: list[Sized | None] = [
+            self.channels,
+            self.channel_mean,
+            self.channel_std,
+            self.channel_words,
+            self.channel_inputs,
+        ]
         if len({len(one) for one in told if one is not None}) > 1:
             raise ValueError("channel_mean, channel_std, channel_words, channel_inputs: must have one for each channel")
         if unknown := [name for name in self.channel_inputs or () if name not in self.names]:

@@ -110,7 +110,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
                 newer.
             evidence: also tell what every set of the inputs says, and what their places weigh.
         """
-        times = when or [None] * len(bodies)
+        times: Sequence[Tensor | None] = when or [None] * len(bodies)
         given = zip(bodies, item_of, times, strict=True)
         encoded = [self._part(number, *one, items) for number, one in enumerate(given)]
         parts, present = [part for part, _ in encoded], tuple(there for _, there in encoded)

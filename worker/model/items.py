@@ -31,10 +31,8 @@ class Item:
 
     def only(self, inputs: Sequence[int]) -> Item:
         """This item with these inputs alone."""
-        bodies, seconds = (
-            tuple(one if number in inputs else () for number, one in enumerate(told))
-            for told in (self.bodies, self.seconds)
-        )
+        bodies = tuple(one if number in inputs else () for number, one in enumerate(self.bodies))
+        seconds = tuple(one if number in inputs else () for number, one in enumerate(self.seconds))
         return replace(self, bodies=bodies, seconds=seconds)
 
     @property
@@ -68,7 +66,8 @@ def collate(items: Sequence[Item], config: FusionConfig, allocate: Allocate = al
         item_of.append(allocate(owners.shape, owners.dtype).copy_(owners))
         times = torch.tensor([one for _, _, one in found], dtype=torch.float32).view(-1, 2)
         when.append(allocate(times.shape, times.dtype).copy_(times))
-    return {"bodies": bodies, "item_of": item_of, "items": len(items)} | ({"when": when} if config.times else {})
+    arguments = {"bodies": bodies, "item_of": item_of, "items": len(items)}
+    return {**arguments, "when": when} if config.times else arguments
 
 
 def _when(item: Item, number: int) -> list[tuple[float, int]]:
@@ -80,7 +79,7 @@ def _when(item: Item, number: int) -> list[tuple[float, int]]:
 
 def on_device(arguments: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """The arguments with their tensors on the device."""
-    tensors = [name for name in ("bodies", "item_of", "when") if name in arguments]
+    tensors: list[str] = [name for name in ("bodies", "item_of", "when") if name in arguments]
     moved = {name: [one.to(device, non_blocking=True) for one in arguments[name]] for name in tensors}
     return {**arguments, **moved}
 
