@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
 from tests.unit.incoming import wav
+from tests.unit.served import TOKENIZER
 from worker.errors import Poison
 from worker.model.config import FusionConfig
 from worker.model.preprocess import Body, Preprocessor
@@ -179,7 +180,7 @@ def test_sounds_that_cannot_be_read(body: bytes) -> None:
 
 def test_several_readings_are_one_series_and_the_bad_one_is_named() -> None:
     """Readings of a window follow each other; the last steps are kept; the event that fails is told by its number."""
-    prepare = Preprocessor(FusionConfig(inputs=["sensor"], channels=["a"], max_steps=4), tokenizer=None)
+    prepare = Preprocessor(FusionConfig(inputs=["sensor"], channels=["a"], max_steps=4), TOKENIZER.backend_tokenizer)
     bodies = [Body(b'{"a": %d}' % n, "application/json", "radar") for n in range(6)]
     (series,) = prepare.tensors("sensor", bodies[:3])
     assert series.nan_to_num(-1).tolist() == [[-1], [0], [1], [2]]
