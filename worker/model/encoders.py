@@ -68,7 +68,7 @@ class TextEncoder(nn.Module):
         """Raises ValueError when transformers knows no such `model_type`."""
         super().__init__()
         made = AutoConfig.for_model(**config)
-        self.encoder = text_class(made).from_config(made)
+        self.encoder = encoder_alone(text_class(made).from_config(made))
         # What stands where there is no token; some count positions by it.
         padding = getattr(made, "pad_token_id", None) or 0
         self.padding = padding if 0 <= padding < made.vocab_size else 0
@@ -161,6 +161,11 @@ def text_class(config: Any) -> Any:
     if getattr(config, "is_encoder_decoder", False):
         raise ValueError(f"text = {config.model_type!r}: transformers has its encoder only with its decoder")
     return AutoModel
+
+
+def encoder_alone(model: Any) -> Any:
+    """Without a table of words beside it that it would share with a decoder: what is saved holds each number once."""
+    return model.encoder if hasattr(model, "shared") else model
 
 
 def encoder_of(modality: str, config: FusionConfig) -> nn.Module:

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
 from worker.errors import ConfigError
-from worker.model.encoders import EFFICIENTNET_LITE0, ImageEncoder, TextEncoder, text_class
+from worker.model.encoders import EFFICIENTNET_LITE0, ImageEncoder, TextEncoder, encoder_alone, text_class
 from worker.model.fusion_model import FusionModel
 from worker.model.load import longest_text
 from worker.model.preprocess import NO_TOKEN
@@ -58,7 +58,7 @@ def load_text_encoder(folder: Path) -> tuple[Any, Any]:
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
         kind = text_class(AutoConfig.from_pretrained(folder, **options))
-        encoder = kind.from_pretrained(folder, use_safetensors=True, **options)
+        encoder = encoder_alone(kind.from_pretrained(folder, use_safetensors=True, **options))
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ConfigError(f"--text {folder}: cannot be loaded: {error}") from error
