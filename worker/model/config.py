@@ -89,10 +89,8 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         text: Mapping[str, Any] | None = None,
         max_tokens: int = 32,
         channels: Sequence[str] = (),
-        channel_words: Sequence[str | None] | None = None,
-        channel_inputs: Sequence[str] | None = None,
-        channel_mean: Sequence[float] | None = None,
-        channel_std: Sequence[float] | None = None,
+        channel_words: Sequence[str | None] | None = None, channel_inputs: Sequence[str] | None = None,
+        channel_mean: Sequence[float] | None = None, channel_std: Sequence[float] | None = None,
         times: bool = False,
         max_steps: int = 16,
         audio_rate: int = 16_000,
@@ -107,7 +105,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         calibrations: Mapping[str, float] | None = None,
         training: Mapping[str, Any] | None = None,
         **kwargs: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Raises ValueError when a value is unknown, or two do not fit each other."""
         given = {name: value for name, value in locals().items() if name not in ("self", "kwargs", "__class__")}
         for one, value in given.items():

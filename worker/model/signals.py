@@ -85,13 +85,15 @@ def _series(name: str, value: Any, numbers: Collection[str], words: Collection[s
 def word_of(name: str, value: Any) -> str:
     """A field's value as a word; TypeError where it is none."""
     if not isinstance(value, str | int | float):
-        raise TypeError(f"field {name!r:.40}: {value!r:.40} is neither a word nor a number")
+        raise TypeError(f"field {name!r:.40}: {value!r:.40} is neither a number nor a word")
     return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def _number(name: str, value: Any) -> float:
     if not isinstance(value, int | float):
-        raise TypeError(f"field {name!r:.40}: {value!r:.40} is not a number, and the model knows no words of it")
+        known = "is not a number, and the model knows no words of it"
+        told = known if isinstance(value, str) else "is neither a number nor a word"
+        raise TypeError(f"field {name!r:.40}: {value!r:.40} {told}")
     if abs(value) > _LARGEST_NUMBER:
         raise ValueError(f"field {name!r:.40}: a number is not finite, or beyond {_LARGEST_NUMBER:.4g}")
     if math.isnan(value):
