@@ -32,7 +32,7 @@ from worker.ops.logs import configure, get_logger
 from worker.ops.metrics import PrometheusObserver
 from worker.ops.watchdog import Watchdog, end_now
 from worker.pipeline.anchors import Anchors
-from worker.pipeline.bounds import Bounds
+from worker.pipeline.budget import Bounds, Budget
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leaving import Leaving
 from worker.pipeline.loop import Pipeline
@@ -72,7 +72,7 @@ def run(settings: Settings) -> int:
     log.info("listening", host=settings.http.host, port=server.port)
     try:
         with worker(settings, observer, health, log) as pipeline:
-            watchdog.left = pipeline.books.left
+            watchdog.left = pipeline.budget.left
             memory.settle()
             for number in _STOP_SIGNALS:
                 signal.signal(number, lambda *_: pipeline.stop())
@@ -122,18 +122,18 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         named = {stream.topic: name for name, stream in settings.contexts.items()}
         reader = BodyReader(connection, log, errors.put)
         closing.callback(reader.close)
-        bodies = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES)
-        contexts = Contexts(store, source, bodies, rules, named, anchor_topic, observer, health, log)
+        ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES)
+        contexts = Contexts(store, source, ring, rules, named, anchor_topic, observer, health, log)
         outcomes = _outcomes(settings, committer, model, observer, clock)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer)
         closing.callback(batcher.close)
-        validator = validator_of(settings, clock)
-        is_stale = _shedder(settings, clock)
-        leaving = Leaving(store, contexts.epochs, bodies, batcher, rules, validator, is_stale, observer, log)
+        validator, sheds = validator_of(settings, clock), _shedder(settings, clock)
+        leaving = Leaving(store, contexts.epochs, ring, batcher, rules, validator, sheds, observer, log)
         anchors = Anchors(store, contexts.epochs, contexts.progress, leaving, rules, observer, log)
+        budget = _budget(settings, model.lanes, anchors, batcher, committer, contexts, ring, observer)
         yield Pipeline(
-            source, validator, contexts, anchors, outcomes, batcher, committer, errors,
-            _bounds(settings, model.lanes), anchor_topic, observer, health, log,
+            source, validator, contexts, anchors, outcomes, batcher, committer, errors, budget, anchor_topic, observer,
+            health, log,
         )  # fmt: skip
 
 
@@ -271,10 +271,21 @@ def _claim(store: RedisContextStore, aligned: Aligned, event: Event) -> bool:
     return store.claim(event.stream, event.key, Candidate(event.time_us, event.id), aligned.anchor.record.place)
 
 
-def _bounds(settings: Settings, lanes: int) -> Bounds:
-    return Bounds(
+def _budget(
+    settings: Settings,
+    lanes: int,
+    anchors: Anchors,
+    batcher: Batcher,
+    committer: Committer,
+    contexts: Contexts,
+    ring: Ring,
+    observer: Any,
+) -> Budget:
+    bounds = Bounds(
         settings.limits.max_pending_anchors,
         int(settings.limits.max_pending_bytes),
         (1 + BATCHES_AHEAD) * lanes * settings.model.max_batch,
         settings.delivery.drain_timeout.total_seconds(),
     )
+    anchor_topic = settings.streams[settings.anchor].topic
+    return Budget(bounds, anchors, batcher, committer, contexts, ring, anchor_topic, observer)

@@ -212,10 +212,12 @@ class Limits(Section):
     )
     max_age: Timeout = Field(timedelta(seconds=30), description="Age of an anchor's record past which it may be shed.")
     max_pending_anchors: int = Field(
-        20_000, ge=1, description="Anchors held by one worker before it pauses reading them."
+        20_000, ge=1, description="Anchors from read to committed; before there are more their partitions pause."
     )
     max_pending_bytes: ByteSize = Field(
-        ByteSize(512 * 2**20), gt=0, description="Bytes of held anchors before it pauses."
+        ByteSize(512 * 2**20),
+        gt=0,
+        description="Bytes of these, with bodies, results, dead letters; body_cache_bytes bounds the rest held.",
     )
 
 

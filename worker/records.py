@@ -78,6 +78,11 @@ class Record:
         """`topic/partition/offset`: names this record in the whole cluster."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers."""
+        return sum(len(part or b"") for part in (self.key, self.value, *(value for _, value in self.headers)))
+
 
 @value
 class Reference:
@@ -111,6 +116,11 @@ class Event:
     record: Record
     traceparent: str | None = None
     fault: Poison | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the record, and of a body that is not simply its value."""
+        return self.record.size + (0 if self.payload is self.record.value else len(self.payload))
 
 
 @value

@@ -90,6 +90,8 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.gauge("source_offset_seconds", 0.01 * (turn % 5), stream="frames", source="/camera/1")
     observer.gauge("pending_anchors", turn % 20)
     observer.gauge("oldest_pending_seconds", turn % 20 / 10)
+    observer.gauge("budget_bytes", turn % 20 * 1000, place="waiting")
+    observer.gauge("budget_anchors", turn % 20, place="waiting")
 
 
 @pytest.fixture(scope="module")

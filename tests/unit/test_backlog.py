@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.source import FakeSource
-from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text, workers
+from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, workers
 from worker.errors import Full
 from worker.pipeline.indexing import INDEX_AGAIN_SECONDS
 from worker.records import Outcome, Outgoing, Partition, Record, Rejected, Stage
@@ -26,39 +26,6 @@ def make() -> Iterator[Callable[..., InMemory]]:
     """Workers in memory that are closed at the end."""
     with workers() as build:
         yield build
-
-
-@pytest.mark.parametrize(
-    "fed",
-    [
-        [text(0, value=LONG)],
-        [text(0, value=b"\xff")],
-        [reading(0, value=b"{")],
-        [text(0, value=LONG), text(0, value=b"\xff"), reading(0, value=b"{"), reading(0)],
-    ],
-    ids=["results", "bad anchors", "bad context", "all of it"],
-)
-@pytest.mark.parametrize("bound", [{"max_pending": 10}, {"max_pending_bytes": 4_000}], ids=["count", "bytes"])
-def test_while_kafka_takes_no_transaction_reading_pauses(
-    make: Callable[..., InMemory], fed: list[Record], bound: dict[str, int]
-) -> None:
-    """What waits for its transaction counts into the bound, a poll at most beyond it; then all go out once."""
-    source = FakeSource({TEXTS: 1, FRAMES: 1})
-    worker = make(source, **bound)
-    source.max_poll_records = 5
-    for _ in range(300):
-        for record in fed:
-            source.send(record)
-    worker.sink.refuses = True
-    busy = {Partition(record.topic, 0) for record in fed}
-    assert worker.turn_until(lambda: source.paused >= busy)
-    worker.turn_until(lambda: False, 0.3)
-    texts, frames = (source.positions[Partition(topic, 0)] for topic in (TEXTS, FRAMES))
-    assert texts + frames < 100
-    worker.sink.refuses = False
-    outcomes = sum(record.topic == TEXTS or record.value == b"{" for record in fed) * 300
-    assert worker.turn_until(lambda: len(worker.sink.results) + len(worker.sink.dead) == outcomes, 30.0)
-    assert not worker.turn_until(lambda: len(worker.sink.results) + len(worker.sink.dead) != outcomes, 0.2)
 
 
 def test_what_a_full_redis_refuses_is_not_sent_again_in_every_turn(

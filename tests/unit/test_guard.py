@@ -156,7 +156,7 @@ def test_a_limit_that_is_hit_while_the_worker_stops_is_told(make: Callable[..., 
     with worker.committer._gate:
         assert worker.turn_until(lambda: worker.committer.queued(TEXTS).count == 3)
     if no_time_left:
-        worker.pipeline._bounds = replace(worker.pipeline._bounds, drain_timeout_seconds=0.0)
+        worker.budget.bounds = replace(worker.budget.bounds, drain_timeout_seconds=0.0)
         worker.committer._thread.join()
     with pytest.raises(DeadLetterLimit, match="3 dead letters in a row"):
         worker.pipeline._drain()

@@ -212,7 +212,7 @@ def test_those_that_wait_are_in_the_books(make: Callable[..., InMemory]) -> None
     source = FakeSource({TEXTS: 1, FRAMES: 1})
     worker = make(source)
     gauges: dict[str, float] = {}
-    worker.pipeline.books._observer.gauge = lambda name, value, **_: gauges.update({name: value})  # type: ignore[method-assign]
+    worker.budget._observer.gauge = lambda name, value, **_: gauges.update({name: value})  # type: ignore[method-assign]
     worker.reader.pick = lambda wanted: []
     feed(source, "k", 0, 5)
     assert until(worker, lambda: bool(worker.reader.wanted))

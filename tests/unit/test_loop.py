@@ -28,7 +28,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., InMemory]]:
 def test_what_was_paused_before_an_uncertain_transaction_is_read_after_it(make: Callable[..., InMemory]) -> None:
     """The client keeps a partition paused when its lease begins again; nobody else would resume it."""
     source = FakeSource({TEXTS: 1, FRAMES: 1})
-    worker = make(source, rule=replace(RULE, max_wait_us=3_600_000_000), max_pending=1)
+    worker = make(source, rule=replace(RULE, max_wait_us=3_600_000_000), max_pending=2)
     source.send(text(0, key="waits"))
     source.send(text(0))
     assert worker.turn_until(lambda: Partition(TEXTS, 0) in source.paused)
@@ -54,7 +54,7 @@ def test_a_partition_that_all_context_waits_for_is_read_though_too_many_anchors_
 ) -> None:
     """No context passes the slowest anchor partition: were that one paused too, nothing could ever go on."""
     source = FakeSource({TEXTS: 2, FRAMES: 1})
-    worker = make(source, max_pending=2)
+    worker = make(source, max_pending=4)
     source.max_poll_records = 2
     for minute in range(50, 54):
         source.send(text(minute * 60_000_000, partition=0))

@@ -38,7 +38,11 @@ CONTRACT = {
     "model_info": {"name", "version", "device", "precision"},
 }
 # What the issues asked for beyond the contract.
-ADDED = {"source_offset_seconds": {"stream", "source"}}
+ADDED = {
+    "source_offset_seconds": {"stream", "source"},
+    "budget_bytes": {"place"},
+    "budget_anchors": {"place"},
+}
 
 
 def value(observer: PrometheusObserver, sample: str, **labels: str) -> float | None:

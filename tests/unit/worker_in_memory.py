@@ -17,7 +17,7 @@ from tests.unit.incoming import TIME_US, FixedClock, plain, validator
 from tests.unit.test_batch import EchoModel, Silent
 from worker.errors import Retryable
 from worker.pipeline.anchors import Anchors
-from worker.pipeline.bounds import Bounds
+from worker.pipeline.budget import Bounds, Budget
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leaving import Leaving
 from worker.pipeline.loop import Pipeline
@@ -115,13 +115,14 @@ class InMemory:
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
         self.outcomes = Outcomes(self.committer, writer, STREAMS, TEXTS, silent, FixedClock())
         self.batcher = _batcher(model or EchoModel(), self.outcomes, errors, rules)
-        checks = validator()
-        epochs = self.contexts.epochs
+        checks, epochs = validator(), self.contexts.epochs
         leaving = Leaving(self.store, epochs, ring, self.batcher, rules, checks, is_stale, silent, quiet)
         self.anchors = Anchors(self.store, epochs, self.contexts.progress, leaving, rules, silent, quiet)
+        bounds, anchors = Bounds(max_pending, max_pending_bytes, 64, 1.0), self.anchors
+        self.budget = Budget(bounds, anchors, self.batcher, self.committer, self.contexts, ring, TEXTS, silent)
         self.pipeline = Pipeline(
             source, checks, self.contexts, self.anchors, self.outcomes, self.batcher, self.committer, errors,
-            Bounds(max_pending, max_pending_bytes, 64, 1.0), TEXTS, silent, quiet, quiet,
+            self.budget, TEXTS, silent, quiet, quiet,
         )  # fmt: skip
 
     def _committer(

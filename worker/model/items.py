@@ -36,6 +36,11 @@ class Item:
         return replace(self, bodies=bodies, seconds=seconds)
 
     @property
+    def nbytes(self) -> int:
+        """Of its tensors."""
+        return sum(body.nbytes for one in self.bodies for body in one)
+
+    @property
     def present(self) -> tuple[int, ...]:
         """The inputs that it has."""
         return tuple(number for number, one in enumerate(self.bodies) if one)

@@ -46,6 +46,8 @@ class Name(StrEnum):
     MODEL_INFO = "model_info"
     SOURCE_OFFSET = "source_offset_seconds"
     BODIES = "bodies_total"
+    BUDGET_BYTES = "budget_bytes"
+    BUDGET_ANCHORS = "budget_anchors"
 
 
 class Kind(StrEnum):
@@ -147,6 +149,8 @@ _TABLE = (
     Metric(Name.LATE_EVENTS, Kind.COUNTER, "Events later than the stream's lateness allows.", ("stream",)),
     Metric(Name.BOUND_HITS, Kind.COUNTER, "Times a declared bound cost a match.", ("bound",)),
     Metric(Name.BODIES, Kind.COUNTER, "Large bodies that anchors wanted, by where they came from.", ("from",)),
+    Metric(Name.BUDGET_BYTES, Kind.GAUGE, "Bytes from read to committed, by where they are.", ("place",)),
+    Metric(Name.BUDGET_ANCHORS, Kind.GAUGE, "Anchors from read to committed, by where they are.", ("place",)),
     Metric(Name.TRANSACTIONS, Kind.COUNTER, "Kafka transactions by outcome.", ("outcome",)),
     Metric(Name.REDIS_REBUILDS, Kind.COUNTER, "Times Redis had lost context, which was read again from Kafka."),
     Metric(

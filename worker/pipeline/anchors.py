@@ -12,6 +12,7 @@ from worker.pipeline.progress import Progress
 from worker.ports import Index, Log, Observer
 from worker.records import Event, MatchRule, Partition, Record
 from worker.stages.align import WaitingRoom
+from worker.stages.backlog import Load
 from worker.stages.clock import WaitClock
 
 # Questions asked of Redis in one pipeline; more would hold the loop for longer than a poll should wait.
@@ -48,7 +49,7 @@ class Anchors:
 
     @property
     def bytes(self) -> int:
-        """Payload bytes of the waiting anchors."""
+        """Of the waiting anchors, and of the bodies that Redis has given."""
         return self._room.bytes + self._leaving.bytes
 
     @property
@@ -142,9 +143,10 @@ class Anchors:
                 if self._progress.absent(name):
                     self._observer.count("bound_hits_total", bound="absent_partition")
 
-    def dispatch(self, room: int) -> None:
+    def dispatch(self, room: Load) -> None:
         """Sends up to `room` decided anchors on to the model, each key in its order."""
-        self._leaving.go(self._room.leave(room - self._leaving.ready), room)
+        most = room.count - self._leaving.ready if room.bytes > 0 else 0
+        self._leaving.go(self._room.leave(most), room)
 
     def _tell_split_key(self, anchor: str, other_partition: int) -> None:
         self._split_keys_told = True

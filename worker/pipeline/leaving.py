@@ -12,6 +12,7 @@ from worker.pipeline.ring import Ring
 from worker.ports import Index, Log, Observer
 from worker.records import Aligned, Candidate, Event, Match, MatchRule, Missing, Partition, Record, Reference
 from worker.stages.align import Waiting, reason_missing, wanted
+from worker.stages.backlog import Load
 from worker.stages.batch import Batcher
 from worker.stages.doctor import ClockDoctor, Diagnosis
 from worker.stages.validate import Validator
@@ -53,8 +54,8 @@ class Leaving:
 
     @property
     def bytes(self) -> int:
-        """Payload bytes of the anchors."""
-        return self._lines.bytes + sum(len(waiting.anchor.payload) for waiting in self._asking)
+        """Of the anchors, and of the bodies that Redis has given."""
+        return self._lines.bytes + sum(waiting.anchor.size for waiting in self._asking)
 
     def oldest_since(self) -> float | None:
         """Monotonic time since when the longest waiting anchor waits."""
@@ -78,17 +79,17 @@ class Leaving:
         given, self._asking = self._asking, []
         return given
 
-    def go(self, decided: Sequence[Waiting], room: int) -> None:
+    def go(self, decided: Sequence[Waiting], room: Load) -> None:
         """Takes decided anchors in, and sends up to `room` on: those that have their bodies."""
         self._asking.extend(decided)
         if self._asking:
             self._ask()
         if not len(self._lines):
             return
-        self._lines.turn()
+        self._lines.turn(room.bytes)
         if self._sheds:
             self._lines.excuse(self._is_stale)
-        for leaver in self._lines.leave(room):
+        for leaver in self._lines.leave(room.count):
             if self._is_stale(leaver.waiting.anchor.record):
                 self._shed(leaver.waiting)
             else:

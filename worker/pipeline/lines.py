@@ -31,6 +31,7 @@ class Leaver:
         bodies: of what was matched, as far as it is at hand.
         references: where the others lie, or have lain.
         size: bytes of the others.
+        own_bytes: of the anchor, and of the bodies that Redis has given.
         taken: True from when its bodies are held or awaited.
         expired: what Kafka has no more.
     """
@@ -39,12 +40,15 @@ class Leaver:
     bodies: dict[Wanted, Body]
     references: Mapping[Wanted, Reference]
     size: int = 0
+    own_bytes: int = 0
     taken: bool = False
     awaited: set[Reference] = field(default_factory=set)
     expired: set[Wanted] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.size = sum(one.size for one in self.references.values())
+        given = sum(body.size for body in self.bodies.values() if isinstance(body, Record))
+        self.own_bytes = self.waiting.anchor.size + given
 
     @property
     def complete(self) -> bool:
@@ -73,7 +77,7 @@ class Lines:
     """A line per key. Guarantees: the anchors of one key leave in the order in which they were added.
 
     Attributes:
-        bytes: payload bytes of the anchors.
+        bytes: of the anchors, and of the bodies that Redis has given.
     """
 
     def __init__(self, bodies: Ring) -> None:
@@ -116,8 +120,9 @@ class Lines:
             waiting.released = True
         return [waiting.anchor.record for waiting in found]
 
-    def turn(self) -> None:
-        """Hands out what has come, and lets anchors take their bodies as far as there is room."""
+    def turn(self, most_bytes: int) -> None:
+        """Hands out what has come, and lets anchors take their bodies, until these come to so much more."""
+        most_bytes += self._bodies.awaited_bytes
         for reference, body in self._bodies.arrived():
             for leaver in self._awaiting.pop(reference, ()):
                 leaver.put(reference, body)
@@ -125,8 +130,9 @@ class Lines:
         slow = frozenset(self._bodies.slow)
         if slow != self._slow:
             self._change(slow)
-        while self._untaken and self._take(next(iter(self._untaken))):
-            pass
+        while self._untaken and self._bodies.awaited_bytes < most_bytes:
+            if not self._take(next(iter(self._untaken))):
+                break
         self._bodies.make_room()
 
     def excuse(self, needs_none: Callable[[Record], bool]) -> None:
@@ -186,7 +192,7 @@ class Lines:
 
     def _weigh(self, leavers: Collection[Leaver], sign: int) -> None:
         self._count += sign * len(leavers)
-        self.bytes += sign * sum(len(leaver.waiting.anchor.payload) for leaver in leavers)
+        self.bytes += sign * sum(leaver.own_bytes for leaver in leavers)
 
     def _may_leave(self, key: str) -> None:
         if self._lines[key].leavers[0].complete:

@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 
 from worker.errors import Full, NoRoom, Poison, Retryable, StaleMember, Uncertain
 from worker.pipeline.anchors import Anchors
-from worker.pipeline.books import Books
-from worker.pipeline.bounds import Bounds
+from worker.pipeline.budget import Budget
 from worker.pipeline.contexts import Contexts
 from worker.pipeline.leases import Leases
 from worker.pipeline.outcomes import Outcomes
 from worker.ports import Health, Log, Observer, Polled, Source
 from worker.records import Event, Partition, Record
-from worker.stages.backlog import Load
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.validate import Validator
@@ -40,7 +38,7 @@ class Pipeline:
         batcher: Batcher,
         committer: Committer,
         errors: queue.SimpleQueue[BaseException],
-        bounds: Bounds,
+        budget: Budget,
         anchor_topic: str,
         observer: Observer,
         health: Health,
@@ -48,13 +46,12 @@ class Pipeline:
     ) -> None:
         self._source, self._validator = source, validator
         self._contexts, self._anchors, self._outcomes = contexts, anchors, outcomes
-        self._batcher, self._committer, self._errors, self._bounds = batcher, committer, errors, bounds
+        self._batcher, self._committer, self._errors, self.budget = batcher, committer, errors, budget
         self._anchor_topic, self._observer, self._health, self._log = anchor_topic, observer, health, log
         self._stop = threading.Event()
         self._leases = Leases(source, contexts, committer, anchor_topic, health, log)
         self._wide: set[Partition] = set()
         self._redis_away = self._redis_full = False
-        self.books = Books(anchors, batcher, committer, anchor_topic, observer)
 
     def stop(self) -> None:
         """Asks the loop to drain and return; from any thread or signal handler."""
@@ -90,7 +87,7 @@ class Pipeline:
         self._throttle()
         self._react()
         self._send_commits()
-        self.books.measure()
+        self.budget.measure()
 
     def _poll(self) -> Polled:
         busy = len(self._anchors) or self._batcher.inside or self._leases.opening
@@ -118,8 +115,11 @@ class Pipeline:
         self._leases.end(partitions)
 
     def _take(self, records: Sequence[Record]) -> None:
-        """Validates what was polled, as far as its partitions are open."""
-        read = self._committer.read(self._leases.readable(records))
+        """Validates what was polled, as far as its partitions are open and there is room."""
+        fitting, again = self.budget.fitting(self._leases.readable(records))
+        for partition, offset in again.items():
+            self._source.seek(partition, offset)
+        read = self._committer.read(fitting)
         found = [self._validated(record) for record in read]
         times_us = (one.time_us if isinstance(one, Event) else None for one in found)
         needs = self._committer.judge(zip(read, times_us, strict=True))
@@ -152,7 +152,7 @@ class Pipeline:
             self._rebuild()
         if self._contexts.epochs.filled():
             self._anchors.align()
-            self._anchors.dispatch(self._bounds.max_inside - self._batcher.inside)
+            self._anchors.dispatch(self.budget.inside())
         if refused is not None and not isinstance(refused, Full):
             raise refused
         self._tell_full(refused)
@@ -199,10 +199,7 @@ class Pipeline:
         self._contexts.make_room()
         held = set(self._source.leases)
         stop = held if self._redis_away else self._contexts.full() & held | held.intersection(self._leases.opening)
-        waiting = Load(len(self._anchors) + self._batcher.inside, self._anchors.bytes)
-        stop = stop | self._bounds.stopped(
-            held, self._anchor_topic, waiting, self._committer, self._contexts, busy=self._anchors.busy
-        )
+        stop = stop | self.budget.stopped(held)
         wide = self._committer.too_wide() & held
         if wide - self._wide:
             self._log.warning(
@@ -243,20 +240,20 @@ class Pipeline:
         """Finishes what is on the model and commits it; the rest stays uncommitted for the next owner. The group is
         followed meanwhile: it takes no transaction of a member that has not heard of a rebalance."""
         self._health.block("draining", "the worker is stopping")
-        deadline, opening = time.monotonic() + self._bounds.drain_timeout_seconds, set(self._leases.opening)
+        deadline, opening = time.monotonic() + self.budget.bounds.drain_timeout_seconds, set(self._leases.opening)
         self._source.pause(self._source.leases)
         while not (done := self._committed_all()) and time.monotonic() < deadline:
             self._health.beat()
             self._close(self._poll().revoked)
             self._react()
-            self.books.measure()
+            self.budget.measure()
         self._react()
         # A lease that began anew has lost a transaction, and its outcomes with it.
         drained = done and opening.issuperset(self._leases.opening)
         self._send_commits()
-        self.books.measure()
+        self.budget.measure()
         (self._log.info if drained else self._log.error)(
-            "drained" if drained else "drain timed out", left=self.books.left()
+            "drained" if drained else "drain timed out", left=self.budget.left()
         )
         return drained
 

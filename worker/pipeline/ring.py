@@ -25,13 +25,14 @@ class Ring:
     Attributes:
         held_bytes: of the events that are held back.
         awaited_bytes: of what decided anchors hold or await.
+        ring_bytes: of what may go at any time.
     """
 
     def __init__(self, most_bytes: int, reader: Bodies, observer: Observer, inline_bytes: int) -> None:
         """Bodies of at most `inline_bytes` lie in Redis and are not kept."""
         self.most_bytes, self._reader, self._observer, self._inline = most_bytes, reader, observer, inline_bytes
         self._ring: OrderedDict[_Place, tuple[Record, int]] = OrderedDict()  # and its event time, us
-        self._ring_bytes = self.held_bytes = self.awaited_bytes = 0
+        self.ring_bytes = self.held_bytes = self.awaited_bytes = self._lent = 0
 
     def __len__(self) -> int:
         return len(self._ring)
@@ -39,7 +40,12 @@ class Ring:
     @property
     def bytes(self) -> int:
         """All that the bound covers."""
-        return self._ring_bytes + self.held_bytes + self.awaited_bytes
+        return self.ring_bytes + self.held_bytes + self.awaited_bytes + self._lent
+
+    def lend(self, size: int) -> None:
+        """What others have of the bound; what lies in the ring goes for it."""
+        self._lent = max(0, size)
+        self.make_room()
 
     def keep(self, events: Iterable[Event], held_bytes: int) -> None:
         """These are the newest, and no longer held back; the oldest go for them."""
@@ -53,22 +59,22 @@ class Ring:
             return
         place = (record.topic, record.partition, record.offset)
         if (before := self._ring.pop(place, None)) is not None:
-            self._ring_bytes -= len(before[0].value or b"")
+            self.ring_bytes -= len(before[0].value or b"")
         self._ring[place] = record, time_us
-        self._ring_bytes += size
+        self.ring_bytes += size
 
     def make_room(self) -> None:
         """The oldest go, as far as more than the bound is there."""
         while self._ring and self.bytes > self.most_bytes:
             _, (oldest, _) = self._ring.popitem(last=False)
-            self._ring_bytes -= len(oldest.value or b"")
+            self.ring_bytes -= len(oldest.value or b"")
 
     def pressed(self, slowest_us: int | None, before_us: int) -> bool:
         """True when the next to go is an event that may still be wanted: of those that have come, no anchor is before
         `slowest_us`, and none wants what lies further before it; None or less than 0: there is none, or not known."""
         if slowest_us is None or slowest_us < 0 or not self._ring:
             return False
-        if self._ring_bytes + self.held_bytes < self.most_bytes * FULL:
+        if self.ring_bytes + self.held_bytes < self.most_bytes * FULL:
             return False
         return next(iter(self._ring.values()))[1] >= slowest_us - before_us
 

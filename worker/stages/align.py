@@ -67,7 +67,7 @@ class WaitingRoom:
         self._by_token[waiting.token] = waiting
         self._by_key.setdefault(anchor.key, deque()).append(waiting)
         self._by_partition.setdefault(anchor.record.lies_on, {})[waiting.token] = waiting
-        self.bytes += len(anchor.payload)
+        self.bytes += anchor.size
         self._may_leave(anchor.key)
 
     def get(self, token: str) -> Waiting | None:
@@ -160,7 +160,7 @@ class WaitingRoom:
     def _forget(self, waiting: Waiting) -> None:
         del self._by_token[waiting.token]
         del self._by_partition[waiting.anchor.record.lies_on][waiting.token]
-        self.bytes -= len(waiting.anchor.payload)
+        self.bytes -= waiting.anchor.size
 
 
 def reason_missing(match: Match) -> Missing:

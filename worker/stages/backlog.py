@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 from worker.records import Outcome, Outgoing, Partition, Record
 
@@ -18,6 +19,13 @@ class Load:
 
     def __add__(self, other: Load) -> Load:
         return Load(self.count + other.count, self.bytes + other.bytes)
+
+    def __sub__(self, other: Load) -> Load:
+        return Load(self.count - other.count, self.bytes - other.bytes)
+
+    def __contains__(self, other: Load) -> bool:
+        """Whether there is room for it."""
+        return other.count <= self.count and other.bytes <= self.bytes
 
 
 class Backlog:
@@ -34,13 +42,20 @@ class Backlog:
     def __iter__(self) -> Iterator[Outcome]:
         return (outcome for outcome, _ in self._outcomes)
 
-    def first(self, most: int) -> list[Outcome]:
-        """Those that came first."""
-        return [outcome for outcome, _ in self._outcomes[:most]]
+    def first(self, most: int, most_bytes: int) -> list[Outcome]:
+        """Those that came first: one, or as many as come to no more than this."""
+        sizes = accumulate(size for _, size in self._outcomes[:most])
+        number = sum(1 for _ in takewhile(lambda size: size <= most_bytes, sizes))
+        return [outcome for outcome, _ in self._outcomes[: max(1, number)]]
 
     def load(self, topic: str) -> Load:
         """Of the records of one input topic; looks at none of them."""
         return Load(self._counts[topic], self._bytes[topic])
+
+    def load_beside(self, topic: str) -> Load:
+        """Of the records of all other input topics."""
+        every = Load(self._counts.total(), self._bytes.total())
+        return every - self.load(topic)
 
     def extend(self, outcomes: Iterable[Outcome]) -> None:
         """Adds outcomes behind the others."""

@@ -72,7 +72,8 @@ class Batcher:
         self._decoder = Decoder(
             model, claim, self._put, failed, observer, threads=threads, required=required, seconds=decode_seconds
         )
-        self._inside = 0
+        self._inside = self._bytes = 0
+        self._sizes: dict[int, int] = {}  # of what is inside, by its anchor's id
         self._lock = threading.Lock()
         self._collecting = threading.Lock()
         self._tickets = itertools.count()
@@ -88,13 +89,27 @@ class Batcher:
         """How many items were submitted and are not done."""
         return self._inside
 
+    @property
+    def bytes(self) -> int:
+        """Of their anchors, their bodies, and what the model has prepared of these."""
+        return self._bytes
+
     def submit(self, aligned: Aligned) -> None:
-        """Takes one item; never blocks. The caller bounds `inside`."""
+        """Takes one item; never blocks. The caller bounds `inside` and `bytes`."""
+        events = (event for found in aligned.inputs.values() for event in found)
         with self._lock:
             self._inside += 1
+            self._weigh(aligned, aligned.anchor.size + sum(event.size for event in events))
         self._decoder.submit(aligned)
 
+    def _weigh(self, aligned: Aligned, size: int) -> None:
+        """It takes so much more."""
+        self._sizes[id(aligned.anchor)] = self._sizes.get(id(aligned.anchor), 0) + size
+        self._bytes += size
+
     def _put(self, prepared: Prepared, since: float) -> None:
+        with self._lock:
+            self._weigh(prepared.aligned, getattr(prepared.item, "nbytes", 0))
         self._queue.put(_Ready(prepared, since))
 
     def close(self) -> None:
@@ -135,6 +150,7 @@ class Batcher:
                 self._due += 1
                 with self._lock:
                     self._inside -= len(ready)
+                    self._bytes -= sum(self._sizes.pop(id(one.aligned.anchor)) for one in ready)
 
     def _collect(self, first: _Ready) -> tuple[list[Prepared], bool]:
         batch, last = [first.prepared], False

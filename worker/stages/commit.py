@@ -22,6 +22,8 @@ from worker.stages.pace import Pace
 
 # Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
 MOST_OUTCOMES = 500
+# The producer holds all of a transaction once more, without a bound of its own; more would make none cheaper.
+MOST_BYTES = 2**24
 # Positions of context streams have no outcome to travel with; after this long they are committed alone.
 POSITIONS_EVERY_SECONDS = 1.0
 # A refused transaction is tried again after this long, or at once when the membership has changed.
@@ -122,6 +124,11 @@ class Committer:
         """How much of this topic's records waits for its transaction."""
         with self._lock:
             return self._queue.load(topic)
+
+    def queued_beside(self, topic: str) -> Load:
+        """How much of all other topics' records waits for its transaction."""
+        with self._lock:
+            return self._queue.load_beside(topic)
 
     def too_wide(self) -> set[Partition]:
         """Anchor partitions whose finished offsets are too scattered to read on."""
@@ -236,7 +243,7 @@ class Committer:
     def _take(self) -> tuple[list[Outcome], dict[Partition, set[int]]]:
         """The next transaction's outcomes, and their offsets: the first in the queue, and of a partition where these
         would not fit into the commit's metadata the lowest that do, wherever they are in the queue."""
-        live = [o for o in self._queue.first(MOST_OUTCOMES) if self._ledgers.of(o.record) is not None]
+        live = [o for o in self._queue.first(MOST_OUTCOMES, MOST_BYTES) if self._ledgers.of(o.record) is not None]
         finished = offsets_of(live)
         narrow = {
             p for p, done in finished.items() if not self._ledgers.is_context(p) and not self._ledgers[p].fits(done)
