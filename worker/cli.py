@@ -191,6 +191,12 @@ def _train(chosen: argparse.Namespace) -> int:
     return train(chosen)
 
 
+def _tune(chosen: argparse.Namespace) -> int:
+    from worker.training.command import tune
+
+    return tune(chosen)
+
+
 def _evaluate(chosen: argparse.Namespace) -> int:
     from worker.training.command import evaluate
 
@@ -221,7 +227,7 @@ def _parser() -> _Parser:
     from worker.explain.command import add_explain_arguments
     from worker.exporting.command import add_export_arguments
     from worker.recording.command import add_record_arguments
-    from worker.training.command import add_evaluate_arguments, add_train_arguments
+    from worker.training.command import add_evaluate_arguments, add_train_arguments, add_tune_arguments
 
     parser = _Parser(PROGRAM, description="Events of many streams in, one verdict per anchor out.", epilog=_EXIT_CODES)
     parser.set_defaults(run=None, configured=False, command=None)
@@ -238,6 +244,7 @@ def _parser() -> _Parser:
         ("explain", _explain, True, add_explain_arguments, "rebuild one anchor's verdict from the log, and say why"),
         ("record", _record, True, add_record_arguments, "write a folder to train on from the live topics"),
         ("train", _train, False, add_train_arguments, "train a model"),
+        ("tune", _tune, False, add_tune_arguments, "search for the settings to train with, and train with the best"),
         ("evaluate", _evaluate, False, add_evaluate_arguments, "measure a model on held-out data"),
         ("export", _export, False, add_export_arguments, "make a model smaller and faster, unless that costs accuracy"),
     ]

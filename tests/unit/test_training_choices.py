@@ -23,7 +23,7 @@ from worker.training.build import build
 from worker.training.data import Samples
 from worker.training.encoders import groups, image_backbone, merge, text_encoder, tune
 from worker.training.evaluate import Measured
-from worker.training.run import _plan, evaluate, train
+from worker.training.run import evaluate, plan_of_run, train
 from worker.training.sources import read
 from worker.training.vocabulary import learn_vocabulary
 
@@ -87,7 +87,7 @@ def test_an_encoder_with_weights_of_its_own_has_a_rate_of_its_own(tmp_path: Path
     for more, rate in (((), 2e-5), (("--encoder-rate", "0.1"), 0.1)):
         given = arguments("--out", "x", *BACKBONE, "--text", str(tmp_path / "bert"), *more)
         built = build(given, data)
-        plan = _plan(given, Samples(data.splits["train"], list(data.inputs), data.labels, built.model.config,
+        plan = plan_of_run(given, Samples(data.splits["train"], list(data.inputs), data.labels, built.model.config,
                                     built.preprocessor), built)  # fmt: skip
         assert built.held == plan.held == ("text",)
         found = {

@@ -28,6 +28,19 @@ def add_train_arguments(parser: ArgumentParser) -> None:
     _add_plan_arguments(parser.add_argument_group("training"))
 
 
+def add_tune_arguments(parser: ArgumentParser) -> None:
+    """What `tune` takes: what `train` does, and how to search."""
+    add_train_arguments(parser)
+    group = parser.add_argument_group("search")
+    group.add_argument(
+        "--trials", type=_positive, default=20, help="how many, those before a cut included (default 20)"
+    )
+    group.add_argument(
+        "--weigh", type=_weighed, metavar="PATTERN=WEIGHT,...",
+        help="what each presence pattern counts, such as 'all=2,radar only=1' (default: those `train` reports, alike)",
+    )  # fmt: skip
+
+
 def _add_model_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--fusion", choices=_FUSIONS, default="attention", help="how the inputs meet")
     group.add_argument("--dim", type=_positive, default=512, help="D, the size of the fused vector (default 512)")
@@ -129,6 +142,12 @@ def _mels(text: str) -> int:
     return number
 
 
+def _weighed(text: str) -> dict[str, float]:
+    return {
+        name.strip(): _weight(weight.strip()) for name, _, weight in (one.partition("=") for one in text.split(","))
+    }
+
+
 def _share(text: str) -> float:
     if (number := _weight(text)) >= 1:
         raise ArgumentTypeError(f"{text!r}: must be a number from 0 to below 1")
@@ -142,6 +161,14 @@ def _names(text: str) -> list[str]:
 def train(arguments: Namespace) -> int:
     """Trains; 0 when done."""
     from worker.training.run import train as run
+
+    arguments.given = sys.argv[2:]
+    return run(arguments)
+
+
+def tune(arguments: Namespace) -> int:
+    """Searches for settings and trains with the best; 0 when done."""
+    from worker.training.tune import tune as run
 
     arguments.given = sys.argv[2:]
     return run(arguments)

@@ -82,13 +82,14 @@ class _State:
 
 def fit(
     model: FusionModel, train: Samples, dev: Samples, plan: Plan, folder: Path, step: Callable[[str, int], object],
-    *, resume: bool = False,
+    *, resume: bool = False, seen: Callable[[int, float], None] = lambda *_: None,
 ) -> list[dict[str, float]]:  # fmt: skip
     """Trains in place, leaves the weights of the epoch with the best macro-F1 on dev, and returns the curves.
 
     1. A checkpoint is written after each epoch; with `resume` the run goes on from it, to the same numbers.
     2. Curves go to `folder`/logs for TensorBoard; `step(text, batches)` is called after each batch, for a bar.
-    3. The checkpoint is taken away at the end.
+    3. `seen(epoch, macro-F1 on dev)` is called after each epoch; what it raises ends the run.
+    4. The checkpoint is taken away at the end.
 
     Raises:
         ConfigError: a batch has one item, or the training split is smaller than one; the loss is no longer finite; the
@@ -117,6 +118,7 @@ def fit(
             board.add(told, state.epoch)
             if found.macro_f1 > state.best:
                 state.best, state.best_epoch, kept = found.macro_f1, state.epoch, copy.deepcopy(model.state_dict())
+            seen(state.epoch, found.macro_f1)
             state.epoch += 1
             _save(path, run, model, optimizer, schedule, state, kept)
     model.load_state_dict(kept)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,6 +25,20 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     left.set(xlabel="epoch", xticks=list(epochs))
     left.set_ylabel("training loss", color="tab:blue")
     right.set_ylabel("dev macro F1", color="tab:orange")
+    figure.savefig(path, dpi=120)
+
+
+def draw_trials(trials: Sequence[tuple[int, float | None, Mapping[str, Any]]], path: Path) -> None:
+    """The value of each trial, by its number and by each setting that was searched."""
+    done = [(number, value, params) for number, value, params in trials if value is not None and params]
+    names = ["trial", *(done[0][2] if done else {})]
+    figure = Figure(figsize=(3 * len(names), 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
+        axes.scatter(
+            [number if name == "trial" else params[name] for number, _, params in done], [v for _, v, _ in done]
+        )
+        axes.set_xlabel(name.replace("_", " "))
+        axes.tick_params(axis="x", rotation=45)
     figure.savefig(path, dpi=120)
 
 

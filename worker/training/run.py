@@ -37,19 +37,19 @@ def train(arguments: Namespace) -> int:
     """Trains a model, writes it to `--out` and prints how well it does on the test split."""
     console = Console()
     began = time.monotonic()
-    _make_folder(arguments.out, arguments.overwrite or arguments.resume)
+    make_folder(arguments.out, arguments.overwrite or arguments.resume)
     torch.manual_seed(arguments.seed)
-    data = _read(arguments, ("train", "dev", "test"), console)
+    data = read_data(arguments, ("train", "dev", "test"), console)
     if arguments.inputs:
         data = data.only(arguments.inputs)
     built = build(arguments, data)
     share = trained_share(built.model)
-    splits = {split: _samples(built, data, split) for split in data.splits}
+    splits = {split: samples_of(built, data, split) for split in data.splits}
     if "image" in built.model.encoders and is_frozen(image_encoder(built.model).backbone):
         _keep_maps(built, splits, console)
-    plan = _plan(arguments, splits["train"], built)
+    plan = plan_of_run(arguments, splits["train"], built)
     steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
-    with _progress(console, "train", steps) as step:
+    with progress(console, "train", steps) as step:
         history = fit(built.model, splits["train"], splits["dev"], plan, arguments.out, step, resume=arguments.resume)
     merge(built.model)
     built.model.config.training = asdict(plan)
@@ -75,7 +75,7 @@ def evaluate(arguments: Namespace) -> int:
     console = Console()
     model, tokenizer = load(arguments.model)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
-    data = _read(arguments, (arguments.split,), console)
+    data = read_data(arguments, (arguments.split,), console)
     data = data.fitting(model.config, f"--model {arguments.model}")
     preprocessor = Preprocessor(model.config, tokenizer)
     names, labels = list(data.inputs), labels_of(model.config)
@@ -99,7 +99,8 @@ def evaluate(arguments: Namespace) -> int:
     return 0
 
 
-def _make_folder(out: Path, overwrite: bool) -> None:
+def make_folder(out: Path, overwrite: bool) -> None:
+    """Makes `--out`; raises ConfigError where it holds a model that may not go, or cannot be made."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; name a folder")
     if (out / CONFIG).exists() and not overwrite:
@@ -114,7 +115,8 @@ def _silent() -> None:
     """No bar is shown."""
 
 
-def _read(arguments: Namespace, splits: tuple[str, ...], console: Console) -> Data:
+def read_data(arguments: Namespace, splits: tuple[str, ...], console: Console) -> Data:
+    """The splits of `--data`; what stands in it twice is printed."""
     with console.status("reading the data") as status:
         data = read(
             arguments.data, arguments.samples, arguments.seed, splits,
@@ -125,7 +127,8 @@ def _read(arguments: Namespace, splits: tuple[str, ...], console: Console) -> Da
     return data
 
 
-def _samples(built: Built, data: Data, split: str) -> Samples:
+def samples_of(built: Built, data: Data, split: str) -> Samples:
+    """A split as the model's items."""
     return Samples(data.splits[split], list(data.inputs), data.labels, built.model.config, built.preprocessor)
 
 
@@ -137,7 +140,8 @@ def _keep_maps(built: Built, splits: dict[str, Samples], console: Console) -> No
                 return
 
 
-def _plan(arguments: Namespace, samples: Samples, built: Built) -> Plan:
+def plan_of_run(arguments: Namespace, samples: Samples, built: Built) -> Plan:
+    """How the arguments ask to train."""
     classes = class_weights(samples.classes, built.model.config.num_labels) if arguments.class_weights else None
     weights = Weights(
         arguments.cross_entropy, arguments.triplet, arguments.contrastive, arguments.label_smoothing, classes
@@ -189,7 +193,7 @@ def _measure_all(
     found = patterns(names)
     if len(samples.having(range(len(names)))) < len(samples):
         found = {"as they come": ALL, **found}
-    with _progress(console, "test", len(found) * _count(samples, batch)) as step:
+    with progress(console, "test", len(found) * _count(samples, batch)) as step:
         return {
             name: measure(model, samples, batch, presence, lambda name=name: step(name, 1))  # type: ignore[misc]
             for name, presence in found.items()
@@ -201,7 +205,7 @@ def _corrupted(
 ) -> dict[str, Measured]:
     """In each way that touches the model's inputs; `plain` is what it does on them as they are."""
     found = {name: change for name, change in changes().items() if applies(name, set(model.config.inputs))}
-    with _progress(console, "corrupted", len(found) * _count(samples, batch)) as step:
+    with progress(console, "corrupted", len(found) * _count(samples, batch)) as step:
         return {"as they are": plain} | {
             name: measure(model, samples.changed(change), batch, ALL, lambda name=name: step(name, 1))  # type: ignore[misc]
             for name, change in found.items()
@@ -213,7 +217,8 @@ def _count(samples: Samples, batch: int) -> int:
 
 
 @contextmanager
-def _progress(console: Console, title: str, total: int) -> Iterator[Callable[[str, int], object]]:
+def progress(console: Console, title: str, total: int) -> Iterator[Callable[[str, int], object]]:
+    """A bar; what it gives takes a text and by how much to go on."""
     columns = (
         TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.description}"),

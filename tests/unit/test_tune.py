@@ -1,0 +1,64 @@
+"""`tune`: trials that are kept and gone on from, judged as they are weighed, and the model of the best."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+
+from tests.unit.test_training import arguments, weights
+from tests.unit.test_training_choices import readings
+from worker.errors import ConfigError
+from worker.training import command
+from worker.training.run import train
+from worker.training.tune import tune
+
+SMALL = ("--dim", "32", "--batch", "8", "--epochs", "2")
+
+
+def search(*given: str) -> Namespace:
+    """What `tune` is called with."""
+    parser = ArgumentParser()
+    command.add_tune_arguments(parser)
+    made = parser.parse_args(given)
+    made.given = list(given)
+    return made
+
+
+def test_trials_are_kept_and_the_best_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first has what was given; more are added; the printed command makes the same model; others do not fit."""
+    data, out = readings(tmp_path / "data"), tmp_path / "out"
+    given = ("--data", str(data), "--out", str(out), *SMALL, "--weigh", "all=2,radar only=1")
+    assert tune(search(*given, "--trials", "2")) == 0
+    capsys.readouterr()
+    with pytest.raises(ConfigError, match="holds a model already"):
+        tune(search(*given, "--trials", "3"))
+    assert tune(search(*given, "--trials", "3", "--overwrite")) == 0
+    told = capsys.readouterr().out
+    study = optuna.load_study(study_name="tune", storage=f"sqlite:///{out / 'tune.db'}")
+    assert len(study.trials) == 3
+    assert study.trials[0].params == {
+        "fusion": "attention", "dim": 32, "learning_rate": 0.002, "modality_dropout": 0.3, "augment": 0.5,
+        "label_smoothing": 0.0,
+    }  # fmt: skip
+    for trial in study.trials:
+        if trial.state.name == "COMPLETE":
+            by = trial.user_attrs["patterns"]
+            assert trial.value == pytest.approx((2 * by["all"] + by["radar only"]) / 3)
+    best = shlex.split(re.findall(r"^best: fusion-worker train (.*)$", told, re.MULTILINE)[0])
+    best[best.index(str(out))] = str(tmp_path / "again")
+    train(arguments(*best))
+    one, other = weights(out), weights(tmp_path / "again")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert json.loads((out / "config.json").read_text())["fusion"] == study.best_params["fusion"]
+    assert not list(out.glob("trial-*"))
+    with pytest.raises(ConfigError, match=r"tune.db holds trials with epochs = 2, this run has epochs = 3"):
+        tune(search(*given, "--trials", "3", "--overwrite", "--epochs", "3"))
+    with pytest.raises(ConfigError, match=r"--weigh 'rader only': must be one of 'all', 'notes only', 'radar only'"):
+        tune(search(*given, "--overwrite", "--weigh", "rader only=1"))
