@@ -180,7 +180,9 @@ def test_three_that_keep_nothing_give_the_results_of_one_that_keeps_all(stack: A
     events = [replace(e, body=e.body + bytes(31_000)) if len(e.body) > 2_000 else e for e in plain]
     with town(stack, tmp_path, limits={"body_cache_bytes": 1}) as made:
         workers = made.start(3)
-        made.read_until(lambda: sum("fusion_consumer_lag_records{" in one for one in made.ask("metrics").values()) == 3)
+        made.read_until(
+            lambda: sum("fusion_consumer_lag_records{" in one for one in made.ask("metrics").values()) == 3, 120
+        )
         made.feed(events)
         made.read_until(lambda: len(made.results) >= 200)
         told = made.metrics()
