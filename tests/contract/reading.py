@@ -26,6 +26,13 @@ PATIENCE_SECONDS = 20.0
 NOTHING: Mapping[str, Any] = {}
 
 
+def by(kind: str, connection: Mapping[str, Any], group_id: str) -> Callable[[GroupFetcher], Fetcher]:
+    """What puts the fetcher of that kind in the place of the group's own."""
+    if kind == "kafka-python":
+        return lambda own: own
+    return lambda own: FastFetcher(own, connection, group_id, FETCH_MAX_BYTES, AT_ONCE)
+
+
 class Reading:
     """One topic of its own; `leases` is what the fetcher is told to hold."""
 
@@ -36,16 +43,14 @@ class Reading:
         self.admin(lambda admin: admin.create_topics([NewTopic(self.topic, partitions, 1)]))
         self.producers = Producers(servers)
         plain = {"bootstrap_servers": [servers], "reconnect_backoff_max_ms": 1000}
-        given, is_fast = {**plain, **connection}, kind == "librdkafka"
+        given = {**plain, **connection}
         self.consumer = called(
-            strict_consumer, **(plain if is_fast else given), group_id=None, enable_auto_commit=False,
+            strict_consumer, **(plain if kind == "librdkafka" else given), group_id=None, enable_auto_commit=False,
             isolation_level="read_committed", auto_offset_reset="none", fetch_max_bytes=FETCH_MAX_BYTES,
             max_partition_fetch_bytes=FETCH_MAX_BYTES, max_poll_records=AT_ONCE, fetch_max_wait_ms=50,
         )  # fmt: skip
         own = GroupFetcher(self.consumer, Starts(self.consumer, "earliest"))
-        self.fetcher: Fetcher = own
-        if is_fast:
-            self.fetcher = FastFetcher(own, given, self.topic, FETCH_MAX_BYTES, AT_ONCE)
+        self.fetcher = by(kind, given, self.topic)(own)
         self.leases: dict[Partition, int] = {}
 
     def admin(self, ask: Callable[[Any], Any]) -> Any:

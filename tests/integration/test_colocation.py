@@ -12,6 +12,7 @@ import pytest
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from tests.contract.reading import KINDS, by
 from worker.broker import source as room
 from worker.broker.source import KafkaSource
 
@@ -21,7 +22,7 @@ Held = set[tuple[str, int]]
 
 
 class Crew:
-    """Members of one group over two topics, polled by turns."""
+    """Members of one group over two topics, polled by turns; they read by one fetcher and the other in turn."""
 
     def __init__(self, bootstrap_servers: str, texts: int, frames: int) -> None:
         self.servers, self.group = [bootstrap_servers], f"c{uuid.uuid4().hex[:10]}"
@@ -36,7 +37,8 @@ class Crew:
         for _ in range(count):
             options = {**OPTIONS, "group_id": self.group}
             connection = {"bootstrap_servers": self.servers}
-            self.members.append(KafkaSource(connection, options, list(self.sizes), lambda gone: None))
+            fetcher = by(KINDS[len(self.members) % len(KINDS)], connection, self.group)
+            self.members.append(KafkaSource(connection, options, list(self.sizes), lambda gone: None, fetcher))
 
     def held(self) -> list[Held]:
         """What each member holds."""

@@ -11,6 +11,7 @@ import pytest
 from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from tests.contract.reading import KINDS, by
 from worker.broker.source import KafkaSource
 from worker.errors import Retryable
 from worker.records import Partition
@@ -20,10 +21,10 @@ SOON_SECONDS = 30.0
 
 
 class Place:
-    """A topic, and members of one group on it."""
+    """A topic, and members of one group on it, who read by the same fetcher."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self.servers, self.topic = bootstrap_servers, f"g{uuid.uuid4().hex[:10]}"
+    def __init__(self, bootstrap_servers: str, kind: str) -> None:
+        self.servers, self.topic, self.kind = bootstrap_servers, f"g{uuid.uuid4().hex[:10]}", kind
         self.members: list[KafkaSource] = []
         admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
         admin.create_topics([NewTopic(self.topic, 1, 1)])
@@ -47,9 +48,9 @@ class Place:
         """One more member."""
         options = {"group_id": self.topic, "auto_offset_reset": reset, "session_timeout_ms": 6_000}
         options["heartbeat_interval_ms"] = 500
-        self.members.append(
-            KafkaSource({"bootstrap_servers": [self.servers]}, options, [self.topic], lambda gone: None)
-        )
+        connection = {"bootstrap_servers": [self.servers]}
+        fetcher = by(self.kind, connection, self.topic)
+        self.members.append(KafkaSource(connection, options, [self.topic], lambda gone: None, fetcher))
         return self.members[-1]
 
     def held(self) -> set[int]:
@@ -89,9 +90,9 @@ class Place:
         self.members.clear()
 
 
-@pytest.fixture
-def place(stack: Any) -> Iterator[Place]:
-    made = Place(stack.bootstrap_servers)
+@pytest.fixture(params=KINDS)
+def place(stack: Any, request: pytest.FixtureRequest) -> Iterator[Place]:
+    made = Place(stack.bootstrap_servers, request.param)
     yield made
     made.leave()
 
