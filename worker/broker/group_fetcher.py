@@ -43,7 +43,7 @@ class GroupFetcher:
         if self._consumer.config["group_id"] is None:
             return False
         coordinator = self._consumer._coordinator
-        return bool(coordinator.need_rejoin() or coordinator.coordinator_unknown())
+        return bool(coordinator.need_rejoin() or coordinator.coordinator_id is None)
 
     def position(self, partition: Partition) -> int | None:
         """See worker.ports.Fetcher."""
