@@ -169,8 +169,8 @@ class FastFetcher:
                 self._give_up(state)
 
     def _consumed(self, timeout_seconds: float) -> Sequence[Any]:
-        """`consume` by itself waits out its time for as many as it was asked for: that is right only in a backlog, where
-        a turn of the loop costs less for each of many."""
+        """`consume` by itself waits out its time for as many as it was asked for. That is right in a backlog alone,
+        where a turn of the loop costs less for each of many."""
         found: list[Any] = self._consumer.consume(self._at_once, 0)
         if not found and timeout_seconds:
             first = self._consumer.poll(timeout_seconds)

@@ -20,7 +20,7 @@ NAMES = {
     "ssl_password": "ssl.key.password",
 }
 # One partition's share of an answer. A partition that is given up after a pause has fetched this much in vain.
-PARTITION_FETCH_BYTES = 2**20
+PARTITION_FETCH_BYTES = 4 * 2**20
 # Messages fetched ahead are at least so many; each costs some 400 bytes beside its own.
 LEAST_AHEAD = 10_000
 # A full queue is looked at again after so long; librdkafka's own second would bound what it reads to a queue a second.
