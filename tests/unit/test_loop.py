@@ -278,3 +278,17 @@ def test_a_worker_that_drains_hears_of_a_rebalance(make: Callable[..., InMemory]
     worker.pipeline.stop()
     assert worker.pipeline.run()
     assert worker.sink.results == []
+
+
+def test_a_sparse_partition_is_read_on_though_one_of_its_own_waits(make: Callable[..., InMemory]) -> None:
+    """With lag it tells its last few anchors, finished ones too; no context comes to the one that waits until they are
+    behind it."""
+    source = FakeSource({TEXTS: 2, FRAMES: 1})
+    worker = make(source, max_pending=4)
+    source.max_poll_records = 2
+    for number in range(30):
+        source.send(text(number * 60_000_000, partition=0, key="sparse"))
+        source.send(reading(number * 60_000_000, key="sparse"))
+        source.send(text(60_000_000 + number, partition=1))
+    source.send(reading(60_000_000))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 60, 20.0)

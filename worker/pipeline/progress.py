@@ -40,6 +40,8 @@ class Progress:
     ) -> None:
         """`topics`: context topic -> stream name."""
         self._exchange, self._source, self._indexing, self._rules = exchange, source, indexing, rules
+        # So far behind what an anchor needs context is read, at least.
+        self._ahead_us = min((one.horizon_us - one.after_us - one.lateness_us for one in rules.values()), default=0)
         self._topics, self._anchor_topic, self._observer = topics, anchor_topic, observer
         self._topic_of = {name: topic for topic, name in topics.items()}
         self.board, self.presence = FlowBoard(), Presence()
@@ -134,15 +136,17 @@ class Progress:
         return now_us - int((time.monotonic() - counted_at) * 1e6) if counted_at and now_us else 0
 
     def holds_back(self, partition: Partition, waiting_us: Mapping[Partition, int]) -> bool:
-        """True for an anchor partition that all waiting anchors' context waits for, while none of its own waits: it
-        must be read on, however many wait, or nothing would ever move. `waiting_us`: the oldest of each partition."""
-        if partition in waiting_us:
-            return False
-        reached_us = self.board.frontier_us(partition)
+        """True for an anchor partition that all waiting anchors' context waits for, and not for one of them: it must be
+        read on, however many wait, or nothing would ever move. `waiting_us`: the oldest of each partition."""
+        reached_us, late_us = self.board.frontier_us(partition), self.late.read_us or 0
         if reached_us is None:
             return True
-        late_us = self.late.read_us or 0
-        return reached_us >= late_us and all(reached_us < oldest_us for oldest_us in waiting_us.values())
+        oldest_us = min(waiting_us.values(), default=math.inf)
+        if partition not in waiting_us and late_us <= reached_us < oldest_us:
+            return True
+        # What it tells of anchors that are finished keeps context from those that wait.
+        told_us = self.board.anchors_us(partition, waiting_us.get(partition), late_us)
+        return told_us is not None and told_us >= late_us and told_us + self._ahead_us < oldest_us
 
     def _all(self, topic: str) -> list[Partition]:
         return [Partition(topic, number) for number in range(max(self._source.partitions_of(topic), 1))]

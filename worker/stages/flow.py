@@ -122,12 +122,16 @@ class FlowBoard:
     def _anchors_of(
         self, partition: Partition, flow: PartitionFlow, oldest_us: int | None, late_us: int
     ) -> PartitionFlow:
-        """With lag the next to be read may be as old as the last few that are not late, whatever one ahead says."""
-        known = [] if oldest_us is None else [oldest_us]
-        if flow.clear_from_us is None:
-            known += [time_us for time_us in self._recent[partition] if time_us >= late_us]
-        frontier_us = min(known, default=self._reached_us.get(partition))
+        frontier_us = self.anchors_us(partition, oldest_us, late_us)
         return replace(flow, frontier_us=frontier_us, holds=oldest_us is not None or flow.clear_from_us is None)
+
+    def anchors_us(self, partition: Partition, oldest_us: int | None, late_us: int) -> int | None:
+        """How far an anchor partition is, as the others are told; None: nothing was read yet. With lag the next to be
+        read may be as old as the last few that are not late, whatever one ahead says."""
+        known = [] if oldest_us is None else [oldest_us]
+        if self._own[partition].clear_from_us is None:
+            known += [time_us for time_us in self._recent[partition] if time_us >= late_us]
+        return min(known, default=self._reached_us.get(partition))
 
     @property
     def lag(self) -> Mapping[Partition, int]:
