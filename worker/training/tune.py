@@ -13,9 +13,10 @@ import torch
 from rich.console import Console
 
 from worker.errors import ConfigError
+from worker.model.fusion_model import FusionModel
 from worker.training import plots
 from worker.training.build import build
-from worker.training.data import patterns
+from worker.training.data import Samples, patterns
 from worker.training.doubles import digest_of
 from worker.training.encoders import merge
 from worker.training.evaluate import measure
@@ -67,9 +68,10 @@ def tune(arguments: Namespace) -> int:
             return value
 
         study.optimize(asked, n_trials=max(0, arguments.trials - done), callbacks=[_ended(step)])
-    plots.draw_trials([(t.number, t.value, t.params) for t in study.trials], arguments.out / "trials.png")
+    ended = [(t.number, t.value, t.params) for t in study.trials if t.state.name == "COMPLETE"]
+    plots.draw_trials(ended, arguments.out / "trials.png")
     chosen = _with(arguments, study.best_params)
-    console.print(*_table(study), sep="\n", highlight=False)
+    console.print(*_table(study), sep="\n", highlight=False, soft_wrap=True)
     chosen.given = _given(arguments, study.best_params)
     console.print(f"best: {shlex.join(['fusion-worker', 'train', *chosen.given])}", highlight=False, soft_wrap=True)
     return train(chosen)
@@ -130,7 +132,7 @@ def _value(arguments: Namespace, data: Data, weights: Mapping[str, float], trial
     """Trains one model and judges it.
 
     Raises:
-        TrialPruned: its macro-F1 on dev lies below the median of the others', or its loss was no longer finite.
+        TrialPruned: its value after some epoch lies below the median of the others', or its loss was no longer finite.
     """
     from optuna import TrialPruned
 
@@ -138,10 +140,10 @@ def _value(arguments: Namespace, data: Data, weights: Mapping[str, float], trial
     torch.manual_seed(arguments.seed)
     built = build(arguments, data)
     splits = {split: samples_of(built, data, split) for split in ("train", "dev")}
-    plan = plan_of_run(arguments, splits["train"], built)
+    plan, names = plan_of_run(arguments, splits["train"], built), list(data.inputs)
 
-    def seen(epoch: int, macro_f1: float) -> None:
-        trial.report(macro_f1, epoch)
+    def seen(epoch: int, _: float) -> None:
+        trial.report(_weighed(built.model, splits["dev"], plan.batch, weights, names)[0], epoch)
         if trial.should_prune():
             raise TrialPruned
 
@@ -154,12 +156,19 @@ def _value(arguments: Namespace, data: Data, weights: Mapping[str, float], trial
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     merge(built.model)
-    shown = patterns(list(data.inputs))
-    measured = {name: measure(built.model, splits["dev"], plan.batch, shown[name], lambda: None) for name in weights}
-    told = {name: one.macro_f1 for name, one in measured.items() if len(one.truth)}
+    value, told = _weighed(built.model, splits["dev"], plan.batch, weights, names)
     trial.set_user_attr("patterns", told)
-    total = sum(weights[name] for name in told)
-    return sum(weights[name] * value for name, value in told.items()) / total
+    return value
+
+
+def _weighed(
+    model: FusionModel, dev: Samples, batch: int, weights: Mapping[str, float], names: list[str]
+) -> tuple[float, dict[str, float]]:
+    """A trial's value, and the macro-F1 on dev of each pattern that it is made of."""
+    shown = patterns(names)
+    measured = {name: measure(model, dev, batch, shown[name], lambda: None) for name in weights}
+    told = {name: one.macro_f1 for name, one in measured.items() if len(one.truth)}
+    return sum(weights[name] * value for name, value in told.items()) / sum(weights[name] for name in told), told
 
 
 def _ended(step: Callable[[str, int], object]) -> Callable[[Study, Any], None]:
