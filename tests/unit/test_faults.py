@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka import TopicPartition
 from kafka.errors import KafkaConnectionError, KafkaError, UnknownError
+from kafka.net.selector import NetworkSelector
 from kafka.net.transport import KafkaTCPTransport
 
 from worker.broker import faults
@@ -91,6 +92,18 @@ def test_a_partition_without_a_leader_is_no_end_of_the_process() -> None:
 
     with pytest.raises(Retryable, match=r"no answer about .*frames.*; has that partition a leader"):
         called(beginning_offsets)
+
+
+def test_a_slow_step_of_the_client_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever waits for the processor is slow by the wall."""
+    net = NetworkSelector()
+
+    async def slow() -> None:
+        time.sleep(0.15)
+
+    net.call_soon(slow())
+    net.poll(timeout_ms=10)
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 @pytest.mark.parametrize("closed", [True, False])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka.errors import KafkaError
+from kafka.net.selector import NetworkSelector
 
 from worker.errors import Fatal, FusionError, Retryable
 
@@ -31,6 +32,8 @@ def _says_something(line: logging.LogRecord) -> bool:
 
 
 logging.getLogger("kafka.net.transport").addFilter(_says_something)
+# It warns of its own steps that take 0.1 s by the wall, as any does while other threads or programs have the processor.
+NetworkSelector.DEFAULT_CONFIG["slow_task_threshold_secs"] = 0
 
 
 def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
