@@ -123,7 +123,7 @@ def _allow(reading: Reading, user: str, operation: Any) -> None:
     reading.admin(lambda admin: admin.create_acls(rules))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param("kafka-python", marks=pytest.mark.long), "librdkafka"])
 def test_names_rights_and_certificates_mean_the_same_to_both(guarded: tuple[str, dict[str, Any]], kind: str) -> None:
     """Who may read reads; who may not ends, and a wrong host never answers. At a wrong password kafka-python gives up
     only once its time to find a broker is over."""

@@ -25,6 +25,7 @@ def warnings(made: Town) -> list[dict[str, Any]]:
     return [line for line in told if line["level"] == "warning" and "logger" not in line]
 
 
+@pytest.mark.long
 def test_a_clock_that_is_off_is_named_with_its_offset(ground: Ground, tmp_path: Path) -> None:
     """One frame a text, stamped 5 s late by one camera: a warning names it and the correction, a metric the offset."""
     start = minutes_ago(60)

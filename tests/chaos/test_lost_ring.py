@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorNotAvailableError
 
@@ -68,6 +69,7 @@ def test_a_killed_workers_ring_is_not_missed(ground: Ground, tmp_path: Path) -> 
         assert content(made.raw) == undisturbed(made, 400)
 
 
+@pytest.mark.long
 def test_owners_are_killed_while_bodies_come_from_kafka(ground: Ground, tmp_path: Path) -> None:
     """A ring for a few frames alone, so that most anchors await theirs when their worker ends."""
     events = backlog(43, 400)

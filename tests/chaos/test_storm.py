@@ -26,7 +26,7 @@ FAULTS = {
 }
 
 
-SHORT = {"workers killed", "Redis emptied", "all at once"}
+SHORT = {"all at once"}
 
 
 @pytest.mark.parametrize(

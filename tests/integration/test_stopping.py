@@ -67,7 +67,10 @@ def told(made: Town, event: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, filter(lambda one: one.startswith("{"), lines)) if line["event"] == event]
 
 
-@pytest.mark.parametrize("what", ["poll_turns", "poll_blocks", "model", "decoder", "commit"])
+STALLED = pytest.param("poll_blocks", marks=pytest.mark.long)  # as `poll_turns`, seen from outside
+
+
+@pytest.mark.parametrize("what", ["poll_turns", STALLED, "model", "decoder", "commit"])
 def test_sigterm_ends_a_worker_whose_library_hangs(stack: Any, forks: Nursery, tmp_path: Path, what: str) -> None:
     """Exit 1 within the bound, a line that says how much was left; the next worker gives each anchor its result."""
     events = story(41, minutes_ago(2), 2, 6)
@@ -89,7 +92,7 @@ def test_sigterm_ends_a_worker_whose_library_hangs(stack: Any, forks: Nursery, t
         assert len(made.results) == 12
 
 
-@pytest.mark.parametrize("what", ["poll_turns", "poll_blocks"])
+@pytest.mark.parametrize("what", ["poll_turns", STALLED])
 def test_livez_sees_a_loop_that_stands(stack: Any, forks: Nursery, tmp_path: Path, what: str) -> None:
     """A poll that never returns is no life, though the process is there and its port answers."""
     quick = {"kafka": {"max_poll_interval": "7s"}, "delivery": {**DELIVERY, "commit_timeout": "1s"}}

@@ -8,7 +8,7 @@ import queue
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
@@ -54,11 +54,11 @@ class Post:
         self.offset += 1
         return made
 
-    def result(self, evidence_bytes: int = 10) -> Record:
+    def result(self, label_bytes: int = 10) -> Record:
         """An anchor has its result, of about this size."""
         record = self.record()
         event: Event = validator().read(binary(b"hello", b"text/plain"))
-        verdict = Verdict("even", 0.5, {"even": 0.5}, evidence={"said": "x" * evidence_bytes})
+        verdict = Verdict("even", 0.5, {"even": 0.5, "x" * label_bytes: 0.5})
         aligned = Aligned(Event(**{**_fields(event), "record": record}), {}, {}, True)
         self.outcomes.fused([Fused(aligned, verdict)])
         return record
@@ -222,7 +222,7 @@ def test_a_letter_too_large_loses_its_largest_part(
 
 
 def _fields_of(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__slots__}
+    return {one.name: getattr(record, one.name) for one in fields(record) if one.init}
 
 
 def test_a_batch_too_large_of_records_that_are_not_is_split(post: Opened) -> None:

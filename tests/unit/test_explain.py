@@ -169,6 +169,7 @@ def test_an_image_that_changes_nothing_is_said_to_explain_nothing() -> None:
     assert opacity(found.units, scale_of(found)).max() > 0.7
 
 
+@pytest.mark.long
 def test_points_are_added_until_the_sum_is_exact() -> None:
     """A probability that jumps on its way takes more than the fewest points."""
     model, probe, image = shipped(1002, "accident")

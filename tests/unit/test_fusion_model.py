@@ -215,8 +215,8 @@ def test_evidence_of_too_many_inputs_is_refused() -> None:
     config = FusionConfig(inputs=("image",) * (MOST_INPUTS + 1), dim=32, num_labels=2)
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     served = Served(FusionModel(config), config, tokenizer, torch.device("cpu"), "fp32", "1")
-    given = {"path": None, "device": "cpu", "precision": "fp32", "anchor": "0", "served": served}
-    streams = {str(n): "image" for n in range(MOST_INPUTS + 1)}
+    given = {"path": None, "device": "cpu", "precision": "fp32", "anchor": "image_1", "served": served}
+    streams = {f"image_{n + 1}": "image" for n in range(MOST_INPUTS + 1)}
     assert len(ModelRuntime(**given, modalities=streams).names) == MOST_INPUTS + 1
     with pytest.raises(ConfigError, match=r"output.evidence: the model has 9 inputs"):
         ModelRuntime(**given, modalities=streams, evidence=True)

@@ -61,8 +61,9 @@ import contextlib, gc, types
 from worker import assemble
 from worker.config import Settings
 
-books = types.SimpleNamespace(left=lambda: "")
-pipeline = types.SimpleNamespace(books=books, run=lambda: print(gc.get_threshold(), gc.get_freeze_count() > 0) or True)
+budget = types.SimpleNamespace(left=lambda: "")
+run = lambda: print(gc.get_threshold(), gc.get_freeze_count() > 0) or True
+pipeline = types.SimpleNamespace(budget=budget, run=run)
 assemble.worker = lambda *_: contextlib.nullcontext(pipeline)
 assemble.run(Settings.model_validate({"http": {"port": 0}, "log": {"level": "error"}}))
 """

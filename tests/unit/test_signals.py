@@ -56,7 +56,7 @@ def test_readings(body: bytes, wanted: list[list[float]]) -> None:
     [
         (b'{"a": "31"}', "'31' is not a number"),
         (b'{"a": [1, "x"]}', "'x' is not a number"),
-        (b'{"a": [[1]]}', "is not a number"),
+        (b'{"a": [[1]]}', "is neither a number nor a word"),
         (b'{"a": NaN}', "NaN is not JSON"),
         (b'{"a": 1e999}', "not finite, or beyond"),
         (b'{"a": 1e39}', "not finite, or beyond 3.40"),
