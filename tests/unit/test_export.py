@@ -138,7 +138,12 @@ def test_evidence_comes_from_the_graph(source: Path, exported: Path) -> None:
             assert one.evidence["alone"][name]["score"] == pytest.approx(said["score"], abs=0.08)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+SLOW = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "fusion", [pytest.param(one, marks=SLOW if one in ("graph", "cross_attention") else ()) for one in FUSIONS]
+)
 def test_an_onnx_graph_says_what_the_model_says(fusion: str, tmp_path: Path) -> None:
     """Within 1e-4, with evidence, for every fusion, whatever is missing, and for batches of another size."""
     torch.manual_seed(3)
