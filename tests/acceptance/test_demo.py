@@ -44,6 +44,7 @@ def test_the_demo_accounts_for_every_text_and_agrees_with_the_oracle(undisturbed
     assert "junction-1" in done.stdout
 
 
+@pytest.mark.long
 def test_a_worker_killed_on_the_way_changes_nothing_but_time(stack: Any, undisturbed: Any, tmp_path: Path) -> None:
     """SIGKILL half-way: the same texts with the same frames and labels."""
     done, told = played(stack, tmp_path / "killed.json", "--kill")

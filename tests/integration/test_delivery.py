@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.story import minutes_ago, nearest_frame, story
@@ -57,6 +58,7 @@ def test_one_and_three_workers_give_the_same_results_and_the_oracles_pairs(stack
     assert seen[0] == seen[1]
 
 
+@pytest.mark.long
 def test_a_killed_worker_changes_nothing_but_time(stack: Any, tmp_path: Path) -> None:
     """SIGKILL in the middle, three times: none lost, none doubled, none changed, order kept."""
     events = story(11, minutes_ago(2), KEYS, 2 * ANCHORS)

@@ -208,6 +208,7 @@ def test_a_room_with_microphone_camera_and_thermometer(stack: Any, tmp_path: Pat
     assert "sound of 31 s is over the limit of 30 s" in dead["long"][1]
 
 
+@pytest.mark.long
 def test_large_sounds_are_context_as_frames_are(stack: Any, tmp_path: Path, room_model: Path) -> None:
     """Sounds of nearly 8 MiB go through Redis, the nearest of a key's several is matched, one byte too many is none."""
     start, largest = minutes_ago(5), tone(8 * 2**20 / 192_000 - 0.01, 48_000, 2)

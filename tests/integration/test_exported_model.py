@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.story import minutes_ago, nearest_frame, story
 from tests.tiny import write_tiny_model
 from tests.town import town, verdicts
 from worker.cli import main
 
 
+@pytest.mark.long
 def test_a_worker_serves_an_int8_model(stack: Any, tmp_path: Path) -> None:
     """`[model] path` alone is enough: the results name its version, the metrics its precision."""
     source, small = write_tiny_model(tmp_path / "source"), tmp_path / "small"

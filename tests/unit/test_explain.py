@@ -115,6 +115,7 @@ def test_deletion_tells_a_true_ground_from_a_false_one() -> None:
     assert true.curve[-1] == pytest.approx(false.curve[-1], abs=1e-5)
 
 
+@pytest.mark.long
 def test_files_are_written_and_can_be_looked_at(
     case: tuple[FusionModel, list[Ground], Item], folder: Path, tmp_path: Path
 ) -> None:
