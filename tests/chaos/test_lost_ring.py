@@ -27,6 +27,7 @@ def committed(made: Town, topic: str) -> int:
     return sum(at.offset for place, at in found.items() if place.topic == f"{made.name}.{topic}" and at.offset > 0)
 
 
+@pytest.mark.long
 def test_kafka_away_decides_nothing(ground: Ground) -> None:
     """What is wanted is awaited for as long as it takes, is told of, and comes when Kafka does; then more comes."""
     place = Place(ground.bootstrap_servers)

@@ -81,13 +81,8 @@ def test_every_mutant_has_its_scene() -> None:
     assert SCENES.keys() | {"drain_skipped"} == MUTANTS.keys()
 
 
-# Others of the house see these two as well, in less time.
-SLOW = ("commit_before_publish", "epoch_ignored")
-
-
-@pytest.mark.parametrize(
-    "mutant", [pytest.param(name, marks=pytest.mark.long if name in SLOW else ()) for name in SCENES]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("mutant", SCENES)
 def test_a_wrong_worker_is_seen(ground: Ground, tmp_path: Path, mutant: str) -> None:
     """The same storms that the worker passes (test_storm) show what its mutant does."""
     faults, symptom = SCENES[mutant]

@@ -147,6 +147,7 @@ def test_a_junction_with_two_cameras_and_a_radar(stack: Any, tmp_path: Path, jun
     assert "none of the reading's 1 fields is a number" in dead["no-numbers"][1]
 
 
+@pytest.mark.long
 def test_a_window_of_a_camera(stack: Any, tmp_path: Path, junction_model: Path) -> None:
     """All frames of the window are the one input's; one that is cut off is a dead letter, and the others stay."""
     start = minutes_ago(5)

@@ -93,6 +93,7 @@ def test_texts_get_typos_and_readings_gaps() -> None:
     assert augment.body(sound, "audio", np.random.default_rng(1)) == sound
 
 
+@pytest.mark.long
 def test_training_takes_the_share(tmp_path: Path) -> None:
     """Two shares, two models; the default corrupts."""
     data = folder(tmp_path)

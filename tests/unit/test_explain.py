@@ -104,6 +104,7 @@ def test_hiding_changes_the_named_units_and_nothing_else(case: tuple[FusionModel
     assert len(image.names) == 2 * GRID**2
 
 
+@pytest.mark.long
 def test_deletion_tells_a_true_ground_from_a_false_one() -> None:
     """Of an image: what weighed most hidden first ends the verdict of the model that ships sooner, last later."""
     served, probe, image = shipped(3, "accident")
