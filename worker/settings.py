@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -21,12 +21,15 @@ from worker.text_files import read_secret, read_text
 ENVIRONMENT_PREFIX = "FUSION__"
 FILE_SUFFIX = "_file"
 DEFAULT = "default"
-# Inside their section, with a value per stream.
-_TABLES = tuple(
-    f"{section}.{name}"
-    for section, cls in sections().items()
-    for name, info in cls.model_fields.items()
-    if is_by_stream(info)
+# Sections, and inside them what has a value per stream.
+_TABLES = (
+    *sections(),
+    *(
+        f"{section}.{name}"
+        for section, cls in sections().items()
+        for name, info in cls.model_fields.items()
+        if is_by_stream(info)
+    ),
 )
 
 
@@ -116,7 +119,7 @@ def _from_file(table: Mapping[str, Any], origin: str, given: Mapping[str, _Given
     known = keys(_streams([*given, *leaves]))
     for key, value in leaves.items():
         if key not in known:
-            if key in _TABLES or key in sections() or (key.startswith("streams.") and key.count(".") == 1):
+            if key in _TABLES or (key.startswith("streams.") and key.count(".") == 1):
                 raise ConfigError(f"{key} ({origin}): must be a table: write [{key}] with its keys below")
             raise ConfigError(_unknown(key, origin, known))
         if isinstance(value, Mapping):
@@ -128,7 +131,7 @@ def _leaves(table: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Itera
     for name, value in table.items():
         key = f"{prefix}{name}"
         deepest = 3 if key == "streams" or key in _TABLES or key.startswith("streams.") else 2
-        if isinstance(value, Mapping) and depth < deepest and (value or key in sections() or key in _TABLES):
+        if isinstance(value, Mapping) and depth < deepest and (value or key in _TABLES):
             yield from _leaves(value, f"{key}.", depth + 1)
         else:
             yield key, value
@@ -177,7 +180,8 @@ def _parsed(text: str, info: FieldInfo) -> Any:
         return text
     try:
         table = tomllib.loads(f"value = {text}")
-        TypeAdapter(info.rebuild_annotation()).validate_python(table["value"])
+        kind = get_args(info.annotation)[1] if is_by_stream(info) else info.rebuild_annotation()
+        TypeAdapter(kind).validate_python(table["value"])
     except (tomllib.TOMLDecodeError, ValidationError, RecursionError):
         return text
     return table["value"] if len(table) == 1 else text

@@ -125,8 +125,9 @@ def test_the_configuration_maps_streams(tmp_path: Path) -> None:
     """[model.inputs] in the file, the environment and --set; only streams can be mapped."""
     file = tmp_path / "fusion.toml"
     file.write_text('[model.inputs]\ntexts = "calls"\n')
-    loaded = load(file, ["model.inputs.frames=north"], {"FUSION__MODEL__INPUTS__TEXTS": "notes"})
-    assert loaded.settings.model.inputs == {"texts": "notes", "frames": "north"}
+    for north, notes in (("north", "notes"), ('"north"', "'notes'")):
+        loaded = load(file, [f"model.inputs.frames={north}"], {"FUSION__MODEL__INPUTS__TEXTS": notes})
+        assert loaded.settings.model.inputs == {"texts": "notes", "frames": "north"}
     assert loaded.origin["model.inputs.texts"] == "environment FUSION__MODEL__INPUTS__TEXTS"
     for text, message in (
         ('[model.inputs]\ntext = "x"', r"model.inputs.text \(.*\): unknown key; did you mean model.inputs.texts"),

@@ -105,6 +105,17 @@ def _beside(worker: InMemory, partition: int, camera: str, done: Callable[[], bo
     return sent
 
 
+def test_anchors_alone_have_their_verdicts(make: Callable[..., InMemory]) -> None:
+    """A configuration without any context stream."""
+    source = FakeSource({TEXTS: 2})
+    worker = make(source, rule=None)
+    for second in range(4):
+        source.send(text(second * 1_000_000, partition=second % 2))
+    assert worker.turn_until(lambda: len(worker.sink.results) == 4)
+    assert all(result["complete"] and not result["missing"] for result in worker.sink.results)
+    assert worker.turn_until(lambda: len(source.commits) == 2)
+
+
 def test_a_backlog_of_both_gives_its_pairs(make: Callable[..., InMemory]) -> None:
     """However old: late is what lies behind the context that was read, not behind the wall."""
     source = FakeSource({TEXTS: 1, FRAMES: 1})

@@ -87,7 +87,7 @@ class InMemory:
         self,
         source: FakeSource,
         server: FakeServer,
-        rule: MatchRule = RULE,
+        rule: MatchRule | None = RULE,
         *,
         name: str = "w1",
         max_pending: int = 1_000,
@@ -99,19 +99,19 @@ class InMemory:
         ring_bytes: int = 2**28,
         is_stale: Callable[[Record], bool] | None = None,
     ) -> None:
-        """`inline_bytes`: larger bodies lie in Kafka alone; -1: all of them."""
+        """`rule`: None: there is no context; `inline_bytes`: larger bodies lie in Kafka alone; -1: all of them."""
+        rules, topics = ({}, {}) if rule is None else ({"sensors": rule}, {FRAMES: "sensors"})
         self.source, self.server, self.sink = source, server, MemorySink(source)
         self.clock_us: Callable[[], int] = lambda: time.time_ns() // 1000
-        self.store = FakeContextStore(server, name, {"sensors": rule}, BOUNDS, inline_bytes=inline_bytes)
+        self.store = FakeContextStore(server, name, rules, BOUNDS, inline_bytes=inline_bytes)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         quiet: Any = Quiet()
         silent = Counting()
         self.counted = silent.counted
         self.committer = self._committer(errors, DeadLetterGuard(in_a_row, ratio, FixedClock()), silent)
-        rules = {"sensors": rule}
         self.reader = FakeBodyReader(source)
         ring = self.bodies = Ring(ring_bytes, self.reader, silent, inline_bytes)
-        self.contexts = Contexts(self.store, source, ring, rules, {FRAMES: "sensors"}, TEXTS, silent, quiet, quiet)
+        self.contexts = Contexts(self.store, source, ring, rules, topics, TEXTS, silent, quiet, quiet)
         writer = ResultWriter("fusions", "dead", source="/test", model_name="echo", model_version="1")
         self.outcomes = Outcomes(self.committer, writer, STREAMS, TEXTS, silent, FixedClock())
         self.batcher = _batcher(model or EchoModel(), self.outcomes, errors, rules)

@@ -25,7 +25,7 @@ class Indexing:
     def __init__(self, index: Index, ring: Ring, rules: Mapping[str, MatchRule]) -> None:
         self._index, self._ring, self.hold = index, ring, HoldBack(ring.most_bytes)
         self._horizons = {name: rule.horizon_us for name, rule in rules.items()}
-        self._before_us = max(rule.before_us for rule in rules.values())
+        self._before_us = max((rule.before_us for rule in rules.values()), default=0)
         self._again = 0.0
         self._refused: Retryable | None = None  # what kept events from Redis when they were last sent
 

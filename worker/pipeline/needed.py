@@ -25,6 +25,6 @@ def needed_from_us(
         return None
     known = (flow.frontier_us for flow in contexts if flow is not None and flow.frontier_us is not None)
     indexed_us = max(known, default=-1)
-    kept_us = max(rule.kept_us for rule in rules)
+    kept_us = max((rule.kept_us for rule in rules), default=0)
     from_us = indexed_us - kept_us if slowest_us is None else min(slowest_us, indexed_us - kept_us)
-    return max(0, from_us - max(rule.before_us for rule in rules))
+    return max(0, from_us - max((rule.before_us for rule in rules), default=0))
