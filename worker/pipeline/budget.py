@@ -83,10 +83,11 @@ class Budget:
         """Of a poll what is taken, and from which offset on the rest is to be read again. Of a partition that is
         needed the first is taken in any case, and as many as leave context half of the ring's bound; while nothing is
         on its way, the first of each."""
+        if not records:
+            return records, {}
         count = sum([record.topic == self._anchor_topic for record in records])
         values = sum([len(record.value or b"") for record in records]) + len(records) * OUTCOME_BYTES
-        if records:
-            self._step = Load(max(count, self._step.count * 7 // 8), max(values, self._step.bytes * 7 // 8))
+        self._step = Load(max(count, self._step.count * 7 // 8), max(values, self._step.bytes * 7 // 8))
         places = self.account()
         left, anchors_left = self._room(places)
         # Keys and headers are weighed only where it may come to them.
@@ -166,17 +167,19 @@ class Budget:
 
     def _holding_back(self, anchors: Collection[Partition]) -> set[Partition]:
         progress = self._contexts.progress
-        unfinished_us = self._committer.unfinished_us(progress.late.read_us or 0)
+        unfinished_us = self._committer.unfinished_us(progress.late.before_us)
         return {partition for partition in anchors if progress.holds_back(partition, unfinished_us)}
 
     def measure(self) -> None:
-        """Counts the held anchors along their way; tells it all a few times a second."""
-        places = self.account()
-        held = sum(places[place].count for place in (WAITING, INSIDE, QUEUED))
-        self._unfinished = unfinished = self._committer.unfinished()
-        if (now := time.monotonic()) - self._told < TELL_EVERY_SECONDS:
+        """Counts what is unfinished; tells it all a few times a second, the account taken first: so what moves on
+        meanwhile is counted twice, never missed."""
+        now = time.monotonic()
+        if now - self._told < TELL_EVERY_SECONDS:
+            self._unfinished = self._committer.unfinished()
             return
-        self._told = now
+        self._told, places = now, self.account()
+        self._unfinished = unfinished = self._committer.unfinished()
+        held = sum(places[place].count for place in (WAITING, INSIDE, QUEUED))
         self._observer.gauge("pending_anchors", unfinished)
         self._observer.gauge("unaccounted_anchors", max(0, unfinished - held))
         self._observer.gauge("oldest_pending_seconds", self._anchors.oldest_seconds())

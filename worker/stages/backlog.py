@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import accumulate, takewhile
 
-from worker.records import Outcome, Outgoing, Partition, Record
+from worker.records import Outcome, Outgoing, Partition, Record, value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Load:
     """How many, and how large together."""
 
