@@ -97,7 +97,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         ConfigError: a topic is missing, or the model cannot be loaded.
     """
     ensure_servable(settings.model.path)
-    connection = connection_options(settings.kafka.model_dump())
+    fetcher, connection = _fetcher(settings), connection_options(settings.kafka.model_dump())
     _check_kafka(settings, connection)
     rules, clock = rules_of(settings), SystemClock()
     with contextlib.ExitStack() as closing:
@@ -107,7 +107,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         observer.initialise(list(settings.streams), model.labels)
         observer.gauge("model_info", 1, **model.info)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-        source = _source(settings, connection, lambda partitions: committer.forget(partitions))
+        source = _source(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
         closing.callback(source.close)
         sink = _sink(settings, connection, store, source, errors.put)
         closing.callback(sink.close)
@@ -235,9 +235,12 @@ def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
 
 
 def _source(
-    settings: Settings, connection: Mapping[str, Any], on_revoked: Callable[[frozenset[Partition]], None]
+    settings: Settings,
+    connection: Mapping[str, Any],
+    fetcher: Chosen,
+    on_revoked: Callable[[frozenset[Partition]], None],
 ) -> KafkaSource:
-    options, topics, fetcher = member_options(settings.kafka.model_dump()), settings.topics, _fetcher(settings)
+    options, topics = member_options(settings.kafka.model_dump()), settings.topics
     return _reached(
         settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked, fetcher.make)
     )

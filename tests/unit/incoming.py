@@ -23,9 +23,6 @@ JPEG = simplejpeg.encode_jpeg(np.zeros((48, 64, 3), np.uint8))
 class FixedClock:
     """Stands still."""
 
-    def monotonic(self) -> float:
-        return 0.0
-
     def now_us(self) -> int:
         return NOW_US
 

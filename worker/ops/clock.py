@@ -8,10 +8,6 @@ import time
 class SystemClock:
     """The real clock."""
 
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
     def now_us(self) -> int:
         """Microseconds since 1970, UTC."""
         return time.time_ns() // 1000

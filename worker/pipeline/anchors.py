@@ -92,7 +92,7 @@ class Anchors:
         """Anchors that hold context back no longer: undecided ones for which it has stood longer than a wait may last,
         and decided ones whose bodies lie on a partition of which nothing comes."""
         held_us = self._progress.late.held_us
-        stands = held_us is not None and held_us > (self._progress.late.read_us or 0)
+        stands = held_us is not None and held_us > self._progress.late.before_us
         return [*(self._room.release(held_us or 0) if stands else ()), *self._leaving.release()]
 
     def interrupted(self) -> None:

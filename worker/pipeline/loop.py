@@ -146,7 +146,7 @@ class Pipeline:
     def _meet(self) -> None:
         """What is decided goes on also while Redis is too full for more: only then can old events go."""
         refused = self._contexts.index(self._committer)
-        late_us = self._contexts.progress.late.read_us or 0
+        late_us = self._contexts.progress.late.before_us
         unfinished_us = self._committer.unfinished_us(late_us, self._anchors.release())
         if self._contexts.exchange(unfinished_us) and not self._contexts.epochs.same():
             self._rebuild()

@@ -42,7 +42,7 @@ class Progress:
         self._exchange, self._source, self._indexing, self._rules = exchange, source, indexing, rules
         # So far behind what an anchor needs context is read, at least.
         self._ahead_us = min((one.horizon_us - one.after_us - one.lateness_us for one in rules.values()), default=0)
-        self._topics, self._anchor_topic, self._observer = topics, anchor_topic, observer
+        self._anchor_topic, self._observer = anchor_topic, observer
         self._topic_of = {name: topic for topic, name in topics.items()}
         self.board, self.presence = FlowBoard(), Presence()
         self._exchanged = self._flow_at = 0.0
@@ -75,7 +75,7 @@ class Progress:
         """Tells the others and hears of them. `again`: the contexts that are being read again."""
         self.board.stopped(self._indexing.hold.stopped(self.board.lag), self.now_us())
         own = self.board.own(
-            unfinished_us, again, self._anchor_topic, self.now_us(), self.late.read_us or 0, self._indexing.is_full
+            unfinished_us, again, self._anchor_topic, self.now_us(), self.late.before_us, self._indexing.is_full
         )
         flows = [flow for name in self._rules for flow in self.partitions(name)]
         self._flow = self._exchange.exchange_flow(own, needed_from_us(self.slowest_us, flows, self._rules.values()))
@@ -87,7 +87,7 @@ class Progress:
     def _judge(self) -> None:
         """From everybody's flow: who is absent, which anchors are late, and how far context may go."""
         anchors = self._all(self._anchor_topic)
-        streams = {name: self._all(topic) for topic, name in self._topics.items()}
+        streams = {name: self._all(topic) for name, topic in self._topic_of.items()}
         self.presence.saw(self._flow, [*anchors, *(one for each in streams.values() for one in each)])
         self.late = late_anchors(self._flow, streams, self._rules, self.presence.absent)
         self.slowest_us = slowest_anchor_us(self._flow, anchors, self.late, self.presence.absent)
@@ -109,7 +109,7 @@ class Progress:
 
     def filled(self) -> bool:
         """True when every partition of every context stream is in Redis as far as it has been read."""
-        every = (partition for topic in self._topics for partition in self._all(topic))
+        every = (partition for topic in self._topic_of.values() for partition in self._all(topic))
         known = (self.presence.absent(p) or rebuilt(self._flow, p) is not None for p in every)
         return bool(self._flow.now_us) and all(known)
 
@@ -138,7 +138,7 @@ class Progress:
     def holds_back(self, partition: Partition, waiting_us: Mapping[Partition, int]) -> bool:
         """True for an anchor partition that all waiting anchors' context waits for, and not for one of them: it must be
         read on, however many wait, or nothing would ever move. `waiting_us`: the oldest of each partition."""
-        reached_us, late_us = self.board.frontier_us(partition), self.late.read_us or 0
+        reached_us, late_us = self.board.frontier_us(partition), self.late.before_us
         if reached_us is None:
             return True
         oldest_us = min(waiting_us.values(), default=math.inf)

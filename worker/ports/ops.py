@@ -6,10 +6,7 @@ from typing import Any, Protocol
 
 
 class Clock(Protocol):
-    """Time, passed in."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back; for intervals."""
+    """Wall time, passed in."""
 
     def now_us(self) -> int:
         """Wall clock, microseconds since 1970 UTC; for `max_ahead` and latencies only."""

@@ -35,6 +35,11 @@ class Late:
     read_us: int | None = None
     held_us: int | None = None
 
+    @property
+    def before_us(self) -> int:
+        """Anchors of earlier event times hold nobody back."""
+        return self.read_us or 0
+
 
 def slowest_anchor_us(
     flow: Flow, anchors: Collection[Partition], late: Late, absent: Callable[[Partition], bool]
@@ -49,7 +54,7 @@ def slowest_anchor_us(
         if known is None or (known.frontier_us is None and known.clear_from_us is None):
             return NOTHING_YET
         fresh = known.told_us is not None and flow.now_us - known.told_us <= FLOW_AGES_US
-        if known.frontier_us is None or (fresh and not known.holds) or known.frontier_us < (late.read_us or 0):
+        if known.frontier_us is None or (fresh and not known.holds) or known.frontier_us < late.before_us:
             continue
         slowest = known.frontier_us if slowest is None else min(slowest, known.frontier_us)
     return slowest
