@@ -80,3 +80,8 @@ def headers_of(event: Fed) -> list[tuple[str, bytes]]:
 def minutes_ago(minutes: float) -> int:
     """An event time in the past, to the second (us)."""
     return (int(time.time()) - int(minutes * 60)) * 1_000_000
+
+
+def inside_a_minute(minutes: float) -> int:
+    """An event time in the past (us), 10 s after a minute began: few keys are divided by minute, and edges left out."""
+    return minutes_ago(minutes) // 60_000_000 * 60_000_000 + 10_000_000

@@ -15,7 +15,7 @@ from kafka.admin import KafkaAdminClient
 from tests.integration.test_explain_command import overrides
 from tests.oracle import match
 from tests.store_fixtures import rule
-from tests.story import Fed, headers_of, minutes_ago, nearest_frame, story
+from tests.story import Fed, headers_of, inside_a_minute, minutes_ago, nearest_frame, story
 from tests.town import town
 from tests.unit.incoming import JPEG
 from worker.cli import main
@@ -94,7 +94,7 @@ def test_rows_are_the_oracles_pairs_with_the_results_labels(
 
 def test_a_window_and_labels_of_the_anchor(stack: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All events of a window in time order; the label is a field of the anchor; one without it is kept apart."""
-    at = minutes_ago(5)
+    at = inside_a_minute(5)
     frames = [(at + n * 70_000, f"f{n}") for n in range(-4, 9)]
     body = json.dumps({"text": "lorry on its side", "label": "accident"}).encode()
     streams = {"frames": {"match": "window", "limit": 3, "before": "200ms", "after": "300ms"}}
@@ -123,7 +123,7 @@ def test_a_window_and_labels_of_the_anchor(stack: Any, tmp_path: Path, capsys: p
 
 def test_a_live_recording_ends_at_its_limit_and_at_ctrl_c(stack: Any, tmp_path: Path) -> None:
     """It waits for what is not there yet; interrupted it writes what it has and exits with 0."""
-    events = story(5, minutes_ago(5), 2, 3)
+    events = story(5, inside_a_minute(5), 2, 3)
     with town(stack, tmp_path) as made:
         command = [sys.executable, "-m", "worker", "record", *overrides(made)]
         limited = subprocess.Popen([*command, "--out", str(tmp_path / "a"), "--limit", "4"], stdout=subprocess.PIPE)
