@@ -81,6 +81,24 @@ class Evidence(BaseModel):
     text: str | None = Field(None, description="All of this in sentences, in the language of [output] language.")
 
 
+class Confidence(BaseModel):
+    """What the model knows of its own verdict."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    set: list[str] = Field(
+        min_length=1,
+        description="The labels that cannot be ruled out, the likeliest first: of known data the right one is among "
+        "them at least as often as the level that the model was fitted for (0.9 by default). The label itself is.",
+    )
+    familiar: FiniteFloat = Field(
+        ge=0,
+        le=1,
+        description="The share of known data that is as strange as these inputs or stranger, to four decimal places; "
+        "near 0: they are like nothing that the model was trained on, and its label says nothing of them.",
+    )
+
+
 class ResultV1(BaseModel):
     """One verdict on one anchor event and what was matched to it."""
 
@@ -110,6 +128,9 @@ class ResultV1(BaseModel):
     )
     embedding: list[FiniteFloat] | None = Field(
         None, description="The fused vector, to four decimal places, with [output] embedding = true."
+    )
+    confidence: Confidence | None = Field(
+        None, description="What the model knows of its verdict; absent of a model that was fitted without it."
     )
     evidence: Evidence | None = Field(None, description="How the verdict came about, with [output] evidence = true.")
 

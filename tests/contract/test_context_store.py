@@ -10,8 +10,9 @@ import pytest
 
 from tests.fakes.context_store import FakeContextStore, FakeServer
 from tests.store_fixtures import AMPLE, WHOLE, event, fresh_namespace, redis_store, redis_url, rule
+from worker.flows import PartitionFlow
 from worker.ports import ContextStore
-from worker.records import Candidate, MatchRule, Partition, PartitionFlow, Query, Reference
+from worker.records import Candidate, MatchRule, Partition, Query, Reference
 from worker.store.context_store import RedisContextStore
 
 __all__ = ["redis_url"]

@@ -22,7 +22,7 @@ from schemas.dead_letter import DeadLetterHeaders
 from schemas.generate import FOLDER, MODELS, stale
 from schemas.result import ResultHeaders, ResultV1
 from tests.unit.incoming import TIME_US, binary, plain, validator
-from worker.records import Aligned, Missing, Outgoing, Rejected, Stage, Verdict
+from worker.records import Aligned, Confidence, Missing, Outgoing, Rejected, Stage, Verdict
 from worker.stages.publish import ResultWriter
 
 WRITER = ResultWriter(
@@ -92,6 +92,7 @@ def test_schemas_are_json_schemas(name: str) -> None:
     complete=st.booleans(),
     truncated=st.dictionaries(st.sampled_from(["frames", "maps"]), st.just("max_bytes_per_key")),
     traceparent=st.none() | st.just("00-aa-bb-01"),
+    confidence=st.none() | st.builds(Confidence, st.lists(NAMES, min_size=1).map(tuple), st.floats(0, 1)),
 )
 def test_results_are_true_to_their_schema(
     anchor_id: str,
@@ -104,6 +105,7 @@ def test_results_are_true_to_their_schema(
     complete: bool,
     truncated: dict[str, str],
     traceparent: str | None,
+    confidence: Confidence | None,
 ) -> None:
     """Any result of the writer is valid for the JSON Schema and for the model, headers and value."""
     text = validator().read(binary(b"hi", b"text/plain", key=key.encode(), ce_id=anchor_id.encode()))
@@ -112,7 +114,7 @@ def test_results_are_true_to_their_schema(
     inputs = {s: tuple(replace(frame, time_us=anchor.time_us + d) for d in found) for s, found in deltas.items()}
     label, score = next(iter(scores.items()))
     aligned = Aligned(anchor, inputs, missing, complete, truncated=truncated)
-    out = WRITER.result(aligned, Verdict(label, score, scores, embedding))
+    out = WRITER.result(aligned, Verdict(label, score, scores, embedding, confidence=confidence))
     body = json.loads(out.value or b"")
     schema("result.v1").validate(body)
     schema("result.headers").validate(texts_of(out))
@@ -122,6 +124,7 @@ def test_results_are_true_to_their_schema(
     assert (parsed.key, parsed.label, parsed.complete) == (key, label, complete)
     assert set(parsed.inputs) == {"texts", *deltas}
     assert (parsed.truncated or {}) == truncated
+    assert (parsed.confidence is None) == (confidence is None)
 
 
 def test_schema_refuses_what_is_no_result() -> None:

@@ -7,7 +7,8 @@ import pytest
 from tests.contract.world import World, world
 from tests.store_fixtures import event, redis_url, rule
 from worker.errors import Full, Retryable
-from worker.records import Candidate, Partition, PartitionFlow, Query
+from worker.flows import PartitionFlow
+from worker.records import Candidate, Partition, Query
 
 __all__ = ["redis_url", "world"]
 RULE = rule(lateness_us=50)

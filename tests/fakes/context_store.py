@@ -10,19 +10,9 @@ from dataclasses import replace
 from tests.fakes.redis_server import Entity, FakeServer
 from tests.oracle import match as matched
 from worker.errors import Full, Poison
+from worker.flows import Flow, PartitionFlow
 from worker.ports import Observer
-from worker.records import (
-    Candidate,
-    Event,
-    Flow,
-    Match,
-    MatchRule,
-    Partition,
-    PartitionFlow,
-    Query,
-    Record,
-    Reference,
-)
+from worker.records import Candidate, Event, Match, MatchRule, Partition, Query, Record, Reference
 from worker.store.codec import INLINE_BYTES
 from worker.store.lifetime import Lifetime, Upkeep
 

@@ -7,7 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from worker.errors import Poison, Retryable
-from worker.records import Candidate, Partition, PartitionFlow, Record, Reference
+from worker.flows import PartitionFlow
+from worker.records import Candidate, Partition, Record, Reference
 
 
 @dataclass

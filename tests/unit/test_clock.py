@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from worker.records import MatchRule, PartitionFlow
+from worker.flows import PartitionFlow
+from worker.records import MatchRule
 from worker.stages.clock import WaitClock
 
 COUNTED = 10**12  # The stream's partitions were counted just now.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.unit.worker_in_memory import RULE
-from worker.records import Flow, Partition, PartitionFlow
+from worker.flows import Flow, PartitionFlow
+from worker.records import Partition
 from worker.stages.flow import FlowBoard
 from worker.stages.frontier import (
     ABSENT_AFTER_US,

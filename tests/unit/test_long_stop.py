@@ -10,9 +10,10 @@ import pytest
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
 from tests.unit.worker_in_memory import FRAMES, RULE, TEXTS, InMemory, reading, text
+from worker.flows import PartitionFlow
 from worker.pipeline import progress
 from worker.pipeline.needed import needed_from_us
-from worker.records import Partition, PartitionFlow
+from worker.records import Partition
 from worker.stages.hold import NOTHING_YET
 
 HOUR_US = 3_600_000_000

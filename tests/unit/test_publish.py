@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.incoming import TIME_US, binary, plain, validator
-from worker.records import Aligned, Event, Missing, Rejected, Stage, Verdict
+from worker.records import Aligned, Confidence, Event, Missing, Rejected, Stage, Verdict
 from worker.stages.publish import ResultWriter, result_id, rfc3339
 
 VERDICT = Verdict("congestion", 0.93, {"free_flow": 0.02, "congestion": 0.93, "accident": 0.05}, (0.5, -1.0))
@@ -111,6 +111,14 @@ def test_embedding_is_asked_for() -> None:
     assert b"embedding" not in (WRITER.result(aligned, VERDICT).value or b"")
     assert json.loads(asked.result(aligned, VERDICT).value or b"")["embedding"] == [0.5, -1.0]
     assert b"embedding" not in (asked.result(aligned, replace(VERDICT, embedding=None)).value or b"")
+
+
+def test_confidence_is_told_where_the_model_has_it() -> None:
+    """What cannot be ruled out and how familiar it is; nothing of a model without them."""
+    sure = replace(VERDICT, confidence=Confidence(("congestion", "accident"), 0.03))
+    told = json.loads(WRITER.result(Aligned(anchor(), {}, {}, True), sure).value or b"")
+    assert told["confidence"] == {"set": ["congestion", "accident"], "familiar": 0.03}
+    assert "confidence" not in json.loads(WRITER.result(Aligned(anchor(), {}, {}, True), VERDICT).value or b"")
 
 
 def test_scores_are_finite() -> None:

@@ -25,6 +25,8 @@ PLACE = (
 ENGLISH = {
     "verdict": r"The verdict is (\w+), with a score of ([\d.]+)\.",
     "open": r"It is left open between ([\w, ]+)\.",
+    "set": r"What cannot be ruled out: ([\w, ]+)\.",
+    "familiar": r"Of known data ([\d.]+)% is as strange as this or stranger\.",
     "alone": r"(\w+) alone says (\w+) \(([\d.]+)\)\.",
     "agree": r"The inputs (agree|do not agree)\.",
     "without": r"Without (\w+) it (is still|would be) (\w+) \(([\d.]+)\)\.",
@@ -37,6 +39,8 @@ ENGLISH = {
 CHINESE = {
     "verdict": r"结论是(\w+)，得分([\d.]+)。",
     "open": r"尚不能区分：([\w、]+)。",
+    "set": r"不能排除：([\w、]+)。",
+    "familiar": r"已知数据中有([\d.]+)%与此同样或更为陌生。",
     "alone": r"单看(\w+)，结论是(\w+)（([\d.]+)）。",
     "agree": r"各输入(一致|不一致)。",
     "without": r"去掉(\w+)，结论(仍是|会变为)([a-z]+)（([\d.]+)）。",
@@ -62,7 +66,11 @@ def results(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
         "places": draw(by_name(st.lists(PLACE, max_size=3))),
     }  # fmt: skip
     missing = {name: draw(st.sampled_from(REASONS)) for name in gone}
-    return {"label": draw(LABELS), "missing": missing, "complete": draw(st.booleans())}, evidence
+    result = {"label": draw(LABELS), "missing": missing, "complete": draw(st.booleans())}
+    if draw(st.booleans()):
+        labels = draw(st.lists(LABELS, min_size=1, unique=True))
+        result["confidence"] = {"set": labels, "familiar": draw(st.integers(0, 1000)) / 1000}
+    return result, evidence
 
 
 @pytest.mark.parametrize(("language", "asked"), [("en", ENGLISH), ("zh", CHINESE)])
@@ -76,6 +84,9 @@ def test_every_sentence_says_its_field(language: str, asked: dict[str, str], giv
     two = lambda score: f"{score:.2f}"  # noqa: E731
     assert read["verdict"] == [(result["label"], two(evidence["confidence"]))]
     assert [re.split(", |、", one) for one in read["open"]] == [evidence["undecided"]] * bool(evidence["undecided"])
+    known = [result["confidence"]] if "confidence" in result else []
+    assert [re.split(", |、", one) for one in read["set"]] == [one["set"] for one in known]
+    assert read["familiar"] == [f"{100 * one['familiar']:.1f}" for one in known]
     assert read["alone"] == [(name, said["label"], two(said["score"])) for name, said in evidence["alone"].items()]
     differ = {"do not agree", "不一致"}
     assert [one not in differ for one in read["agree"]] == [evidence["agree"]] * (len(evidence["alone"]) > 1)

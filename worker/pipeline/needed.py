@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from worker.records import MatchRule, PartitionFlow
+from worker.flows import PartitionFlow
+from worker.records import MatchRule
 from worker.stages.hold import NOTHING_YET
 
 

@@ -6,10 +6,11 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 
+from worker.flows import Flow, PartitionFlow
 from worker.pipeline.indexing import Indexing
 from worker.pipeline.needed import needed_from_us
 from worker.ports import FlowExchange, Observer, Source
-from worker.records import Flow, MatchRule, Partition, PartitionFlow
+from worker.records import MatchRule, Partition
 from worker.stages.flow import Checked, FlowBoard
 from worker.stages.frontier import Late, Presence, late_anchors, rebuilt, slowest_anchor_us
 from worker.stages.hold import NOTHING_YET

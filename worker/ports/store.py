@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from worker.errors import Poison
-from worker.records import Candidate, Event, Flow, Match, Partition, PartitionFlow, Query, Record, Reference
+from worker.flows import Flow, PartitionFlow
+from worker.records import Candidate, Event, Match, Partition, Query, Record, Reference
 
 
 class Index(Protocol):

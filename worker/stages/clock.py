@@ -11,7 +11,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Sequence
 
-from worker.records import MatchRule, PartitionFlow
+from worker.flows import PartitionFlow
+from worker.records import MatchRule
 
 # A list is cleared of those that wait no longer once they are most of it, but not for fewer entries than these.
 LEAST_CLEARED = 1_000

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from worker.records import Partition, PartitionFlow
+from worker.flows import PartitionFlow
+from worker.records import Partition
 
 # So many events in a row, at least, say how far a partition has been indexed: one source among others whose clock is
 # ahead does not. More would lag behind in a sparse partition.

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.records import Flow, MatchRule, Partition, PartitionFlow
+from worker.flows import Flow, PartitionFlow
+from worker.records import MatchRule, Partition
 from worker.stages.hold import NOTHING_YET
 
 # Ten exchanges: one or two may be lost to a long turn, a worker that is gone must not be believed for longer.

@@ -93,6 +93,8 @@ class ResultWriter:
             body["truncated"] = dict(sorted(truncated.items()))
         if self._embedding and verdict.embedding is not None:
             body["embedding"] = verdict.embedding
+        if verdict.confidence is not None:
+            body["confidence"] = {"set": verdict.confidence.set, "familiar": verdict.confidence.familiar}
         if verdict.evidence is not None:
             body["evidence"] = {**verdict.evidence, "text": told(body, verdict.evidence, self._language)}
         trace = () if anchor.traceparent is None else ((names.TRACEPARENT, anchor.traceparent.encode()),)

@@ -8,6 +8,8 @@ from typing import Any
 _ENGLISH = {
     "verdict": "The verdict is {label}, with a score of {score:.2f}.",
     "open": "It is left open between {labels}.",
+    "set": "What cannot be ruled out: {labels}.",
+    "familiar": "Of known data {share:.1%} is as strange as this or stranger.",
     "alone": "{name} alone says {label} ({score:.2f}).",
     "agree": "The inputs agree.",
     "differ": "The inputs do not agree.",
@@ -31,6 +33,8 @@ _ENGLISH = {
 _CHINESE = {
     "verdict": "结论是{label}，得分{score:.2f}。",
     "open": "尚不能区分：{labels}。",
+    "set": "不能排除：{labels}。",
+    "familiar": "已知数据中有{share:.1%}与此同样或更为陌生。",
     "alone": "单看{name}，结论是{label}（{score:.2f}）。",
     "agree": "各输入一致。",
     "differ": "各输入不一致。",
@@ -58,7 +62,7 @@ def told(result: Mapping[str, Any], evidence: Mapping[str, Any], language: str) 
     """`evidence.text` of a result.
 
     Args:
-        result: its fields `label`, `missing` and `complete` are told too.
+        result: its fields `label`, `confidence`, `missing` and `complete` are told too.
         evidence: of the same result.
         language: one of LANGUAGES.
     """
@@ -74,6 +78,9 @@ def _sentences(
     yield "verdict", {"label": label, "score": evidence["confidence"]}
     if evidence["undecided"]:
         yield "open", {"labels": words["and"].join(evidence["undecided"])}
+    if confidence := result.get("confidence"):
+        yield "set", {"labels": words["and"].join(confidence["set"])}
+        yield "familiar", {"share": confidence["familiar"]}
     for name, said in evidence["alone"].items():
         yield "alone", {"name": name, **said}
     if len(evidence["alone"]) > 1:

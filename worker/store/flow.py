@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from operator import attrgetter
 
-from worker.records import Flow, Partition, PartitionFlow
+from worker.flows import Flow, PartitionFlow
+from worker.records import Partition
 from worker.store.sweep import Sweeps
 
 _NAMES = [field.name for field in fields(PartitionFlow)]  # in the order in which they are told and read
