@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.context_store import FakeServer
 from tests.fakes.source import FakeSource
-from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text
+from tests.unit.worker_in_memory import FRAMES, TEXTS, InMemory, reading, text, workers
 from worker.pipeline import progress
 from worker.records import Partition
 
@@ -58,3 +58,21 @@ def test_a_server_filled_again_that_gets_full_on_the_way_does_not_stand_still(wo
         worker.source.send(text(second * 1_000_000))
     assert worker.turn_until(lambda: len(worker.sink.results) >= 3)
     assert [result["inputs"]["sensors"]["offset"] for result in worker.sink.results][:3] == [0, 1, 2]
+
+
+def test_who_has_nothing_left_to_put_in_does_not_tell_of_a_full_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While anybody tells so, waits end without what is still read again: what was refused is another worker's now."""
+    monkeypatch.setattr(progress, "EXCHANGE_EVERY_SECONDS", 0.0)
+    server, refused, kept = FakeServer(), Partition(FRAMES, 0), Partition(FRAMES, 1)
+    server.full = True
+
+    def told() -> bool:
+        flow = server.flows[server.epoch].get(kept)
+        return flow is not None and flow.full
+
+    with workers() as make:
+        worker = make(FakeSource({TEXTS: 1, FRAMES: 2}), server)
+        worker.source.send(reading(0))
+        assert worker.turn_until(told)
+        worker.source.revoke(refused)
+        assert worker.turn_until(lambda: not told())

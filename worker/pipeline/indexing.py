@@ -47,6 +47,7 @@ class Indexing:
         """
         if time.monotonic() < self._again:
             return (), self._refused
+        self._refused = None
         if not (events := self.allowed(slowest_us)):
             return (), None
         refused: Retryable | None = None
