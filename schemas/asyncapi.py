@@ -8,17 +8,19 @@ from schemas import names
 
 Document = dict[str, Any]
 
-# One channel a topic. Topics can be renamed in the configuration; these are its defaults, and for sensors and
-# microphones, which no default stream carries, a name each.
+# One channel a topic. Topics can be renamed in the configuration; these are its defaults, and for sensors, microphones,
+# reviews and labels, which no default has, a name each.
 CHANNELS = {
     "frames": ("Images, keyed by what they show.", ("frameBinary", "structured")),
     "texts": ("Texts, keyed by what they speak of.", ("textBinary", "textJson", "structured")),
     "readings": ("Sensor readings, keyed by what they measure.", ("sensorJson", "structured")),
     "sounds": ("Sounds, keyed by where they were heard.", ("soundBinary", "structured")),
     "fusions": ("One result per anchor event.", ("result",)),
+    "fusions.review": ("Results that a person should look at.", ("review",)),
+    "labels": ("What people say of these.", ("label",)),
     "fusions.dead": ("Records that could not be used, as they came.", ("deadLetter",)),
 }
-RECEIVED = ("frames", "texts", "readings", "sounds")
+RECEIVED = ("frames", "texts", "readings", "sounds", "labels")
 KEY = {"type": "string", "minLength": 1, "description": "What events are matched by: a camera, a room, a junction."}
 
 
@@ -91,6 +93,21 @@ def _outgoing(event: Document) -> Document:
             "title": "A result",
             "contentType": names.JSON,
             "payload": _file("ResultV1"),
+        },
+        "review": {
+            **event,
+            "headers": _file("ReviewHeaders"),
+            "title": "A result that a person should look at",
+            "contentType": names.JSON,
+            "payload": _file("ReviewV1"),
+        },
+        "label": {
+            "bindings": event["bindings"],
+            "headers": {"type": "object"},
+            "title": "A person's answer",
+            "summary": "No header is needed; a null value takes back all answers of its key.",
+            "contentType": names.JSON,
+            "payload": _file("LabelV1"),
         },
         "deadLetter": {
             "headers": _file("DeadLetterHeaders"),

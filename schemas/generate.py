@@ -12,6 +12,7 @@ from schemas.asyncapi import document
 from schemas.dead_letter import DeadLetterHeaders
 from schemas.event import EventHeaders, SensorJson, StructuredEvent, TextJson
 from schemas.result import ResultHeaders, ResultV1
+from schemas.review import LabelV1, ReviewHeaders, ReviewV1
 
 MODELS: dict[str, type[BaseModel]] = {
     "event.headers": EventHeaders,
@@ -20,6 +21,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "event.sensor": SensorJson,
     "result.v1": ResultV1,
     "result.headers": ResultHeaders,
+    "review.v1": ReviewV1,
+    "review.headers": ReviewHeaders,
+    "label.v1": LabelV1,
     "dead_letter.headers": DeadLetterHeaders,
 }
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -22,7 +22,7 @@ from worker.broker.source import KafkaSource
 from worker.config import Settings
 from worker.durations import micros
 from worker.errors import ConfigError, Retryable, Unreachable
-from worker.from_settings import rules_of, validator_of, writer_of
+from worker.from_settings import reviewer_of, rules_of, validator_of, writer_of
 from worker.model.folder import ensure_servable
 from worker.ops import memory
 from worker.ops.clock import SystemClock
@@ -43,6 +43,7 @@ from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
 from worker.stages.pace import Pace
+from worker.stages.review import Reason
 from worker.store.codec import INLINE_BYTES
 from worker.store.context_store import RedisContextStore
 
@@ -104,7 +105,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
         model = model_of(settings)
-        observer.initialise(list(settings.streams), model.labels)
+        observer.initialise(list(settings.streams), model.labels, Reason if settings.review.topic else ())
         observer.gauge("model_info", 1, **model.info)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = _source(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
@@ -149,7 +150,8 @@ def _outcomes(
 ) -> Outcomes:  # fmt: skip
     streams = {stream.topic: name for name, stream in settings.streams.items()}
     anchor_topic = settings.streams[settings.anchor].topic
-    return Outcomes(committer, writer_of(settings, model.info), streams, anchor_topic, observer, clock)
+    writer, reviewer = writer_of(settings, model.info), reviewer_of(settings)
+    return Outcomes(committer, writer, streams, anchor_topic, observer, clock, reviewer)
 
 
 def _batcher(
@@ -226,11 +228,10 @@ def _worker_id() -> str:
 
 def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    outputs = settings.output.topic, settings.output.dead_letter_topic
-    if missing := missing_topics(connection, [*settings.topics, *outputs]):
+    if missing := missing_topics(connection, settings.every_topic):
         raise ConfigError(
             f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them, "
-            "or name others in streams.*.topic, output.topic and output.dead_letter_topic"
+            "or name others in streams.*.topic, output.topic, output.dead_letter_topic and [review]"
         )
 
 

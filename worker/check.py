@@ -108,7 +108,7 @@ def _kafka(settings: Settings) -> Told:
     seconds = settings.kafka.startup_timeout.total_seconds()
     fetcher = choose(settings.kafka.model_dump())
     brokers = ensure_reachable(connection, seconds)
-    names = _topics(settings)
+    names = settings.every_topic
     partitions = partitions_of(connection, names)
     if missing := [name for name in names if name not in partitions]:
         raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
@@ -160,17 +160,9 @@ def create(settings: Settings, partitions: int, replication_factor: int, say: Ca
     """
     connection = connection_options(settings.kafka.model_dump())
     largest = largest_record_bytes(settings)
-    sizes = {settings.output.topic: None}
-    topics = [
-        NewTopic(name, partitions, replication_factor, sizes.get(name, max(largest, BROKER_DEFAULT_BYTES)))
-        for name in _topics(settings)
-    ]
+    sizes = dict.fromkeys([*settings.topics, settings.output.dead_letter_topic], max(largest, BROKER_DEFAULT_BYTES))
+    topics = [NewTopic(name, partitions, replication_factor, sizes.get(name)) for name in settings.every_topic]
     created, _ = create_topics(connection, topics, settings.kafka.startup_timeout.total_seconds())
-    for name in _topics(settings):
+    for name in settings.every_topic:
         say(f"{name}: {'created' if name in created else 'existed'}")
     return 0
-
-
-def _topics(settings: Settings) -> list[str]:
-    named = [*(stream.topic for stream in settings.streams.values()), settings.output.topic]
-    return list(dict.fromkeys([*named, settings.output.dead_letter_topic]))

@@ -5,76 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, ByteSize, Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
-from worker.addresses import brokers, redis_address
 from worker.durations import Duration, Timeout, format_duration
-from worker.sections import Section, Topic
-
-
-class Kafka(Section):
-    """Connection to Kafka, named as kafka-python names it."""
-
-    bootstrap_servers: Annotated[str, AfterValidator(brokers)] = Field(
-        "localhost:9092",
-        description="Brokers to begin with.",
-        json_schema_extra={"form": "one or more host:port, separated by commas"},
-    )
-    group_id: str = Field("fusion-worker", min_length=1, description="Consumer group; also the namespace in Redis.")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How to talk to the brokers."
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"] | None = Field(
-        None, description="How to sign in, with SASL_PLAINTEXT or SASL_SSL."
-    )
-    sasl_plain_username: str | None = Field(None, description="SASL user.")
-    sasl_plain_password: str | None = Field(
-        None, description="SASL password (secret).", json_schema_extra={"secret": True}
-    )
-    ssl_cafile: str | None = Field(None, description="CA certificates that sign the brokers.")
-    ssl_certfile: str | None = Field(None, description="Client certificate.")
-    ssl_keyfile: str | None = Field(None, description="Client key.")
-    ssl_password: str | None = Field(
-        None, description="Password of the client key (secret).", json_schema_extra={"secret": True}
-    )
-    ssl_check_hostname: bool = Field(True, description="Check that the broker's certificate names its host.")
-    fetcher: Literal["auto", "kafka-python", "librdkafka"] = Field(
-        "auto",
-        description="What reads the records; auto: librdkafka where it is installed (the extra `fast`).",
-    )
-    auto_offset_reset: Literal["earliest", "latest"] = Field(
-        "earliest", description="Where a group without committed offsets begins."
-    )
-    session_timeout: Timeout = Field(
-        timedelta(seconds=6), description="A worker unheard of for this long is out of the group."
-    )
-    max_poll_interval: Timeout = Field(
-        timedelta(minutes=1), description="A worker that does not poll for this long is out."
-    )
-    startup_timeout: Timeout = Field(
-        timedelta(seconds=30), description="How long Kafka and Redis may take to answer at start."
-    )
-    fetch_max_bytes: ByteSize = Field(
-        ByteSize(16 * 2**20), gt=0, description="Bytes fetched from one broker at a time."
-    )
-    max_poll_records: int = Field(500, ge=1, description="Records taken per poll.")
-
-
-class Redis(Section):
-    """Connection to Redis or Valkey."""
-
-    url: Annotated[str, AfterValidator(redis_address)] = Field(
-        "redis://localhost:6379/0",
-        pattern=r"^(redis|rediss|unix)://",
-        description="Address; a password in it is a secret.",
-        json_schema_extra={"secret": True, "form": "an address that begins with redis://, rediss:// or unix://"},
-    )
-    username: str | None = Field(None, description="ACL user, where the address names none.")
-    password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
-    cluster: bool = Field(False, description="The address is a node of a Redis Cluster.")
-    timeout: Timeout = Field(timedelta(seconds=2), description="Longest wait for one answer.")
+from worker.sections import TOPIC_FORM, Section, Topic
+from worker.servers import Kafka, Redis
 
 
 class Stream(Section):
@@ -124,6 +61,37 @@ class Output(Section):
     embedding: bool = Field(False, description="Add the fused vector F (D numbers) to each result.")
     evidence: bool = Field(False, description="Add to each result how its verdict came about.")
     language: Literal["en", "zh"] = Field("en", description="Of the sentences in evidence.text.")
+
+
+class Review(Section):
+    """Which results a person is asked about, and where the answers come back."""
+
+    topic: Topic | None = Field(
+        None,
+        description="Topic of the results that are unsure; not set: none is sent.",
+        json_schema_extra={"form": TOPIC_FORM},
+    )
+    below: float = Field(0.7, ge=0, le=1, description="A label with a lower score is unsure; 0: no score is.")
+    unfamiliar: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="A result with a lower confidence.familiar is unsure; 0: none is. Looked at where the model tells "
+        "its confidence.",
+    )
+    several: bool = Field(False, description="true: a result whose confidence.set has several labels is unsure too.")
+    labels: Topic | None = Field(
+        None,
+        description="Topic of the answers, for `review` and `record --label-from labels`.",
+        json_schema_extra={"form": TOPIC_FORM},
+    )
+
+    @model_validator(mode="after")
+    def _has_somewhere_to_go(self) -> Review:
+        for name in ("below", "unfamiliar", "several"):
+            if self.topic is None and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no effect without topic, where the results go that are unsure")
+        return self
 
 
 class Model(Section):
@@ -242,6 +210,7 @@ class Settings(Section):
     redis: Redis = Redis()
     streams: dict[str, Stream] = Field(default_factory=_default_streams)
     output: Output = Output()
+    review: Review = Review()
     model: Model = Model()
     delivery: Delivery = Delivery()
     http: Http = Http()
@@ -259,7 +228,7 @@ class Settings(Section):
             raise ValueError(
                 f"streams.{bad[0]}: a stream's name is a-z, 0-9 and _, at most 32, beginning with a letter"
             )
-        topics = [s.topic for s in self.streams.values()] + [self.output.topic, self.output.dead_letter_topic]
+        topics = self.every_topic
         if twice := {t for t in topics if topics.count(t) > 1}:
             raise ValueError(
                 f"topic {sorted(twice)[0]!r} is named twice; each stream and output needs a topic of its own"
@@ -289,6 +258,12 @@ class Settings(Section):
     def topics(self) -> list[str]:
         """The input topics."""
         return [stream.topic for stream in self.streams.values()]
+
+    @property
+    def every_topic(self) -> list[str]:
+        """The input topics, then those of outcomes, then those of `[review]` that are set."""
+        review = [topic for topic in (self.review.topic, self.review.labels) if topic is not None]
+        return [*self.topics, self.output.topic, self.output.dead_letter_topic, *review]
 
     @property
     def contexts(self) -> dict[str, Stream]:

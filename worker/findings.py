@@ -45,14 +45,16 @@ def _of_partitions(settings: Settings, partitions: Mapping[str, int]) -> Iterato
 
 def _of_sizes(settings: Settings, configs: Configs) -> Iterator[str]:
     needed = {
-        "dead_letter_topic": (settings.output.dead_letter_topic, largest_record_bytes(settings), "dead letters lose "
-                              "their bodies"),
-        "topic": (settings.output.topic, LARGEST_RESULT_BYTES, "large results become dead letters"),
+        "output.dead_letter_topic": (
+            settings.output.dead_letter_topic, largest_record_bytes(settings), "dead letters lose their bodies"
+        ),
+        "output.topic": (settings.output.topic, LARGEST_RESULT_BYTES, "large results become dead letters"),
+        "review.topic": (settings.review.topic, LARGEST_RESULT_BYTES, "large reviews go without their result"),
     }  # fmt: skip
     for key, (topic, least, cost) in needed.items():
-        most = configs.get(topic, {}).get("max.message.bytes", "")
+        most = configs.get(topic or "", {}).get("max.message.bytes", "")
         if most.isdigit() and int(most) < least:
-            yield f"output.{key} = {topic!r}: max.message.bytes is {most}, less than {least}: {cost}; raise it"
+            yield f"{key} = {topic!r}: max.message.bytes is {most}, less than {least}: {cost}; raise it"
 
 
 def _of_retention(settings: Settings, configs: Configs) -> Iterator[str]:
@@ -69,3 +71,9 @@ def _of_retention(settings: Settings, configs: Configs) -> Iterator[str]:
                 f"streams.{name}.topic = {stream.topic!r}: retention.ms is {kept_ms}, less than its horizon of "
                 f"{format_duration(stream.horizon)}: after a loss in Redis not all can be read again; raise it"
             )
+    labels = settings.review.labels
+    if labels is not None and "compact" in (policy := configs.get(labels, {}).get("cleanup.policy", "")):
+        yield (
+            f"review.labels = {labels!r}: cleanup.policy is {policy}: an answer takes the place of those to other "
+            "results of its key; use delete"
+        )

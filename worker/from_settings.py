@@ -9,6 +9,7 @@ from worker.durations import micros
 from worker.ops.clock import SystemClock
 from worker.records import MatchRule
 from worker.stages.publish import ResultWriter
+from worker.stages.review import Reviewer
 from worker.stages.validate import StreamSpec, Validator
 
 
@@ -58,3 +59,11 @@ def writer_of(settings: Settings, info: Mapping[str, str]) -> ResultWriter:
         language=settings.output.language,
         window_streams=frozenset(n for n, s in settings.contexts.items() if s.match == "window"),
     )
+
+
+def reviewer_of(settings: Settings) -> Reviewer | None:
+    """What asks a person; None where nobody is asked."""
+    review = settings.review
+    if review.topic is None:
+        return None
+    return Reviewer(review.topic, below=review.below, unfamiliar=review.unfamiliar, several=review.several)

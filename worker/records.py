@@ -267,9 +267,11 @@ class Outcome:
         outgoing: the result and dead letters that become visible with it.
         rejected: what the dead letters say, for the metrics.
         labels: (label, complete, streams present) of the result, for the metrics; None without a result.
+        review: why a person is asked about the result, for the metrics; None where nobody is.
     """
 
     record: Record
     outgoing: tuple[Outgoing, ...]
     rejected: tuple[Rejected, ...] = ()
     labels: tuple[str, str, str] | None = None
+    review: str | None = None

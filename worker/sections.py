@@ -6,13 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-Topic = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9._-]{1,249}$",
-        json_schema_extra={"form": "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens"},
-    ),
-]
+TOPIC_FORM = "a topic name: 1 to 249 letters, digits, dots, underscores and hyphens"
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", json_schema_extra={"form": TOPIC_FORM})]
 
 
 class Section(BaseModel):

@@ -78,6 +78,7 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.count("dead_letters_total", stage="VALIDATE", reason="no_key")
     observer.count("inputs_present_total", 3, pattern="texts+frames")
     observer.count("inputs_present_total", 1, pattern="texts")
+    observer.count("review_total", reason="low_score")
     observer.count("bound_hits_total", bound="events")
     observer.count("late_events_total", stream="frames")
     observer.count("transactions_total", outcome="committed")

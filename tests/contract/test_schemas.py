@@ -21,9 +21,11 @@ from schemas.__main__ import main
 from schemas.dead_letter import DeadLetterHeaders
 from schemas.generate import FOLDER, MODELS, stale
 from schemas.result import ResultHeaders, ResultV1
+from schemas.review import ReviewHeaders, ReviewV1
 from tests.unit.incoming import TIME_US, binary, plain, validator
 from worker.records import Aligned, Confidence, Missing, Outgoing, Rejected, Stage, Verdict
 from worker.stages.publish import ResultWriter
+from worker.stages.review import Reviewer, smaller
 
 WRITER = ResultWriter(
     output_topic="fusions",
@@ -125,6 +127,29 @@ def test_results_are_true_to_their_schema(
     assert set(parsed.inputs) == {"texts", *deltas}
     assert (parsed.truncated or {}) == truncated
     assert (parsed.confidence is None) == (confidence is None)
+
+
+@pytest.mark.parametrize("confidence", [None, Confidence(("a", "b"), 0.0)])
+def test_reviews_are_true_to_their_schema(confidence: Confidence | None) -> None:
+    """With its result and without, headers and value; the result is the published one, less its embedding."""
+    anchor = validator().read(binary(b"hi", b"text/plain"))
+    aligned, verdict = Aligned(anchor, {}, {}, True), Verdict("a", 0.4, {"a": 0.4, "b": 0.3}, (1.0,))
+    verdict = replace(verdict, confidence=confidence)
+    reviewer = Reviewer("reviews", below=0.5, unfamiliar=0.02, several=True)
+    result = WRITER.result(aligned, verdict)
+    out = reviewer.record(result, reviewer.doubts(aligned, verdict))
+    bare = smaller(out)
+    assert bare is not None
+    assert smaller(bare) is None
+    for one in (out, bare):
+        body = json.loads(one.value or b"")
+        schema("review.v1").validate(body)
+        schema("review.headers").validate(texts_of(one))
+        assert ReviewV1.model_validate(body).id == ReviewHeaders.model_validate(texts_of(one)).ce_id
+        assert one.key == result.key
+    published = json.loads(result.value or b"")
+    assert published.pop("embedding") == [1.0]
+    assert json.loads(out.value or b"")["result"] == published
 
 
 def test_schema_refuses_what_is_no_result() -> None:
@@ -256,6 +281,8 @@ def test_asyncapi_names_what_crosses_the_wire() -> None:
         "sounds",
         "fusions",
         "fusions.dead",
+        "fusions.review",
+        "labels",
     }
     messages = ASYNCAPI["components"]["messages"]
     assert resolve(messages["result"]["payload"]["$ref"])["title"] == "ResultV1"

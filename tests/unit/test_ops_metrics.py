@@ -42,6 +42,7 @@ ADDED = {
     "source_offset_seconds": {"stream", "source"},
     "budget_bytes": {"place"},
     "budget_anchors": {"place"},
+    "review_total": {"reason"},
 }
 
 

@@ -40,7 +40,7 @@ def recorded(folder: Path, text: bytes) -> dict[str, object]:
         bodies.add(one, MODALITIES[one.stream], "label" if one.stream == "texts" else None)
     anchor = Anchor("k", "a", 1, places[0], ("r", 0, 0))
     chosen = Chosen(anchor, {one.stream: (place,) for one, place in zip(events[1:], places[1:], strict=True)}, {})
-    ((_, row),) = rows_of([chosen], bodies, {}, MODALITIES, "texts", {}).rows
+    ((_, row),) = rows_of([chosen], bodies, lambda _: None, MODALITIES, "texts", {}).rows
     write_rows(folder / "train.jsonl", [row])
     return row
 

@@ -38,6 +38,7 @@ class Name(StrEnum):
     CONSUMER_LAG = "consumer_lag_records"
     OLDEST_PENDING = "oldest_pending_seconds"
     INPUTS_PRESENT = "inputs_present_total"
+    REVIEW = "review_total"
     UNACCOUNTED_ANCHORS = "unaccounted_anchors"
     LATE_EVENTS = "late_events_total"
     BOUND_HITS = "bound_hits_total"
@@ -145,6 +146,7 @@ _TABLE = (
     Metric(Name.CONSUMER_LAG, Kind.GAUGE, "Records behind the end of a held partition.", ("topic", "partition")),
     Metric(Name.OLDEST_PENDING, Kind.GAUGE, "Wall time the oldest anchor without an outcome has been held."),
     Metric(Name.INPUTS_PRESENT, Kind.COUNTER, "Results by the streams present in them.", ("pattern",)),
+    Metric(Name.REVIEW, Kind.COUNTER, "Results that a person is asked about, by the weightiest reason.", ("reason",)),
     Metric(Name.UNACCOUNTED_ANCHORS, Kind.GAUGE, "Anchors that left without an outcome; must stay 0."),
     Metric(Name.LATE_EVENTS, Kind.COUNTER, "Events later than the stream's lateness allows.", ("stream",)),
     Metric(Name.BOUND_HITS, Kind.COUNTER, "Times a declared bound cost a match.", ("bound",)),
@@ -200,12 +202,13 @@ class PrometheusObserver:
             return
         series.set(value)
 
-    def initialise(self, streams: Iterable[str], labels: Iterable[str] = ()) -> None:
+    def initialise(self, streams: Iterable[str], labels: Iterable[str] = (), reviews: Iterable[str] = ()) -> None:
         """Creates the series whose labels are known, at 0, so that `rate()` sees the first increment.
 
         Args:
             streams: names of the configured streams.
             labels: labels of the model's results.
+            reviews: reasons for which a person may be asked.
         """
         for stream in streams:
             for outcome in EventOutcome:
@@ -214,6 +217,8 @@ class PrometheusObserver:
         for label in labels:
             for complete in ("true", "false"):
                 self.count(Name.RESULTS, 0, label=label, complete=complete)
+        for reason in reviews:
+            self.count(Name.REVIEW, 0, reason=reason)
         for stage in TimedStage:
             self._find(Kind.HISTOGRAM, Name.STAGE_SECONDS, {"stage": stage})
         for end in TransactionOutcome:

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from worker.errors import Poison, blamed
 from worker.ports import Clock, Observer
-from worker.records import Outcome, Record, Rejected
+from worker.records import Aligned, Outcome, Outgoing, Record, Rejected, Verdict
 from worker.stages.batch import Fused
 from worker.stages.commit import Committer
 from worker.stages.decode import reject
 from worker.stages.publish import ResultWriter
+from worker.stages.review import Reason, Reviewer, smaller
 from worker.stages.shrink import is_dead_letter, shrunk
 
 # A record whose timestamp is missing (-1), ahead of the clock, or further behind than topics are kept, says nothing of
@@ -32,10 +33,12 @@ class Outcomes:
         anchor_topic: str,
         observer: Observer,
         clock: Clock,
+        reviewer: Reviewer | None = None,
     ) -> None:
-        """`streams`: their names by input topic."""
+        """`streams`: their names by input topic; without a `reviewer` no person is asked."""
         self._committer, self._writer = committer, writer
         self._streams, self._anchor_topic, self._observer, self._clock = streams, anchor_topic, observer, clock
+        self._reviewer = reviewer
 
     def accepted(self, events: Mapping[str, int]) -> None:
         """So many records of each stream were good so far; whether an anchor stays so its result tells."""
@@ -54,28 +57,42 @@ class Outcomes:
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="publish")
 
     def _outcome(self, record: Record, rejected: Sequence[Rejected], fused: Fused | None) -> Outcome:
-        results = []
+        results: list[Outgoing] = []
+        review = None
         if fused is not None and fused.verdict is not None:
             try:
-                results.append(self._writer.result(fused.aligned, fused.verdict))
+                result = self._writer.result(fused.aligned, fused.verdict)
+                asked, review = self._asked(result, fused.aligned, fused.verdict)
+                results += [result, *asked]
             except BaseException as error:  # noqa: BLE001  the boundary of one result
                 poison = blamed(error, "PUBLISH", "invalid_result", what="the verdict cannot be written as JSON")
-                rejected, fused = (*rejected, reject(record, poison)), None
+                rejected, fused, review = (*rejected, reject(record, poison)), None, None
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
-        return Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused))
+        return Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused), review)
+
+    def _asked(self, result: Outgoing, aligned: Aligned, verdict: Verdict) -> tuple[list[Outgoing], str | None]:
+        """What asks a person about this result, and why."""
+        if self._reviewer is None or not (doubts := self._reviewer.doubts(aligned, verdict)):
+            return [], None
+        return [self._reviewer.record(result, doubts)], str(doubts[0].reason)
 
     def smaller(self, outcome: Outcome, places: Collection[int], said: str) -> Outcome:
-        """Of an outcome some of whose records their topic does not take: dead letters leave something out, and a result
-        becomes one (CONTRACT section 3).
+        """Of an outcome some of whose records their topic does not take: dead letters leave something out, a result
+        becomes one (CONTRACT section 3), and a review goes without its result, at last not at all.
 
         Raises:
             Fatal: a dead letter has nothing left to leave out.
         """
-        outgoing, rejected, labels = list(outcome.outgoing), outcome.rejected, outcome.labels
+        outgoing: list[Outgoing | None] = list(outcome.outgoing)
+        rejected, labels, review = outcome.rejected, outcome.labels, outcome.review
         for place in places:
-            out = outgoing[place]
+            out = outcome.outgoing[place]
             if is_dead_letter(out):
                 outgoing[place] = shrunk(out, outcome.record.place)
+                continue
+            if self._is_review(out):
+                outgoing[place] = smaller(out)
+                review = review if outgoing[place] else str(Reason.TOO_LARGE)
                 continue
             message = (
                 f"the result of {len(out.value or b'')} bytes is larger than topic {out.topic} takes ({said}); "
@@ -83,7 +100,13 @@ class Outcomes:
             )
             one = reject(outcome.record, Poison("PUBLISH", "too_large", message))
             outgoing[place], rejected, labels = self._writer.dead_letter(one), (*rejected, one), None
-        return replace(outcome, outgoing=tuple(outgoing), rejected=rejected, labels=labels)
+        left = [out for out in outgoing if out is not None]
+        if labels is None:  # Where there is no result nobody is asked about it.
+            left, review = [out for out in left if not self._is_review(out)], None
+        return replace(outcome, outgoing=tuple(left), rejected=rejected, labels=labels, review=review)
+
+    def _is_review(self, out: Outgoing) -> bool:
+        return self._reviewer is not None and self._reviewer.asks(out)
 
     def committed(self, outcomes: Sequence[Outcome]) -> None:
         """Counts what is now visible to readers."""
@@ -92,6 +115,8 @@ class Outcomes:
         for (label, complete, pattern), number in results.items():
             self._observer.count("results_total", number, label=label, complete=complete)
             self._observer.count("inputs_present_total", number, pattern=pattern)
+        for reason, number in Counter(one.review for one in outcomes if one.review is not None).items():
+            self._observer.count("review_total", number, reason=reason)
         for outcome in outcomes:
             for one in outcome.rejected:
                 self._observer.count("dead_letters_total", stage=str(one.stage), reason=one.reason)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from worker.config import Settings
     from worker.recording.gather import Anchor, Gathered
     from worker.recording.rows import Written
+    from worker.recording.told import Told
 
 Say = Callable[[str], None]
 Stopped = Callable[[], bool]
@@ -46,8 +47,17 @@ def add_record_arguments(parser: ArgumentParser) -> None:
         "--since", type=duration_us, metavar="DURATION", help="begin so long ago (default: all of the log)"
     )
     labels = parser.add_mutually_exclusive_group()
-    labels.add_argument("--label-from", choices=("results",), help="results: the label of the published result")
+    labels.add_argument(
+        "--label-from", choices=("results", "labels"), help="results: the published label; labels: what people answered"
+    )
     labels.add_argument("--label-attribute", metavar="NAME", help="the string field NAME of a JSON anchor")
+    parser.add_argument(
+        "--new-label", action="append", default=[], metavar="LABEL",
+        help="take this answer although no result knows it; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--uncertain", type=count, metavar="N", help="of the rows without a label only the N most worth labelling"
+    )
     parser.add_argument(
         "--split", type=_shares, default=DEFAULT_SPLIT, metavar="NAME=SHARE,...",
         help=f"a file each, divided by key (default {DEFAULT_SPLIT})",
@@ -79,22 +89,40 @@ def record(settings: Settings, chosen: Namespace, say: Say) -> int:
     from worker.broker.options import connection_options
     from worker.from_settings import rules_of, validator_of
     from worker.ops.clock import SystemClock
+    from worker.recording.files import write_files
     from worker.recording.gather import Gathered
+    from worker.recording.told import Told
 
+    _check_arguments(settings, chosen)
     _check_out(chosen.out, chosen.split)
     connection = connection_options(settings.kafka.model_dump())
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    output = settings.output.topic if chosen.label_from == "results" else None
-    topics = [stream.topic for stream in settings.streams.values()] + ([output] if output else [])
+    told = Told(
+        settings.anchor, settings.output.topic, settings.review.labels, label_from=chosen.label_from,
+        whole=chosen.uncertain is not None, new=frozenset(chosen.new_label),
+    )  # fmt: skip
+    topics = [*settings.topics, *told.topics]
     if missing := missing_topics(connection, topics):
         raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
-    gathered = Gathered(validator_of(settings, SystemClock()), rules_of(settings), settings.anchor, output)
+    gathered = Gathered(validator_of(settings, SystemClock()), rules_of(settings), settings.anchor, told)
     with _ctrl_c() as stopped:
         _gather(connection, topics, _since_ms(settings, chosen, gathered.rules), gathered, chosen, stopped, say)
     left = 0 if chosen.limit is not None and len(gathered.ready) >= chosen.limit else gathered.end()
-    written = _write(settings, connection, gathered.ready[: chosen.limit], gathered, chosen, say)
-    _tell(written, gathered, left, chosen, say)
+    ready, notes = gathered.ready[: chosen.limit], dict[Any, Any]()
+    if chosen.uncertain is not None:
+        ready, notes = _worth_labelling(ready, gathered.told, chosen.uncertain, say)
+    written = _write(settings, connection, ready, gathered, chosen, say)
+    write_files(written, notes, gathered, left, chosen, say)
     return 0
+
+
+def _check_arguments(settings: Settings, chosen: Namespace) -> None:
+    if chosen.label_from == "labels" and settings.review.labels is None:
+        raise ConfigError("--label-from labels: name the topic of the answers in review.labels")
+    if chosen.new_label and chosen.label_from != "labels":
+        raise ConfigError("--new-label: has an effect with --label-from labels alone")
+    if chosen.uncertain is not None and (chosen.limit or chosen.label_attribute or chosen.label_from == "results"):
+        raise ConfigError("--uncertain: goes alone or with --label-from labels, and without --limit")
 
 
 def _check_out(out: Path, shares: Mapping[str, float]) -> None:
@@ -115,7 +143,8 @@ def _since_ms(settings: Settings, chosen: Namespace, rules: Mapping[str, MatchRu
     begin = time.time_ns() // 1_000_000 - chosen.since // 1000
     spans = {name: SLACK_MS + (rule.before_us + rule.lateness_us) // 1000 for name, rule in rules.items()}
     streams = {stream.topic: begin - spans.get(name, 0) for name, stream in settings.streams.items()}
-    return {**streams, settings.output.topic: begin}
+    outcomes = [settings.output.topic, *([settings.review.labels] if settings.review.labels else [])]
+    return {**streams, **dict.fromkeys(outcomes, begin)}
 
 
 @contextlib.contextmanager
@@ -180,6 +209,26 @@ def _is_over(reader: CommittedReader, gathered: Gathered, chosen: Namespace) -> 
     return is_over
 
 
+def _worth_labelling(ready: list[Anchor], told: Told, number: int, say: Say) -> tuple[list[Anchor], dict[Any, Any]]:
+    """Those that a person has labelled, then those that are most worth it; of these, by place, what results say."""
+    from worker.recording.uncertain import pick
+
+    results = told.results.by_name
+    labelled = [anchor for anchor in ready if told.label(anchor) is not None]
+    others = [anchor for anchor in ready if told.label(anchor) is None]
+    candidates = [(anchor, results[anchor.result]) for anchor in others if anchor.result in results]
+    picked, by_distance = pick(candidates, [results[a.result] for a in labelled if a.result in results], number)
+    how = "margin and distance of embeddings" if by_distance else (
+        "margin alone, since not all carry an embedding of one length ([output] embedding = true)"
+    )  # fmt: skip
+    say(f"picked {len(picked)} of {len(candidates)} rows that have a result and no label, by {how}; "
+        f"without a result: {len(others) - len(candidates)}")  # fmt: skip
+    return labelled + picked, {
+        anchor.place: {"id": anchor.result[0], "label": told_.label, "margin": round(told_.margin, 4)}
+        for anchor, told_ in ((anchor, results[anchor.result]) for anchor in picked)
+    }
+
+
 def _write(
     settings: Settings, connection: Mapping[str, Any], ready: list[Anchor], gathered: Gathered, chosen: Namespace,
     say: Say,
@@ -199,34 +248,4 @@ def _write(
 
     with contextlib.closing(LogReader(connection)) as log:
         read_bodies(log, gathered.validator, matched, bodies, modalities, chosen.label_attribute, tick)
-    return rows_of(matched, bodies, gathered.labels, modalities, settings.anchor, gathered.rules)
-
-
-def _tell(written: Written, gathered: Gathered, left: int, chosen: Namespace, say: Say) -> None:
-    """Writes the files and says what is in them."""
-    from worker.recording.rows import write_rows
-    from worker.recording.splits import FEWEST_KEYS, divide
-
-    has_source = chosen.label_from is not None or chosen.label_attribute is not None
-    kept = [row for row in written.rows if not has_source or row[1]["label"] is not None]
-    others = [row for row in written.rows if has_source and row[1]["label"] is None]
-    reach_us = max((rule.before_us + rule.after_us for rule in gathered.rules.values()), default=0)
-    divided = divide([(anchor.key, anchor.time_us) for anchor, _ in kept], chosen.split, reach_us)
-    if kept and not divided.by_key:
-        keys = len({anchor.key for anchor, _ in kept})
-        say(f"warning: {keys} keys are too few to divide by (needed {FEWEST_KEYS}, and one a split): rows are divided "
-            "by key and minute; a key is in several splits, so what is measured tells little of a new one; left out at "
-            f"the edges, since they share context with another split: {divided.splits.count(None)} rows")  # fmt: skip
-    sizes = []
-    for name in chosen.split:
-        rows = [row for (_, row), split in zip(kept, divided.splits, strict=True) if split == name]
-        write_rows(chosen.out / f"{name}.jsonl", rows)
-        sizes.append(f"{name} {len(rows)}")
-    if others:
-        write_rows(chosen.out / f"{UNLABELLED}.jsonl", (row for _, row in others))
-        sizes.append(f"{UNLABELLED} {len(others)}")
-    labels = ", ".join(f"{name or 'none'} {number}" for name, number in sorted(written.labels.items()))
-    missing = ", ".join(f"{name} {number}" for name, number in sorted(written.missing.items()))
-    say(f"wrote {len(written.rows)} rows to {chosen.out} ({', '.join(sizes)}); labels: {labels or 'none'}; "
-        f"missing: {missing or 'none'}; open at the end: {left}; without a required stream: {written.required}; "
-        f"deleted meanwhile: {written.expired}; refused: {gathered.refused}")  # fmt: skip
+    return rows_of(matched, bodies, gathered.told.usable_label, modalities, settings.anchor, gathered.rules)

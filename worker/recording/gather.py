@@ -6,16 +6,15 @@ the memory. A name takes about 330 bytes, however large its frame is; the matche
 
 from __future__ import annotations
 
-import json
 from bisect import insort
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from worker.errors import Poison
+from worker.recording.told import Told
 from worker.records import Candidate, Event, MatchRule, Partition, Record
-from worker.stages.batch import SHED
 from worker.stages.publish import result_id
 from worker.stages.rule import Choice, choose_sorted, in_order
 from worker.stages.validate import Validator
@@ -58,23 +57,20 @@ class Line:
 class Gathered:
     """All that was read so far."""
 
-    def __init__(
-        self, validator: Validator, rules: Mapping[str, MatchRule], anchor: str, output_topic: str | None
-    ) -> None:
-        """`anchor`: its stream; `output_topic`: whose results give the labels, None: nobody's."""
-        self.validator, self.rules, self._anchor, self._output = validator, rules, anchor, output_topic
+    def __init__(self, validator: Validator, rules: Mapping[str, MatchRule], anchor: str, told: Told) -> None:
+        """`anchor`: its stream; `told`: takes the records of its topics, which are no streams."""
+        self.validator, self.rules, self._anchor, self.told = validator, rules, anchor, told
         self._lines: dict[tuple[str, str], Line] = {}
         self._waiting: dict[Place, Anchor] = {}
         self.ready: list[Anchor] = []
-        self.labels: dict[tuple[str, int, int], str] = {}
         self.read: Counter[str] = Counter()
         self.refused = 0
 
     def add(self, records: Sequence[Record]) -> None:
         """Takes what a poll brought."""
         for record in records:
-            if record.topic == self._output:
-                self._label(record)
+            if (tell := self.told.topics.get(record.topic)) is not None:
+                self._tell(tell, record)
                 continue
             try:
                 event = self.validator.read(record)
@@ -88,22 +84,16 @@ class Gathered:
             else:
                 self._lines.setdefault((event.stream, event.key), Line()).add(event)
 
-    def _label(self, record: Record) -> None:
+    def _tell(self, tell: Callable[[Record], None], record: Record) -> None:
         try:
-            body = json.loads(record.value or b"")
-            own = body["inputs"][self._anchor]
-            name = (str(body["id"]), int(own["partition"]), int(own["offset"]))
-            label = str(body["label"])
+            tell(record)
         except (ValueError, KeyError, TypeError):
             self.refused += 1
-        else:
-            if label != SHED.label:  # A result without the model says nothing of its anchor.
-                self.labels[name] = label
 
     def settle(self) -> None:
         """Moves to `ready` the anchors that nothing still to come can change: all matches complete, the label there."""
         for place, anchor in list(self._waiting.items()):
-            labelled = self._output is None or anchor.result in self.labels
+            labelled = not self.told.gives_labels or self.told.label(anchor) is not None
             if labelled and all(choice.complete for choice in self.choices(anchor).values()):
                 self.ready.append(self._waiting.pop(place))
 

@@ -125,8 +125,8 @@ class Written:
 
 
 def rows_of(
-    chosen: Sequence[Chosen], bodies: Bodies, labels: Mapping[Any, str], modalities: Mapping[str, str], anchor: str,
-    rules: Mapping[str, MatchRule],
+    chosen: Sequence[Chosen], bodies: Bodies, label_of: Callable[[Anchor], str | None], modalities: Mapping[str, str],
+    anchor: str, rules: Mapping[str, MatchRule],
 ) -> Written:  # fmt: skip
     """A row per anchor; `anchor` is its stream. One that the worker would make a dead letter for want of a required
     stream is counted and left out, and so is one whose body retention has deleted since."""
@@ -143,7 +143,7 @@ def rows_of(
         if any(rules[name].required for name in missing):
             made.required += 1
             continue
-        label = bodies.labels.get(one.anchor.place) or labels.get(one.anchor.result)
+        label = bodies.labels.get(one.anchor.place) or label_of(one.anchor)
         made.labels[label or ""] += 1
         made.missing.update(f"{name} {reason}" for name, reason in missing.items())
         inputs = {anchor: [own], **{name: some for name, some in sorted(found.items()) if some}}

@@ -1,0 +1,75 @@
+"""Settings of the servers that the worker speaks to: `[kafka]` and `[redis]`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ByteSize, Field
+
+from worker.addresses import brokers, redis_address
+from worker.durations import Timeout
+from worker.sections import Section
+
+
+class Kafka(Section):
+    """Connection to Kafka, named as kafka-python names it."""
+
+    bootstrap_servers: Annotated[str, AfterValidator(brokers)] = Field(
+        "localhost:9092",
+        description="Brokers to begin with.",
+        json_schema_extra={"form": "one or more host:port, separated by commas"},
+    )
+    group_id: str = Field("fusion-worker", min_length=1, description="Consumer group; also the namespace in Redis.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How to talk to the brokers."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI"] | None = Field(
+        None, description="How to sign in, with SASL_PLAINTEXT or SASL_SSL."
+    )
+    sasl_plain_username: str | None = Field(None, description="SASL user.")
+    sasl_plain_password: str | None = Field(
+        None, description="SASL password (secret).", json_schema_extra={"secret": True}
+    )
+    ssl_cafile: str | None = Field(None, description="CA certificates that sign the brokers.")
+    ssl_certfile: str | None = Field(None, description="Client certificate.")
+    ssl_keyfile: str | None = Field(None, description="Client key.")
+    ssl_password: str | None = Field(
+        None, description="Password of the client key (secret).", json_schema_extra={"secret": True}
+    )
+    ssl_check_hostname: bool = Field(True, description="Check that the broker's certificate names its host.")
+    fetcher: Literal["auto", "kafka-python", "librdkafka"] = Field(
+        "auto",
+        description="What reads the records; auto: librdkafka where it is installed (the extra `fast`).",
+    )
+    auto_offset_reset: Literal["earliest", "latest"] = Field(
+        "earliest", description="Where a group without committed offsets begins."
+    )
+    session_timeout: Timeout = Field(
+        timedelta(seconds=6), description="A worker unheard of for this long is out of the group."
+    )
+    max_poll_interval: Timeout = Field(
+        timedelta(minutes=1), description="A worker that does not poll for this long is out."
+    )
+    startup_timeout: Timeout = Field(
+        timedelta(seconds=30), description="How long Kafka and Redis may take to answer at start."
+    )
+    fetch_max_bytes: ByteSize = Field(
+        ByteSize(16 * 2**20), gt=0, description="Bytes fetched from one broker at a time."
+    )
+    max_poll_records: int = Field(500, ge=1, description="Records taken per poll.")
+
+
+class Redis(Section):
+    """Connection to Redis or Valkey."""
+
+    url: Annotated[str, AfterValidator(redis_address)] = Field(
+        "redis://localhost:6379/0",
+        pattern=r"^(redis|rediss|unix)://",
+        description="Address; a password in it is a secret.",
+        json_schema_extra={"secret": True, "form": "an address that begins with redis://, rediss:// or unix://"},
+    )
+    username: str | None = Field(None, description="ACL user, where the address names none.")
+    password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
+    cluster: bool = Field(False, description="The address is a node of a Redis Cluster.")
+    timeout: Timeout = Field(timedelta(seconds=2), description="Longest wait for one answer.")
