@@ -23,6 +23,7 @@ from worker.config import Settings
 from worker.durations import micros
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.from_settings import reviewer_of, rules_of, validator_of, writer_of
+from worker.model.drift import watch
 from worker.model.folder import ensure_servable
 from worker.ops import memory
 from worker.ops.clock import SystemClock
@@ -157,6 +158,7 @@ def _outcomes(
 def _batcher(
     settings: Settings, model: ModelRuntime, store: RedisContextStore, outcomes: Outcomes, failed: Any, observer: Any
 ) -> Batcher:
+    watch(model.drift, observer, get_logger())
     return Batcher(
         model,
         lambda aligned, event: _claim(store, aligned, event),

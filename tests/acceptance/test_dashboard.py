@@ -89,6 +89,9 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     for stage in TimedStage:
         observer.observe("stage_seconds", 0.001 * (turn % 4 + 1), stage=stage)
     observer.gauge("source_offset_seconds", 0.01 * (turn % 5), stream="frames", source="/camera/1")
+    observer.observe("verdict_score", 0.5 + turn % 5 / 10)
+    observer.observe("verdict_familiar", turn % 20 / 20)
+    observer.gauge("drift_psi", turn % 5 / 100, quantity="score")
     observer.gauge("pending_anchors", turn % 20)
     observer.gauge("oldest_pending_seconds", turn % 20 / 10)
     observer.gauge("budget_bytes", turn % 20 * 1000, place="waiting")

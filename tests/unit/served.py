@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from worker.model.config import FusionConfig
+from worker.model.drift import Reference
 from worker.model.fusion_model import FusionModel
 from worker.model.runtime import ModelRuntime
 from worker.model.served import Served
@@ -31,13 +32,13 @@ def model_of(**settings: Any) -> FusionModel:
 
 def runtime_of(
     model: FusionModel, streams: Mapping[str, str], anchor: str, mapped: Mapping[str, str] | None = None, *,
-    evidence: bool = False,
+    evidence: bool = False, reference: Reference | None = None,
 ) -> ModelRuntime:  # fmt: skip
     """The model as a worker asks it."""
     tokenizer = TOKENIZER.backend_tokenizer
     tokenizer.enable_truncation(model.config.max_tokens)
     tokenizer.no_padding()
-    served = Served(model, model.config, tokenizer, torch.device("cpu"), "fp32", "1")
+    served = Served(model, model.config, tokenizer, torch.device("cpu"), "fp32", "1", reference)
     return ModelRuntime(
         path=None, device="cpu", precision="fp32", anchor=anchor, modalities=streams, inputs=mapped, embedding=True,
         evidence=evidence, served=served,

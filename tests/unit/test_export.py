@@ -84,7 +84,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """int8, bf16 and torch-export of it, in a folder each, by the command."""
     out = tmp_path_factory.mktemp("exported") / "out"
-    run.export(arguments(source, out, "--to", "int8,bf16,torch-export", "--max-drop", "0.9", "--max-ece-rise", "0.9"))
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("worker.model.drift", "worker.training.reference"):
+            patched.setattr(f"{name}.LEAST_REFERENCE", 32)
+        given = ("--to", "int8,bf16,torch-export", "--max-drop", "0.9", "--max-ece-rise", "0.9")
+        run.export(arguments(source, out, *given))
     return out
 
 
@@ -221,6 +225,16 @@ def test_channels_that_do_nothing_are_pruned_without_a_trace(source: Path) -> No
     given = collate(items(4), whole.config)
     with torch.inference_mode():
         torch.testing.assert_close(pruned(whole, 0.5).eval()(**given).logits, whole(**given).logits, rtol=0, atol=1e-5)
+
+
+def test_each_form_watches_drift_against_what_it_says_itself(exported: Path) -> None:
+    """Of the dev split; the inputs are those of every other form, the scores are its own."""
+    int8, bf16 = (served(exported / kind).drift for kind in ("int8", "bf16"))
+    assert int8 is not None
+    assert bf16 is not None
+    told = [json.loads((exported / kind / "reference.json").read_text()) for kind in ("int8", "bf16", "torch-export")]
+    assert told[0]["brightness/image"] == told[1]["brightness/image"] == told[2]["brightness/image"]
+    assert [sum(one["score"]["counts"]) for one in told] == [32] * 3
 
 
 def test_what_was_exported_is_told_in_its_card(exported: Path) -> None:

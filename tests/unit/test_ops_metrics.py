@@ -43,6 +43,9 @@ ADDED = {
     "budget_bytes": {"place"},
     "budget_anchors": {"place"},
     "review_total": {"reason"},
+    "verdict_score": set(),
+    "verdict_familiar": set(),
+    "drift_psi": {"quantity"},
 }
 
 

@@ -65,9 +65,11 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From a folder of one's own: report, curves, plots, card and a loadable directory; twice the same."""
+    """From a folder of one's own: report, curves, plots, card, reference and a loadable directory; twice the same."""
+    for name in ("worker.model.drift", "worker.training.reference"):
+        monkeypatch.setattr(f"{name}.LEAST_REFERENCE", 12)
     data, printed = folder(tmp_path), []
     for out in ("one", "two"):
         given = ("--data", str(data), "--out", str(tmp_path / out), *QUICK, "--name", "mine", "--patience", "1")
@@ -76,6 +78,9 @@ def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
     assert printed[0] == printed[1]
     assert [line.split()[0] for line in printed[0].splitlines()[1:4]] == ["all", "image", "text"]
     assert "macro avg" in printed[0]
+    references = [(tmp_path / out / "reference.json").read_text() for out in ("one", "two")]
+    assert references[0] == references[1]
+    assert json.loads(references[0])["present/image"] == {"edges": [0.5], "counts": [0, 12, 0]}
     assert list((tmp_path / "one" / "logs").glob("events.*"))
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -8,7 +8,7 @@ import numpy as np
 
 from worker.errors import Fatal
 from worker.model.items import Item
-from worker.model.runtime import ModelRuntime
+from worker.model.runtime import runtime_of
 from worker.model.served import Served
 from worker.training.data import Presence
 from worker.training.evaluate import Measured, labels_of
@@ -26,13 +26,6 @@ _FIGURES: dict[str, Callable[[Measured], float]] = {
 }
 
 Labelled = Sequence[tuple[Item, int]]
-
-
-def runtime_of(model: Served) -> ModelRuntime:
-    """The model as a worker asks it, with a stream per input."""
-    names = model.config.names
-    streams = dict(zip(names, model.config.inputs, strict=True))
-    return ModelRuntime(path=None, device="cpu", precision="auto", anchor=names[0], modalities=streams, served=model)
 
 
 def measured_of(model: Served, labelled: Labelled, shown: Mapping[str, Presence]) -> dict[str, Measured]:

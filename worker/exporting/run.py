@@ -13,16 +13,18 @@ from rich.console import Console
 
 from worker.errors import ConfigError
 from worker.exporting.card import card
-from worker.exporting.gate import measured_of, refuse_a_fall, runtime_of
+from worker.exporting.gate import measured_of, refuse_a_fall
 from worker.exporting.make import Source, make
 from worker.exporting.race import Row, race, table
 from worker.model.folder import INT8
 from worker.model.items import Item
 from worker.model.load import load
 from worker.model.preprocess import Preprocessor
+from worker.model.runtime import runtime_of
 from worker.model.served import Served, serve
 from worker.training.data import Samples, patterns
 from worker.training.evaluate import Measured, first_of, labels_of
+from worker.training.reference import write_reference
 from worker.training.sources import Data, read
 
 
@@ -62,6 +64,7 @@ def export(arguments: Namespace) -> int:
                     found[kind] = measured_of(models[kind], labelled, shown)
                 limits = arguments.max_drop, arguments.max_ece_rise
                 refuse_a_fall(kind, split, found["original"], found[kind], *limits)
+            write_reference(folders[kind], source.chosen, lambda kind=kind: models[kind])  # type: ignore[misc]
         rows = _timed(models, folders, tested, source, arguments.rounds, console)
         lines = table(rows)
         for kind in arguments.to:

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.errors import ConfigError, Poison
 from worker.model.calibration import Temperatures
 from worker.model.cuda import enter, on_host, pinned
+from worker.model.drift import Drift
 from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
 from worker.model.folder import SHIPPED
 from worker.model.inputs import streams_of_inputs
 from worker.model.items import Item, allocated, collate, on_device
 from worker.model.preprocess import Body, Parts, Preprocessor, nobody
 from worker.model.served import Served, lanes_of, serve
+from worker.model.summary import Summary
 from worker.records import Aligned, Event, Verdict
 
 # Scores and embeddings are told to four places: more would be noise of the number format.
@@ -32,6 +35,11 @@ class ModelRuntime:
 
     Guarantees: a verdict depends on its own item alone, not on its neighbours or their number: texts are padded to the
     model's T and a batch of one is doubled, so that the same kernels see every item.
+
+    Attributes:
+        summary: which numbers of each item are watched.
+        drift: the last verdicts against the reference; None: the model has none.
+        summarised: hears the numbers of each batch that was answered.
     """
 
     def __init__(
@@ -73,6 +81,9 @@ class ModelRuntime:
                 f"which is done for up to {MOST_INPUTS}"
             )
         self._temperatures = Temperatures(self._config)
+        self.summary = Summary(self._config, served.tokenizer)
+        self.drift = Drift(served.reference, self.summary.names) if served.reference else None
+        self.summarised: Callable[[NDArray[np.float64]], object] | None = self.drift.add if self.drift else None
         self._streams = streams_of_inputs(self._config, modalities, inputs or {})
         self.names = tuple("+".join(streams) for streams in self._streams)
         self.labels = tuple(self._config.id2label[n] for n in range(self._config.num_labels))
@@ -124,7 +135,7 @@ class ModelRuntime:
         items = [*batch, batch[0]] if len(batch) == 1 else batch
         try:
             with torch.inference_mode():
-                scores, fused, *answers = self._ask(items)
+                (scores, fused, *answers), values = self._ask(items)
         except torch.OutOfMemoryError as error:
             raise Poison("MODEL", "out_of_memory", f"{len(batch)} items do not fit into memory: {error}") from error
         if not bool(scores.isfinite().all() and fused.isfinite().all()):
@@ -134,23 +145,35 @@ class ModelRuntime:
         told: Sequence[Any] = [None] * len(items)
         if self._evidence:
             told = evidence_of(rows, answers, items, self._config, self.names, self._preprocessor.tokens)
-        return [self._verdict(*one) for one in zip(batch, rows, vectors, told, strict=False)]
+        verdicts = [self._verdict(*one) for one in zip(batch, rows, vectors, told, strict=False)]
+        if self.summarised is not None and values is not None:
+            self.summarised(self.summary.said(values, verdicts))
+        return verdicts
 
-    def _ask(self, items: Sequence[Item]) -> list[Tensor]:
-        """Scores [B, K], F [B, D] or [B, 0] if it is not told, and what evidence is told from; the device is waited for
-        once.
+    def _ask(self, items: Sequence[Item]) -> tuple[list[Tensor], NDArray[np.float64] | None]:
+        """Scores [B, K], F [B, D] or [B, 0] if it is not told, and what evidence is told from, the device waited for
+        once; and, while it works, the summary.
         """
-        arguments = on_device(collate(items, self._config, self._allocate), self._device)
-        out = self._model(**arguments, evidence=self._evidence)
+        arguments = collate(items, self._config, self._allocate)
+        out = self._model(**on_device(arguments, self._device), evidence=self._evidence)
         temperatures = self._temperatures.of_items(items)[:, 0]
         answers = [scores_of(out.logits, temperatures), out.fused if self._embedding else out.fused[:, :0]]
-        return on_host([*answers, *asked(out, items, self._temperatures)] if self._evidence else answers)
+        told = [*answers, *asked(out, items, self._temperatures)] if self._evidence else answers
+        values = self.summary.of(arguments) if self.summarised is not None else None
+        return on_host(told), values
 
     def _verdict(self, item: Item, row: Sequence[float], vector: tuple[float, ...] | None, evidence: Any) -> Verdict:
         """The label is that of the scores as they are, as in the evidence: rounded, two may be equal."""
         label = self.labels[row.index(max(row))]
         scores = {label: round(score, _PLACES) for label, score in zip(self.labels, row, strict=True)}
         return Verdict(label, scores[label], scores, vector, evidence, item.truncated)
+
+
+def runtime_of(served: Served) -> ModelRuntime:
+    """The model as a worker asks it, with a stream per input."""
+    names = served.config.names
+    streams = dict(zip(names, served.config.inputs, strict=True))
+    return ModelRuntime(path=None, device="cpu", precision="auto", anchor=names[0], modalities=streams, served=served)
 
 
 def _rounded(fused: Tensor) -> Sequence[tuple[float, ...]]:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
 from worker.model.cuda import enter, exact
+from worker.model.drift import Reference
 from worker.model.folder import INT8, ONNX, WEIGHTS, ensure_whole, has_int8
 from worker.model.fusion_model import FusionOutput
 from worker.model.load import config_of, device_of, digest, for_serving, load, number_format, tokenizer_of
@@ -35,6 +36,7 @@ class Served:
         ask: as FusionModel.forward.
         precision: fp32, bf16, int8 or, chosen by `auto` for a GPU without bf16, fp16.
         version: told in every result.
+        reference: what drift is held against; None: it is not watched.
     """
 
     ask: Callable[..., FusionOutput]
@@ -43,6 +45,7 @@ class Served:
     device: torch.device
     precision: str
     version: str
+    reference: Reference | None = None
 
 
 def lanes_of(device: torch.device) -> tuple[int, int]:
@@ -70,7 +73,8 @@ def serve(folder: Path, device: str, precision: str) -> Served:
     exact()
     # Batch norms are folded in fp32: in bf16 each folding would round once more.
     ready = for_serving(model.float(), place, dtype)
-    return Served(ready, config, tokenizer, place, _NAMES[dtype], config.version or digest(folder))
+    version, reference = config.version or digest(folder), Reference.load(folder)
+    return Served(ready, config, tokenizer, place, _NAMES[dtype], version, reference)
 
 
 def within(model: torch.nn.Module, dtype: torch.dtype) -> torch.dtype:
@@ -113,4 +117,4 @@ def _onnx(folder: Path, device: str, precision: str) -> Served:
             f"must be auto or {model.precision}"
         )
     version = config.version or digest(folder, ONNX)
-    return Served(model, config, tokenizer, torch.device("cpu"), model.precision, version)
+    return Served(model, config, tokenizer, torch.device("cpu"), model.precision, version, Reference.load(folder))

@@ -49,6 +49,9 @@ class Name(StrEnum):
     BODIES = "bodies_total"
     BUDGET_BYTES = "budget_bytes"
     BUDGET_ANCHORS = "budget_anchors"
+    VERDICT_SCORE = "verdict_score"
+    VERDICT_FAMILIAR = "verdict_familiar"
+    DRIFT_PSI = "drift_psi"
 
 
 class Kind(StrEnum):
@@ -128,6 +131,12 @@ _END_TO_END_BUCKETS = (
 # Items. Powers of two, as batches are sized; a `max_batch` above 256 shows in +Inf.
 _BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
+# A top score is at least 1 / labels. Of a calibrated model most lie near 1, where reviewers draw their line.
+_SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+
+# Of known data as many fall below each bound as it says; what is strange lies at the lower end.
+_FAMILIAR_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
+
 _TABLE = (
     Metric(Name.EVENTS, Kind.COUNTER, "Events read, by stream and outcome.", ("stream", "outcome")),
     Metric(Name.RESULTS, Kind.COUNTER, "Results committed, by the model's label.", ("label", "complete")),
@@ -158,6 +167,15 @@ _TABLE = (
     Metric(
         Name.SOURCE_OFFSET, Kind.GAUGE, "Median of a source's matched event times minus their anchors'.",
         ("stream", "source"),
+    ),
+    Metric(Name.VERDICT_SCORE, Kind.HISTOGRAM, "The score of each verdict's label.", (), _SCORE_BUCKETS),
+    Metric(
+        Name.VERDICT_FAMILIAR, Kind.HISTOGRAM, "Share of known data as strange as each item or stranger.", (),
+        _FAMILIAR_BUCKETS,
+    ),
+    Metric(
+        Name.DRIFT_PSI, Kind.GAUGE, "Population stability index of the last verdicts against the training reference.",
+        ("quantity",),
     ),
     Metric(Name.MODEL_INFO, Kind.GAUGE, "The model in use; always 1.", ("name", "version", "device", "precision")),
 )  # fmt: skip

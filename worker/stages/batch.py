@@ -180,6 +180,10 @@ class Batcher:
                 fused.append(Fused(prepared.aligned, None, rejected))
             else:
                 fused.append(Fused(prepared.aligned, verdict, prepared.rejected))
+                if verdict is not None and verdict is not SHED:
+                    self._observer.observe("verdict_score", verdict.score)
+                    if verdict.confidence is not None:
+                        self._observer.observe("verdict_familiar", verdict.confidence.familiar)
                 for bound in verdict.truncated.values() if verdict is not None else ():
                     self._observer.count("bound_hits_total", bound=bound)
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="model")

@@ -20,6 +20,7 @@ from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
+from worker.model.served import serve
 from worker.training import plots
 from worker.training.against import against
 from worker.training.build import Built, build
@@ -29,6 +30,7 @@ from worker.training.encoders import image_encoder, is_frozen, merge, trained_sh
 from worker.training.evaluate import Measured, calibrate, first_of, labels_of, measure, rows_of, tell
 from worker.training.fit import Plan, fit
 from worker.training.losses import Weights, class_weights
+from worker.training.reference import write_reference
 from worker.training.robust import applies, changes
 from worker.training.sources import Data, read
 
@@ -59,6 +61,8 @@ def train(arguments: Namespace) -> int:
     corrupted = _corrupted(built.model, splits["test"], first_of(measured), plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
     _write(arguments, built, data, measured, corrupted, share, minutes)
+    dev = samples_of(built, data, "dev")
+    console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32")))
     plots.draw_curves(history, arguments.out / "curves.png")
     best = max(history, key=lambda point: point["dev macro F1"])
     console.print(
