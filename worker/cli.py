@@ -223,10 +223,18 @@ def _record(chosen: argparse.Namespace) -> int:
     return record(settings, chosen, _say)
 
 
+def _review(chosen: argparse.Namespace) -> int:
+    settings = _loaded(chosen).settings
+    from worker.recording.review import review
+
+    return review(settings, chosen, _say)
+
+
 def _parser() -> _Parser:
     from worker.explain.command import add_explain_arguments
     from worker.exporting.command import add_export_arguments
     from worker.recording.command import add_record_arguments
+    from worker.recording.review import add_review_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments, add_tune_arguments
 
     parser = _Parser(PROGRAM, description="Events of many streams in, one verdict per anchor out.", epilog=_EXIT_CODES)
@@ -243,6 +251,7 @@ def _parser() -> _Parser:
         ("replay", _replay, True, add_replay, "send dead letters back to the topic they came from"),
         ("explain", _explain, True, add_explain_arguments, "rebuild one anchor's verdict from the log, and say why"),
         ("record", _record, True, add_record_arguments, "write a folder to train on from the live topics"),
+        ("review", _review, True, add_review_arguments, "show what waits for a person, or answer it"),
         ("train", _train, False, add_train_arguments, "train a model"),
         ("tune", _tune, False, add_tune_arguments, "search for the settings to train with, and train with the best"),
         ("evaluate", _evaluate, False, add_evaluate_arguments, "measure a model on held-out data"),

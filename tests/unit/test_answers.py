@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import random
 from argparse import Namespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from tests.unit.incoming import plain
+from tests.unit.incoming import plain, validator
 from worker.config import Settings
 from worker.errors import ConfigError
 from worker.recording.command import _check_arguments
 from worker.recording.gather import Anchor, Place
+from worker.recording.review import _lines, review
 from worker.recording.told import Answers, Published, Told
 from worker.recording.uncertain import POOL, pick
 from worker.records import Record
@@ -177,3 +178,26 @@ def test_arguments_that_do_not_go_together(given: dict[str, Any], said: str) -> 
     none = {"label_from": None, "label_attribute": None, "new_label": [], "uncertain": None, "limit": None}
     with pytest.raises(ConfigError, match=said):
         _check_arguments(Settings(), Namespace(**{**none, **given}))
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "is no review"),
+        (b"[]", "is no review"),
+        (b'{"reasons": 3}', "is no review"),
+        (b'{"id": "1", "key": "k", "reasons": [], "result": {"scores": {"a": "x", "b": 1}}}', "is no review"),
+        (b'{"id": "1", "key": "k\\u001b", "reasons": []}', "1  'k\\x1b'  ; the result is on fusions alone"),
+    ],
+)
+def test_a_record_of_the_review_topic_is_told_in_a_line(value: bytes | None, said: str) -> None:
+    """One that is no review by its place; one without its result by where that is; no escape reaches the terminal."""
+    (line,) = _lines(Settings(), cast(Any, None), validator(), plain(value, topic="reviews", partition=1, offset=9))
+    assert said in line
+    assert (line.startswith("reviews/1/9: ")) == ("no review" in said)
+
+
+def test_reviewing_needs_its_topics() -> None:
+    """Both are named before anything is asked of Kafka."""
+    with pytest.raises(ConfigError, match=r"review\.topic and review\.labels: name both"):
+        review(Settings(), Namespace(id=None), print)
