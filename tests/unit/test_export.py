@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import TEXT
+from tests.tiny import TEXT, knowledge_of
 from worker.errors import ConfigError
 from worker.exporting import make as making
 from worker.exporting import run
@@ -77,6 +77,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.train().encoders["image"](images)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
+    knowledge_of(model.config).save(path)
     return path
 
 
@@ -130,6 +131,17 @@ def test_an_int8_verdict_does_not_depend_on_its_neighbours(exported: Path) -> No
         assert [v.scores for v in together] == [alone[n].scores for n in order]
 
 
+def test_each_kind_knows_what_is_strange_to_itself(source: Path, exported: Path) -> None:
+    """Fitted to its own answers on the dev split, which are as strange as known ones; the weights' own was not."""
+    for folder in (exported / "int8", exported / "bf16"):
+        fitted = serve(folder, "cpu", "auto").knowledge
+        assert fitted is not None
+        assert len(fitted.known[-1].strange) == 32
+        told = [one.confidence for one in served(folder).infer(items(8))]
+        assert all(one is not None and one.set and 0 < one.familiar <= 1 for one in told)
+    assert {one.confidence.familiar for one in served(source).infer(items(8)) if one.confidence} <= {0.5, 1.0}
+
+
 def test_evidence_comes_from_the_graph(source: Path, exported: Path) -> None:
     """An int8 model tells it, near the original's, and the scores stay what they are without it."""
     some = items(4)
@@ -163,13 +175,14 @@ def test_an_onnx_graph_says_what_the_model_says(fusion: str, tmp_path: Path) -> 
     write_onnx(model, some, tmp_path / ONNX)
     config.save_pretrained(tmp_path)
     shutil.copy(Path(run.__file__).parents[1] / "model" / "junction" / "tokenizer.json", tmp_path)
+    knowledge_of(config).save(tmp_path, ONNX)
     opened = serve(tmp_path, "auto", "fp32")
     for batch in (some, some[2:4], [some[4], some[4]], some[-1:] * 3):
         given = collate(batch, config)
         with torch.inference_mode():
             wanted = model(**given, evidence=True)
         told = opened.ask(**given, evidence=True)
-        for name in ("logits", "fused", "coalitions", "weights"):
+        for name in ("logits", "fused", "pooled", "coalitions", "weights"):
             torch.testing.assert_close(getattr(told, name), getattr(wanted, name), rtol=0, atol=1e-4, msg=name)
 
 

@@ -17,11 +17,13 @@ from torch import Tensor
 from worker.errors import ConfigError
 from worker.exporting.program import program_of, quiet
 from worker.exporting.prune import pruned
-from worker.model.folder import ONNX
+from worker.model.confidence import Knowledge
+from worker.model.folder import ONNX, WEIGHTS
 from worker.model.fusion_model import FusionModel, FusionOutput
 from worker.model.items import Item, collate
 from worker.model.load import for_serving, load
 from worker.model.served import Served, serve
+from worker.training.confidence import fit_again, fit_knowledge
 from worker.training.data import Samples
 from worker.training.encoders import merge, tune
 from worker.training.evaluate import calibrate
@@ -44,6 +46,7 @@ class Source:
     Attributes:
         samples: per split.
         chosen, tested: the dev and the test split, decoded, with the number of each label.
+        knowledge: of its verdicts; None of a model without it.
     """
 
     folder: Path
@@ -54,22 +57,34 @@ class Source:
     samples: Mapping[str, Samples]
     chosen: Sequence[tuple[Item, int]]
     tested: Sequence[tuple[Item, int]]
+    knowledge: Knowledge | None
 
 
 def make(kind: str, source: Source, folder: Path, arguments: Namespace) -> Served:
     """The model of this kind, in a directory that is made, opened.
 
+    What it knows of its verdicts is fitted anew to its own answers: int8 adds noise of its own to F.
+
     Raises:
         ConfigError: the model or the data do not fit the kind.
     """
     folder.mkdir()
+    made = _made(kind, source, folder, arguments)
+    if made.knowledge is None:
+        return made
+    knowledge = fit_again(made.ask, made.config, made.knowledge, source.chosen)
+    knowledge.save(folder, ONNX if (folder / ONNX).is_file() else WEIGHTS)
+    return replace(made, knowledge=knowledge)
+
+
+def _made(kind: str, source: Source, folder: Path, arguments: Namespace) -> Served:
     for name in _TOKENIZER:
         if (source.folder / name).is_file():
             shutil.copy(source.folder / name, folder)
     if kind == "bf16":
         return _weights(kind, load(source.folder)[0].bfloat16(), source, folder)
     if kind == "pruned":
-        return _weights(kind, _trained(source, folder, arguments), source, folder)
+        return _weights(kind, *_trained(source, folder, arguments), folder)
     ready = for_serving(load(source.folder)[0].float(), torch.device("cpu"), torch.float32)
     calibration = _calibration(source)
     if kind == "torch-export":
@@ -86,7 +101,7 @@ def make(kind: str, source: Source, folder: Path, arguments: Namespace) -> Serve
 
 def _weights(kind: str, model: FusionModel, source: Source, folder: Path) -> Served:
     model.save_pretrained(folder)
-    return _configured(kind, model, source, folder, "model.safetensors")
+    return _configured(kind, model, source, folder, WEIGHTS)
 
 
 def _configured(kind: str, model: FusionModel, source: Source, folder: Path, weights: str) -> Served:
@@ -96,6 +111,8 @@ def _configured(kind: str, model: FusionModel, source: Source, folder: Path, wei
     model.config.save_pretrained(folder)
     if weights == PROGRAM:
         return Served(model, model.config, source.tokenizer, torch.device("cpu"), "fp32", model.config.version)
+    if source.knowledge is not None:
+        source.knowledge.save(folder, weights)
     return serve(folder, "cpu", "auto")
 
 
@@ -110,8 +127,9 @@ def _calibration(source: Source) -> list[Item]:
     return made
 
 
-def _trained(source: Source, folder: Path, arguments: Namespace) -> FusionModel:
-    """Trained on as the original was: its losses, what it was shown, which encoders were held."""
+def _trained(source: Source, folder: Path, arguments: Namespace) -> tuple[FusionModel, Source]:
+    """Trained on as the original was: its losses, what it was shown, which encoders were held; and the source with what
+    this model knows, whose features are others."""
     model = pruned(source.model.float(), arguments.prune)
     plan = replace(plan_of(source.model.config.training), epochs=arguments.epochs, seed=arguments.seed)
     plan = replace(
@@ -122,7 +140,11 @@ def _trained(source: Source, folder: Path, arguments: Namespace) -> FusionModel:
     merge(model)
     shutil.rmtree(folder / "logs", ignore_errors=True)
     calibrate(model, source.samples["dev"], plan.batch)
-    return model
+    known = source.knowledge
+    if known is not None:
+        splits = source.samples["train"], source.samples["dev"]
+        known = fit_knowledge(model, *splits, known.level, plan.batch, plan.seed, lambda: None)
+    return model, replace(source, knowledge=known)
 
 
 def _program(model: FusionModel, example: Sequence[Item], source: Source, folder: Path) -> Served:

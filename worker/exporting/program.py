@@ -26,7 +26,9 @@ class _Answers(nn.Module):
         self, bodies: list[Tensor], item_of: list[Tensor], items: Tensor, when: list[Tensor]
     ) -> tuple[Tensor, ...]:
         out = self.model(bodies, item_of, items.shape[0], evidence=self.evidence, when=when)
-        return (out.logits, out.fused, out.coalitions, *out.weights) if self.evidence else (*out[:2],)
+        if not self.evidence:
+            return out.logits, out.fused
+        return (out.logits, out.fused, *out.pooled, out.coalitions, *out.weights)
 
 
 def program_of(model: FusionModel, items: Sequence[Item], *, evidence: bool) -> torch.export.ExportedProgram:

@@ -16,6 +16,7 @@ from worker.exporting.card import card
 from worker.exporting.gate import measured_of, refuse_a_fall
 from worker.exporting.make import Source, make
 from worker.exporting.race import Row, race, table
+from worker.model.confidence import Knowledge
 from worker.model.folder import INT8
 from worker.model.items import Item
 from worker.model.load import load
@@ -93,7 +94,8 @@ def _source(arguments: Namespace, console: Console) -> Source:
     with console.status("decoding the dev and the test split"):
         chosen, tested = ([made[split][n] for n in range(len(made[split]))] for split in ("dev", "test"))
     version = serve(arguments.model, "cpu", "fp32").version
-    return Source(arguments.model, model, tokenizer, version, data, made, chosen, tested)
+    knowledge = Knowledge.load(arguments.model, model.config)
+    return Source(arguments.model, model, tokenizer, version, data, made, chosen, tested, knowledge)
 
 
 def _timed(

@@ -14,6 +14,7 @@ ONNX = "model.onnx"
 INT8 = "int8"  # The folder inside a model's own that holds it in this form.
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
+CONFIDENCE = "confidence.safetensors"  # Need not be there: without it results have no `confidence`.
 # What `fusion-worker export` writes instead of weights.
 _EXPORTED = {
     ONNX: "which can be served, not trained, measured or drawn",

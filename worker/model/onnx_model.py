@@ -18,6 +18,7 @@ from worker.model.fusion_model import FusionOutput
 
 PRECISION = "precision"  # In the file's own metadata: fp32 or int8.
 ITEMS = "items"
+POOLED = "pooled_"
 # Items that go through the graph together: what lies between its layers then fits the processor's caches. Measured on
 # the model that ships in int8, processor time an item: 4 items 1.84 ms, 8 items 1.68, 16 items 1.77, 32 items 2.03.
 _AT_ONCE = 8
@@ -42,9 +43,11 @@ def shapes_of(config: FusionConfig) -> dict[str, tuple[int, ...]]:
     return bodies | {"logits": (config.num_labels,)}
 
 
-def output_names(config: FusionConfig) -> list[str]:
-    """Of the graph; those after the first two are evidence."""
-    return ["logits", "fused", "coalitions", *(f"weights_{n}" for n in range(len(config.inputs)))]
+def output_names(config: FusionConfig, pooled: bool = True, evidence: bool = True) -> list[str]:
+    """Of the graph: logits, F, each input's pooled features, and then evidence."""
+    numbers = range(len(config.inputs))
+    features = [f"{POOLED}{n}" for n in numbers] if pooled else []
+    return ["logits", "fused", *features, *(["coalitions", *(f"weights_{n}" for n in numbers)] if evidence else [])]
 
 
 def feed_of(
@@ -58,8 +61,8 @@ def feed_of(
 class OnnxModel:
     """Called as FusionModel is. Thread-safe: its session takes calls side by side, each on its caller's thread."""
 
-    def __init__(self, folder: Path, config: FusionConfig, threads: int) -> None:
-        """`threads` may work on one call.
+    def __init__(self, folder: Path, config: FusionConfig, threads: int, *, pooled: bool = False) -> None:
+        """`threads` may work on one call; `pooled` says whether its answers have the pooled features.
 
         Raises:
             ConfigError: ONNX Runtime is not installed, or the file is not a graph of this configuration.
@@ -83,11 +86,14 @@ class OnnxModel:
             raise ConfigError(f"model.path = {str(folder)!r}: {ONNX} cannot be loaded: {error}") from error
         self.config = config
         self.precision: str = self._session.get_modelmeta().custom_metadata_map.get(PRECISION, "")
-        told = [one.name for one in self._session.get_inputs()], [one.name for one in self._session.get_outputs()]
-        if told != (input_names(config), output_names(config)) or self.precision not in ("fp32", "int8"):
+        taken, told = ([one.name for one in found()] for found in (self._session.get_inputs, self._session.get_outputs))
+        # Graphs from before have no pooled features, and serve models without confidence.
+        names = output_names(config, pooled or f"{POOLED}0" in told)
+        if (taken, told) != (input_names(config), names) or self.precision not in ("fp32", "int8"):
             raise ConfigError(f"model.path = {str(folder)!r}: {ONNX} is not of the model that its config.json tells; "
                               "it must be as `fusion-worker export` wrote it")  # fmt: skip
         self._compare(folder)
+        self._pooled = pooled
         self._options = onnxruntime.RunOptions()
         # The evidence is part of the graph; it is computed when it is asked for.
         self._options.only_execute_path_to_fetches = True
@@ -108,8 +114,7 @@ class OnnxModel:
         when: Sequence[Tensor] = (),
     ) -> FusionOutput:  # fmt: skip
         """As FusionModel.forward, without what only training asks for; `item_of` must rise, as `collate` has it."""
-        names = output_names(self.config)
-        wanted = names if evidence else names[:2]
+        wanted = output_names(self.config, self._pooled, evidence)
         portions = -(-items // _AT_ONCE)
         ends = [items * number // portions for number in range(portions + 1)]
         answers = []
@@ -119,7 +124,10 @@ class OnnxModel:
             feed = feed_of(self.config, cut, [one - first for one in owners], end - first, times)
             answers.append(self._session.run(wanted, feed, self._options))
         logits, fused, *rest = (torch.from_numpy(np.concatenate(one)) for one in zip(*answers, strict=True))
+        inputs = len(self.config.inputs)
         out = FusionOutput(logits=logits, fused=fused)
+        if self._pooled:
+            out.pooled, rest = tuple(rest[:inputs]), rest[inputs:]
         if evidence:
             out.coalitions, *weights = rest
             out.weights = tuple(weights)

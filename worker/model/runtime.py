@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.errors import ConfigError, Poison
-from worker.model.calibration import Temperatures
+from worker.model.calibration import Temperatures, set_of
 from worker.model.cuda import enter, on_host, pinned
 from worker.model.drift import Drift
 from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
@@ -70,6 +70,7 @@ class ModelRuntime:
         """
         served = served or serve(Path(path) if path is not None else SHIPPED, device, precision)
         self._config, self._device, self._model = served.config, served.device, served.ask
+        self._knowledge = served.knowledge
         self.lanes, self._threads = lanes_of(self._device)
         self._lane = threading.local()
         self._allocate = pinned if self._device.type == "cuda" else allocated
@@ -135,38 +136,49 @@ class ModelRuntime:
         items = [*batch, batch[0]] if len(batch) == 1 else batch
         try:
             with torch.inference_mode():
-                (scores, fused, *answers), values = self._ask(items)
+                (scores, fused, strangeness, *answers), values = self._ask(items)
         except torch.OutOfMemoryError as error:
             raise Poison("MODEL", "out_of_memory", f"{len(batch)} items do not fit into memory: {error}") from error
         if not bool(scores.isfinite().all() and fused.isfinite().all()):
             raise Poison("MODEL", "not_finite", "the model's scores are not finite")
-        rows = scores.tolist()
+        rows, strange = scores.tolist(), strangeness.tolist()
         vectors = _rounded(fused) if self._embedding else [None] * len(items)
         told: Sequence[Any] = [None] * len(items)
         if self._evidence:
             told = evidence_of(rows, answers, items, self._config, self.names, self._preprocessor.tokens)
-        verdicts = [self._verdict(*one) for one in zip(batch, rows, vectors, told, strict=False)]
+        verdicts = [self._verdict(*one) for one in zip(batch, rows, vectors, told, strange, strict=False)]
         if self.summarised is not None and values is not None:
             self.summarised(self.summary.said(values, verdicts))
         return verdicts
 
     def _ask(self, items: Sequence[Item]) -> tuple[list[Tensor], NDArray[np.float64] | None]:
-        """Scores [B, K], F [B, D] or [B, 0] if it is not told, and what evidence is told from, the device waited for
-        once; and, while it works, the summary.
+        """Scores [B, K], F [B, D] or [B, 0] if it is not told, how strange each is, [B, 1] or [B, 0], and what evidence
+        is told from, the device waited for once; and, while it works, the summary.
         """
         arguments = collate(items, self._config, self._allocate)
         out = self._model(**on_device(arguments, self._device), evidence=self._evidence)
         temperatures = self._temperatures.of_items(items)[:, 0]
-        answers = [scores_of(out.logits, temperatures), out.fused if self._embedding else out.fused[:, :0]]
+        nothing, known = out.fused[:, :0], self._knowledge
+        strange = known.strangeness(out, [set_of(one.present) for one in items]) if known is not None else nothing
+        answers = [scores_of(out.logits, temperatures), out.fused if self._embedding else nothing, strange]
         told = [*answers, *asked(out, items, self._temperatures)] if self._evidence else answers
         values = self.summary.of(arguments) if self.summarised is not None else None
         return on_host(told), values
 
-    def _verdict(self, item: Item, row: Sequence[float], vector: tuple[float, ...] | None, evidence: Any) -> Verdict:
+    def _verdict(
+        self,
+        item: Item,
+        row: Sequence[float],
+        vector: tuple[float, ...] | None,
+        evidence: Any,
+        strange: Sequence[float],
+    ) -> Verdict:
         """The label is that of the scores as they are, as in the evidence: rounded, two may be equal."""
         label = self.labels[row.index(max(row))]
         scores = {label: round(score, _PLACES) for label, score in zip(self.labels, row, strict=True)}
-        return Verdict(label, scores[label], scores, vector, evidence, item.truncated)
+        known = self._knowledge
+        confidence = known.of(set_of(item.present), row, self.labels, strange[0]) if known is not None else None
+        return Verdict(label, scores[label], scores, vector, evidence, item.truncated, confidence)
 
 
 def runtime_of(served: Served) -> ModelRuntime:

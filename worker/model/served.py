@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 
 from worker.errors import ConfigError
+from worker.model.confidence import Knowledge
 from worker.model.config import FusionConfig
 from worker.model.cuda import enter, exact
 from worker.model.drift import Reference
@@ -37,6 +38,7 @@ class Served:
         precision: fp32, bf16, int8 or, chosen by `auto` for a GPU without bf16, fp16.
         version: told in every result.
         reference: what drift is held against; None: it is not watched.
+        knowledge: None of a model that was fitted without it.
     """
 
     ask: Callable[..., FusionOutput]
@@ -46,6 +48,7 @@ class Served:
     precision: str
     version: str
     reference: Reference | None = None
+    knowledge: Knowledge | None = None
 
 
 def lanes_of(device: torch.device) -> tuple[int, int]:
@@ -73,8 +76,10 @@ def serve(folder: Path, device: str, precision: str) -> Served:
     exact()
     # Batch norms are folded in fp32: in bf16 each folding would round once more.
     ready = for_serving(model.float(), place, dtype)
-    version, reference = config.version or digest(folder), Reference.load(folder)
-    return Served(ready, config, tokenizer, place, _NAMES[dtype], version, reference)
+    knowledge, reference = Knowledge.load(folder, config), Reference.load(folder)
+    known = knowledge.to(place) if knowledge is not None else None
+    version = config.version or digest(folder)
+    return Served(ready, config, tokenizer, place, _NAMES[dtype], version, reference, known)
 
 
 def within(model: torch.nn.Module, dtype: torch.dtype) -> torch.dtype:
@@ -109,12 +114,14 @@ def _onnx(folder: Path, device: str, precision: str) -> Served:
     ensure_whole(folder, ONNX)
     config, tokenizer = config_of(folder), tokenizer_of(folder)
     lanes, _ = lanes_of(torch.device("cpu"))
+    knowledge = Knowledge.load(folder, config, ONNX)
     # All calls share the session's threads; a lane's own thread works too.
-    model = OnnxModel(folder, config, len(os.sched_getaffinity(0)) - lanes + 1)
+    model = OnnxModel(folder, config, len(os.sched_getaffinity(0)) - lanes + 1, pooled=knowledge is not None)
     if precision not in ("auto", model.precision):
         raise ConfigError(
             f"model.precision = {precision!r}: this model directory holds {model.precision} weights; "
             f"must be auto or {model.precision}"
         )
     version = config.version or digest(folder, ONNX)
-    return Served(model, config, tokenizer, torch.device("cpu"), model.precision, version, Reference.load(folder))
+    reference, place = Reference.load(folder), torch.device("cpu")
+    return Served(model, config, tokenizer, place, model.precision, version, reference, knowledge)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.model.config import FusionConfig
-from worker.training.evaluate import Measured, first_of, rows_of
+from worker.training.evaluate import Measured, confidence_rows, first_of, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,19 @@ def card(
             f"- **Began from**: {'; '.join(origins)}.",
             f"- **Scores** are calibrated on the dev split, by what is present: temperatures {_temperatures(config)}.",
             "", "## Measured on the test split", "", "```", *rows_of(measured), "", full.report.rstrip(), "```", "",
+            *_confidence(measured),
             *(["All inputs, corrupted on their way:", "", "```", *rows_of(corrupted), "```", ""] if corrupted else []),
             "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
             "", "## Limits", "", *[f"- {one}" for one in _limits(measured, corrupted)], "",
         ]
     )  # fmt: skip
+
+
+def _confidence(measured: Mapping[str, Measured]) -> list[str]:
+    if not (rows := confidence_rows(measured)):
+        return []
+    told = "What it knows of its verdicts (`confidence` in results; fitted on the train and the dev split):"
+    return [told, "", "```", *rows, "```", ""]
 
 
 def _temperatures(config: FusionConfig) -> str:
@@ -67,7 +75,8 @@ def _limits(measured: Mapping[str, Measured], corrupted: Mapping[str, Measured])
     full = first_of(measured)
     weakest = min(range(len(full.names)), key=lambda n: _recall(full, n))
     limits = [
-        f"It tells {len(full.names)} labels apart and nothing else; any input gets one of them.",
+        f"It tells {len(full.names)} labels apart and nothing else; any input gets one of them. "
+        "`confidence.familiar` near 0 says that its inputs are like none that it was trained on.",
         f"The label it misses most is `{full.names[weakest]}`: {_recall(full, weakest):.1%} of them are found.",
         "It was measured on data that came from where its training data came from; elsewhere it will do worse.",
     ]

@@ -87,6 +87,9 @@ def _add_plan_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--triplet", type=_weight, default=0.2, help="weight of this loss (default 0.2)")
     group.add_argument("--contrastive", type=_weight, default=0.0, help="weight of this loss (default 0)")
     group.add_argument("--label-smoothing", type=_share, default=0.0, help="of the cross-entropy (default 0)")
+    group.add_argument(
+        "--level", type=_level, default=0.9, help="how often `confidence.set` shall have the right label (default 0.9)"
+    )
     group.add_argument("--class-weights", action="store_true", help="rare labels count as much as common ones")
 
 
@@ -151,6 +154,12 @@ def _weighed(text: str) -> dict[str, float]:
 def _share(text: str) -> float:
     if (number := _weight(text)) >= 1:
         raise ArgumentTypeError(f"{text!r}: must be a number from 0 to below 1")
+    return number
+
+
+def _level(text: str) -> float:
+    if not 0 < (number := _weight(text)) < 1:
+        raise ArgumentTypeError(f"{text!r}: must be a number between 0 and 1")
     return number
 
 

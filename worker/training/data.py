@@ -83,6 +83,13 @@ class Samples(Dataset[tuple[Item, int]]):
         made._samples = [sample for sample in self._samples if names <= sample.bodies.keys()]
         return made
 
+    def drawn(self, most: int, seed: int) -> Samples:
+        """At most so many of these samples, in their order; the same for the same seed."""
+        made = copy.copy(self)
+        numbers = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
+        made._samples = [self._samples[number] for number in numbers]
+        return made
+
     @torch.inference_mode()
     def keep_maps(self, encoder: ImageEncoder, step: Callable[[], object]) -> bool:
         """Computes the map of every image once, for a backbone that stays as it is; False when that is too much.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from sklearn.metrics import classification_report, confusion_matrix
 
 from worker.model.calibration import Temperatures, set_of
+from worker.model.confidence import Knowledge
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.items import on_device
@@ -21,6 +22,7 @@ from worker.training.intervals import wilson
 
 # As Guo et al. (2017) have it; with fewer samples a bin the error would be mostly noise.
 _BINS = 15
+UNFAMILIAR = 0.05  # Below it an item is counted as not familiar; of known data one in twenty is.
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,28 @@ class Measured:
         truth: [N], the number of each sample's label.
         temperature: that scores are told with; [N] where samples have each its own.
         names: the labels.
+        least: [N], the score from which a label is in the set of `confidence`; None without it.
+        familiar: [N], as in results; likewise.
     """
 
     logits: NDArray[np.float64]
     truth: NDArray[np.int64]
     temperature: float | NDArray[np.float64]
     names: tuple[str, ...]
+    least: NDArray[np.float64] | None = None
+    familiar: NDArray[np.float64] | None = None
 
     @property
     def scores(self) -> NDArray[np.float64]:
         """[N, K]."""
         return softmax(self.logits / np.reshape(self.temperature, (-1, 1)))
+
+    @property
+    def sets(self) -> NDArray[np.bool_]:
+        """[N, K], the labels in the set of each."""
+        told = self.scores >= np.reshape(np.asarray(self.least), (-1, 1))
+        told[np.arange(len(told)), self.said] = True
+        return np.asarray(told)
 
     @property
     def said(self) -> NDArray[np.int64]:
@@ -101,24 +114,34 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @torch.inference_mode()
 def measure(
-    model: FusionModel, samples: Samples, batch: int, presence: Presence, step: Callable[[], object]
-) -> Measured:
+    model: FusionModel, samples: Samples, batch: int, presence: Presence, step: Callable[[], object],
+    knowledge: Knowledge | None = None,
+) -> Measured:  # fmt: skip
     """Runs the model over the samples that have what this presence shows; `step` is called after each batch."""
     model.eval()
     truth: list[int] = []
     logits: list[list[float]] = []
     told: list[float] = []
+    known: list[tuple[float, float]] = []
     temperatures = Temperatures(model.config)
     chosen = samples if presence.shown is None else samples.having(presence.shown)
     for arguments, labels in batches(chosen, batch, presence, seed=0, shuffle=False):
         out = model(**on_device(arguments, model.device))
         logits += out.logits.double().cpu().tolist()
         present = torch.stack(out.present, dim=1).tolist()
-        told += [temperatures.of(set_of(n for n, there in enumerate(row) if there)) for row in present]
+        sets = [set_of(n for n, there in enumerate(row) if there) for row in present]
+        told += [temperatures.of(one) for one in sets]
+        if knowledge is not None:
+            strange = knowledge.strangeness(out, sets)[:, 0].tolist()
+            known += [(knowledge.least(n), knowledge.familiar(n, s)) for n, s in zip(sets, strange, strict=True)]
         truth += labels.tolist()
         step()
     names = labels_of(model.config)
-    return Measured(np.array(logits).reshape(-1, len(names)), np.array(truth, int), np.array(told), names)
+    measured = Measured(np.array(logits).reshape(-1, len(names)), np.array(truth, int), np.array(told), names)
+    if knowledge is None:
+        return measured
+    least, familiar = np.array(known).reshape(-1, 2).T
+    return replace(measured, least=least, familiar=familiar)
 
 
 def labels_of(config: FusionConfig) -> tuple[str, ...]:
@@ -170,11 +193,32 @@ def rows_of(measured: Mapping[str, Measured]) -> list[str]:
     return rows
 
 
+def confidence_rows(measured: Mapping[str, Measured]) -> list[str]:
+    """A line for each that has samples, below a head: how often the right label is in the set, how large that is, and
+    how often an item is said not to be familiar; nothing of a model without confidence."""
+    told = {name: one for name, one in measured.items() if len(one.truth) and one.least is not None}
+    if not told:
+        return []
+    wide = max(len(name) for name in told)
+    rows = [f"{'':<{wide}}  right one in set, 95 %     labels in set  familiar < {UNFAMILIAR:g}, 95 %      n"]
+    for name, one in told.items():
+        sets, strange = one.sets, np.asarray(one.familiar) < UNFAMILIAR
+        held = sets[np.arange(len(one.truth)), one.truth]
+        shares = [(flags.mean(), *wilson(int(flags.sum()), len(flags))) for flags in (held, strange)]
+        (right, *found), (odd, *seen) = shares
+        rows.append(
+            f"{name:<{wide}}  {right:.3f}, {found[0]:.3f} to {found[1]:.3f}    {sets.sum(axis=1).mean():13.2f}  "
+            f"{odd:.3f}, {seen[0]:.3f} to {seen[1]:.3f}  {len(held):5d}"
+        )
+    return rows
+
+
 def first_of(measured: Mapping[str, Measured]) -> Measured:
     """What is told in detail: the first row."""
     return next(iter(measured.values()))
 
 
 def tell(measured: Mapping[str, Measured]) -> str:
-    """A line per presence pattern, and the report of the first."""
-    return "\n".join([*rows_of(measured), "", f"{next(iter(measured))}:", first_of(measured).report])
+    """A line per presence pattern, what is known of it, and the report of the first."""
+    known = [*confidence_rows(measured), ""] if first_of(measured).least is not None else []
+    return "\n".join([*rows_of(measured), "", *known, f"{next(iter(measured))}:", first_of(measured).report])

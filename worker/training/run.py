@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from transformers.utils.logging import disable_progress_bar
 
 from worker.errors import ConfigError
+from worker.model.confidence import Knowledge
 from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, load
@@ -25,6 +26,7 @@ from worker.training import plots
 from worker.training.against import against
 from worker.training.build import Built, build
 from worker.training.card import Trained, card
+from worker.training.confidence import fit_knowledge, shown_of
 from worker.training.data import ALL, Presence, Samples, patterns
 from worker.training.encoders import image_encoder, is_frozen, merge, trained_share
 from worker.training.evaluate import Measured, calibrate, first_of, labels_of, measure, rows_of, tell
@@ -57,10 +59,12 @@ def train(arguments: Namespace) -> int:
     built.model.config.training = asdict(plan)
     calibrate(built.model, splits["dev"], plan.batch)
     names = list(data.inputs)
-    measured = _measure_all(built.model, splits["test"], names, plan.batch, console)
+    knowledge = _knowledge(arguments, built, splits, console)
+    measured = _measure_all(built.model, splits["test"], names, plan.batch, console, knowledge)
     corrupted = _corrupted(built.model, splits["test"], first_of(measured), plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
     _write(arguments, built, data, measured, corrupted, share, minutes)
+    knowledge.save(arguments.out)
     dev = samples_of(built, data, "dev")
     console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32")))
     plots.draw_curves(history, arguments.out / "curves.png")
@@ -85,7 +89,9 @@ def evaluate(arguments: Namespace) -> int:
     names, labels = list(data.inputs), labels_of(model.config)
     rows = data.splits[arguments.split]
     samples = Samples(rows, names, labels, model.config, preprocessor)
-    measured = _measure_all(model, samples, names, arguments.batch, console)
+    knowledge = Knowledge.load(arguments.model, model.config)
+    known = knowledge.to(model.device) if knowledge is not None else None
+    measured = _measure_all(model, samples, names, arguments.batch, console, known)
     console.print(tell(measured), highlight=False)
     if arguments.plots is not None:
         arguments.plots.mkdir(parents=True, exist_ok=True)
@@ -191,15 +197,23 @@ def _draw(measured: Measured, folder: Path) -> None:
     plots.draw_reliability(measured, folder / "reliability.png")
 
 
+def _knowledge(arguments: Namespace, built: Built, splits: dict[str, Samples], console: Console) -> Knowledge:
+    with progress(console, "confidence", 2 * len(shown_of(built.model.config))) as step:
+        return fit_knowledge(
+            built.model, splits["train"], splits["dev"], arguments.level, arguments.batch, arguments.seed,
+            lambda: step("", 1),
+        )  # fmt: skip
+
+
 def _measure_all(
-    model: FusionModel, samples: Samples, names: list[str], batch: int, console: Console
+    model: FusionModel, samples: Samples, names: list[str], batch: int, console: Console, knowledge: Knowledge | None
 ) -> dict[str, Measured]:
     found = patterns(names)
     if len(samples.having(range(len(names)))) < len(samples):
         found = {"as they come": ALL, **found}
     with progress(console, "test", len(found) * _count(samples, batch)) as step:
         return {
-            name: measure(model, samples, batch, presence, lambda name=name: step(name, 1))  # type: ignore[misc]
+            name: measure(model, samples, batch, presence, lambda name=name: step(name, 1), knowledge)  # type: ignore[misc]
             for name, presence in found.items()
         }
 

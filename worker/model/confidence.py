@@ -1,0 +1,173 @@
+"""What a model was fitted on -> per item the labels that cannot be ruled out, and how familiar its inputs are."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from worker.errors import ConfigError
+from worker.model.config import FusionConfig
+from worker.model.folder import CONFIDENCE, WEIGHTS
+from worker.model.fusion_model import FusionOutput
+from worker.model.load import digest
+from worker.records import Confidence
+
+_PLACES = 4  # Of what is told, and of strangeness, so that an item is as strange as itself, whatever its company.
+_SMALLEST = 1e-12
+
+
+class Space(NamedTuple):
+    """Where the train split lies, for each of V views: F, then each input's pooled features.
+
+    The Mahalanobis distance under a covariance of R directions, and one variance for all others, is
+    |x|^2 - |x basis|^2 but for a factor, with each direction as long as sqrt(1 - other variance / its variance).
+
+    Attributes:
+        mean: [V, P, D], by the set of inputs that an item has.
+        basis: [V, D, R].
+    """
+
+    mean: Tensor
+    basis: Tensor
+
+    def apart(self, views: Tensor, rows: Tensor) -> Tensor:
+        """How far each view lies from its mean, [V, B]; `views` [V, B, D], `rows` [B] tells whose mean."""
+        centred = views - self.mean[:, rows]
+        left = centred.square().sum(dim=2) - (centred @ self.basis).square().sum(dim=2)
+        return left.clamp_min(_SMALLEST).log()
+
+
+class Known(NamedTuple):
+    """What the dev split showed of items that have one set of inputs.
+
+    Attributes:
+        middle, spread: per view the median of its distances, and from there to 95 % of them.
+        strange: how strange each was, ascending.
+        least: the least score of a label that cannot be ruled out.
+    """
+
+    middle: list[float]
+    spread: list[float]
+    strange: list[float]
+    least: float
+
+
+class Knowledge:
+    """Of one model. The first of its sets of inputs stands for all that have none of their own; of these F is not
+    looked at, since it depends on what is missing."""
+
+    def __init__(self, space: Space, known: dict[int, Known], level: float) -> None:
+        """`known` is by the number of the set, in the order of the space's means; the first is the general one."""
+        self.space, self.known, self.level = space, known, level
+        self._rows = {inputs: row for row, inputs in enumerate(known)}
+        self._general = next(iter(known.values()))
+        self._middle, self._spread = (
+            torch.tensor([one[n] for one in known.values()], device=space.mean.device).T for n in (0, 1)
+        )
+
+    def to(self, device: torch.device) -> Knowledge:
+        """The same, where the model lies."""
+        return Knowledge(Space(*(one.to(device) for one in self.space)), self.known, self.level)
+
+    def strangeness(self, out: FusionOutput, sets: Sequence[int]) -> Tensor:
+        """Of the strangest view of each item, [B, 1]: 0 is the median of known items, 1 is above 95 % of them.
+
+        `sets` are the inputs that each item has. Nothing is waited for.
+        """
+        device = self.space.mean.device
+        rows = torch.tensor([self._rows.get(one, 0) for one in sets]).to(device, non_blocking=True)
+        views = range(len(self.space.mean) - 1)
+        absent = torch.tensor([[one not in self._rows, *(not one >> n & 1 for n in views)] for one in sets]).T
+        apart = self.space.apart(views_of(out), rows)
+        told = (apart - self._middle[:, rows]) / self._spread[:, rows]
+        return told.masked_fill(absent.to(device, non_blocking=True), -math.inf).amax(dim=0)[:, None]
+
+    def of(self, inputs: int, scores: Sequence[float], labels: Sequence[str], strangeness: float) -> Confidence:
+        """Of one item.
+
+        Args:
+            inputs: the set that it has.
+            scores: per label, not rounded.
+            strangeness: as `strangeness` told it.
+        """
+        order, least = sorted(range(len(scores)), key=lambda n: -scores[n]), self.least(inputs)
+        held = tuple(labels[n] for place, n in enumerate(order) if place == 0 or scores[n] >= least)
+        return Confidence(held, self.familiar(inputs, strangeness))
+
+    def least(self, inputs: int) -> float:
+        """The least score of a label that cannot be ruled out, of items with this set of inputs."""
+        return self.known.get(inputs, self._general).least
+
+    def familiar(self, inputs: int, strangeness: float) -> float:
+        """The share of known items that are as strange or stranger: a conformal p-value, so it counts itself too."""
+        strange = self.known.get(inputs, self._general).strange
+        stranger = len(strange) - bisect_left(strange, round(strangeness, _PLACES))
+        return round((1 + stranger) / (1 + len(strange)), _PLACES)
+
+    def save(self, folder: Path, weights: str = WEIGHTS) -> None:
+        """Beside the model, with a digest of its `weights`, which `load` compares."""
+        known = self.known.values()
+        save_file(
+            {
+                "mean": self.space.mean.float().cpu().contiguous(),
+                "basis": self.space.basis.half().cpu().contiguous(),
+                "sets": torch.tensor(list(self.known)),
+                "middle": torch.tensor([one.middle for one in known], dtype=torch.float64),
+                "spread": torch.tensor([one.spread for one in known], dtype=torch.float64),
+                "least": torch.tensor([one.least for one in known], dtype=torch.float64),
+                "counts": torch.tensor([len(one.strange) for one in known]),
+                "strange": torch.tensor([s for one in known for s in one.strange], dtype=torch.float64),
+            },
+            folder / CONFIDENCE,
+            {"level": repr(self.level), "weights": digest(folder, weights)},
+        )
+
+    @classmethod
+    def load(cls, folder: Path, config: FusionConfig, weights: str = WEIGHTS) -> Self | None:
+        """What lies beside a model; None: nothing does.
+
+        Raises:
+            ConfigError: it cannot be read, or was fitted to another model than the one of these weights.
+        """
+        if not (folder / CONFIDENCE).is_file():
+            return None
+        try:
+            with safe_open(folder / CONFIDENCE, "pt") as file:
+                told, of = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+            made = cls(*_parts(told), float(of["level"]))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise ConfigError(_refused(folder, f"cannot be read: {type(error).__name__}: {error}")) from error
+        views, _, dim = made.space.mean.shape
+        if of["weights"] != digest(folder, weights) or (views, dim) != (1 + len(config.inputs), config.dim):
+            raise ConfigError(_refused(folder, "was fitted to another model than the one beside it"))
+        return made
+
+
+def views_of(out: FusionOutput) -> Tensor:
+    """F and each input's pooled features, [V, B, D]."""
+    return torch.stack([out.fused, *out.pooled]).float()
+
+
+def _parts(told: dict[str, Tensor]) -> tuple[Space, dict[int, Known]]:
+    lists = [told[name].tolist() for name in ("sets", "middle", "spread", "least")]
+    strange = [one.tolist() for one in torch.split(told["strange"], told["counts"].tolist())]
+    known = {
+        inputs: Known(middle, spread, of, least)
+        for inputs, middle, spread, least, of in zip(*lists, strange, strict=True)
+    }
+    return Space(told["mean"], told["basis"].float()), known
+
+
+def _refused(folder: Path, why: str) -> str:
+    return (
+        f"model.path = {str(folder)!r}: {CONFIDENCE} {why}; take it out, and results go without `confidence`, or make "
+        "the model anew with `fusion-worker train` or `export`"
+    )
