@@ -31,6 +31,7 @@ class EchoModel:
 
     labels = ("even", "odd")
     lanes = 1
+    drift = None
 
     def __init__(self, cost_ms: float = 1.0, decodes: bool = False) -> None:
         self._cost, self._decodes = cost_ms / 1000, decodes

@@ -21,6 +21,7 @@ class NoOp:
 
     labels = ("seen",)
     lanes = 1
+    drift = None
 
     @property
     def info(self) -> Mapping[str, str]:
