@@ -37,24 +37,28 @@ def add_topics(parser: ArgumentParser) -> None:
 
 
 def add_feed(parser: ArgumentParser) -> None:
-    _add_town(parser)
-    parser.add_argument("--frames-per-second", type=rate, default=5.0, help="of each camera (default 5)")
-    parser.add_argument("--texts-per-second", type=rate, default=1.0, help="of each junction (default 1)")
+    parser.add_argument(
+        "--story", choices=("junction", "home"), default="junction",
+        help="junction: frames and texts (default); home: sounds, sensors and texts",
+    )  # fmt: skip
+    _add_town(parser, "--junctions", "--homes")
+    parser.add_argument("--frames-per-second", type=rate, help="of each camera of a junction (default 5)")
+    parser.add_argument("--texts-per-second", type=rate, help="of each junction (default 1)")
     parser.add_argument(
         "--speed", type=speed, default=1.0, help="1: real time (default), 2: twice as fast, 0: as fast as possible"
     )
 
 
 def add_demo(parser: ArgumentParser) -> None:
-    _add_town(parser)
+    _add_town(parser, "--junctions")
     parser.add_argument("--workers", type=count, default=2, help="workers (default 2)")
     parser.add_argument("--kill", action="store_true", help="kill a worker with SIGKILL on the way")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
     parser.add_argument("--cache", type=Path, default=Path(".cache"), help="where Kafka is kept (default .cache)")
 
 
-def _add_town(parser: ArgumentParser) -> None:
-    parser.add_argument("--junctions", type=count, default=6, help="junctions, each a key (default 6)")
+def _add_town(parser: ArgumentParser, *names: str) -> None:
+    parser.add_argument(*names, type=count, default=6, help="how many, each a key (default 6)")
     parser.add_argument("--seconds", type=rate, default=30.0, help="length of the story (default 30)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed tells the same story (default 0)")
 

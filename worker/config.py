@@ -98,7 +98,8 @@ class Model(Section):
     """The model and how it is batched."""
 
     path: str | None = Field(
-        None, description="A from_pretrained or exported directory; default: the junction model that ships."
+        None,
+        description="A from_pretrained or exported directory, or shipped:home; default: the junction model that ships.",
     )
     inputs: Mapping[str, str] = Field(
         {},

@@ -19,6 +19,7 @@ import redis
 
 from tests.town import town
 from worker.demo.stack import Stack, open_stack
+from worker.feeds.junction import junction_events
 from worker.feeds.produce import feed
 
 EVERY_SECONDS = 5.0
@@ -41,12 +42,9 @@ def sample(stack: Stack, folder: Path, minutes: float, texts_per_second: float) 
         stop = threading.Event()
         feeder = threading.Thread(
             target=feed,
-            args=(connection, topics),
-            kwargs={
-                "junctions": 10, "seconds": minutes * 60, "frames_per_second": 4.0,
-                "texts_per_second": texts_per_second, "seed": 1, "speed": 1.0, "say": lambda line: None, "stop": stop,
-            },
-        )  # fmt: skip
+            args=(connection, topics, junction_events(1, 10, minutes * 60, 4.0, texts_per_second)),
+            kwargs={"seconds": minutes * 60, "seed": 1, "speed": 1.0, "say": lambda line: None, "stop": stop},
+        )
         feeder.start()
         began = time.monotonic()
         while feeder.is_alive():

@@ -1,4 +1,4 @@
-"""The examples of docs/examples as a user runs them: two cameras and a radar; a microphone, a camera, a thermometer."""
+"""The examples of docs/examples as a user runs them: two cameras and a radar; a home with the model that ships."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from tests.tiny import write_tiny_model
 from tests.town import Town, town
 from tests.unit.incoming import wav
 from worker.durations import format_duration
+from worker.feeds import home
 from worker.feeds.junction import scene
+from worker.feeds.produce import Produced, feed
 from worker.settings import load
 
 EXAMPLES = Path(__file__).parents[2] / "docs/examples"
+HOME_MODEL = "shipped:home"
 SECOND = 1_000_000
 SCENE = scene(np.random.default_rng(1))
 KINDS = {"image": "image/jpeg", "text": "text/plain", "sensor": "application/json", "audio": "audio/wav"}
@@ -31,7 +34,7 @@ Inputs = dict[str, Any]
 class Example:
     """A town that runs an example's file, with addresses, topics and a model of its own."""
 
-    def __init__(self, made: Town, name: str, model: Path, changes: Sequence[str]) -> None:
+    def __init__(self, made: Town, name: str, model: Path | str, changes: Sequence[str]) -> None:
         own = load(EXAMPLES / f"{name}.toml", [], {}).settings
         at = {
             "kafka.bootstrap_servers": made.stack.bootstrap_servers,
@@ -78,7 +81,7 @@ class Example:
 
 
 @contextlib.contextmanager
-def example(stack: Any, folder: Path, name: str, model: Path, *changes: str) -> Iterator[Example]:
+def example(stack: Any, folder: Path, name: str, model: Path | str, *changes: str) -> Iterator[Example]:
     """The example `name`, changed by `--set`s."""
     streams = load(EXAMPLES / f"{name}.toml", [], {}).settings.streams
     with town(stack, folder, dict.fromkeys(streams, 2), cost_ms=None) as made:
@@ -104,12 +107,6 @@ def junction_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("junction"), ["text", "image", "image", "sensor"], ["speed", "count"],
         ["reports", "north", "south", "radar"],
     )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def room_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The inputs that docs/examples/room.toml asks for."""
-    return write_tiny_model(tmp_path_factory.mktemp("room"), ["audio", "image", "sensor"], ["temperature"])
 
 
 def test_a_junction_with_two_cameras_and_a_radar(stack: Any, tmp_path: Path, junction_model: Path) -> None:
@@ -174,55 +171,73 @@ def tone(seconds: float = 1.0, rate: int = 8_000, channels: int = 1) -> bytes:
     return wav(np.repeat(wave.astype("<i2"), channels).tobytes(), rate=rate, channels=channels)
 
 
-def test_a_room_with_microphone_camera_and_thermometer(stack: Any, tmp_path: Path, room_model: Path) -> None:
-    """Each sound has its frame and the last temperature; a cut-off sound is a dead letter, and the others go on."""
-    start = minutes_ago(5)
-    with example(stack, tmp_path, "room", room_model) as made:
-        for n in range(6):
-            reading = b'{"temperature": NaN}' if n == 2 else number("temperature", 20 + n)
-            made.tell("thermometer", "kitchen", f"c{n}", start + (60 * n - 150) * SECOND, reading)
-        cut, hollow = tone()[:-1], wav(np.full(800, np.nan, "<f4").tobytes(), bits=32, tag=3)
-        for n, body in enumerate([tone(), cut, tone(0.3, 44_100, 2), hollow, tone(2.5)]):
-            made.tell("camera", "kitchen", f"f{n}", start + n * 10 * SECOND + 700_000, SCENE.image)
-            made.tell("sounds", "kitchen", f"m{n}", start + n * 10 * SECOND, body)
-        made.tell("sounds", "kitchen", "long", start, wav(bytes(31_000), rate=1_000, bits=8))
+def matched(anchor: Produced, told: Sequence[Produced]) -> Inputs:
+    """What docs/examples/home.toml matches to a sound, by looking at every event."""
+    before = {"sensors": 20 * SECOND, "texts": 70 * SECOND}
+    near = [(one.event.stream, one.time_us, one.id) for one in told if one.event.stream in before]
+    found = {
+        stream: [name for own, at, name in near if own == stream and 0 <= anchor.time_us - at <= most]
+        for stream, most in before.items()
+    }
+    latest = {"texts": found["texts"][-1]} if found["texts"] else {}
+    return {"sounds": anchor.id, "sensors": found["sensors"], **latest}
+
+
+def test_a_home_and_the_model_that_ships_for_it(stack: Any, tmp_path: Path) -> None:
+    """Sounds have their readings and sentence, and nearly all the right label; bad bodies are dead letters."""
+    told: list[Produced] = []
+    with example(stack, tmp_path, "home", HOME_MODEL) as made:
+        topics = {stream: f"{made.town.name}.{stream}" for stream in home.STREAMS}
+        connection = {"bootstrap_servers": [made.town.stack.bootstrap_servers]}
+        sent = feed(connection, topics, home.home_events(1, 1, 600.0), seconds=600, seed=1, speed=0,
+                    say=print, heard=told.append)  # fmt: skip
+        end = sent.start_us + 600 * SECOND
+        made.tell("sensors", "home-1", "closes the last window", end, number("power", 100))
+        made.tell("sensors", "home-1", "nan", end, b'{"power": NaN}')
+        hollow = wav(np.full(800, np.nan, "<f4").tobytes(), bits=32, tag=3)
+        for name, body in {
+            "cut": tone()[:-1],
+            "hollow": hollow,
+            "long": wav(bytes(31_000), rate=1_000, bits=8),
+        }.items():
+            made.tell("sounds", "home-1", name, end, body)
         # As kcat sends them: no headers, and the record's own time.
-        made.town.send("thermometer", "hall", number("temperature", 19))
-        made.town.send("camera", "hall", SCENE.image)
+        made.town.send("sensors", "hall", number("power", 100))
         made.town.flush()
-        made.town.send("sounds", "hall", tone())
-        results, dead = made.outcomes(4, 4)
+        made.town.send("sounds", "hall", tone(0.3, 44_100, 2))
+        results, dead = made.outcomes(sent.counts["sounds"] + 1, 4)
     plain = next(result for result in results.values() if result.key == "hall")
-    assert set(plain.inputs) == {"sounds", "camera", "thermometer"}
-    for n in (0, 2, 4):
-        result = results[f"m{n}"]
-        assert ids(result) == {"sounds": f"m{n}", "camera": f"f{n}", "thermometer": "c1" if n < 3 else "c3"}
-        assert result.missing == {}
-        assert result.evidence is not None
-        assert set(result.evidence.adds) == {"sounds", "camera", "thermometer"}
-        assert all(place.step is not None for place in result.evidence.places["sounds"])
-    assert dead["m1"] == (
+    assert set(plain.inputs) == {"sounds", "sensors"}
+    sounds = [one for one in told if one.event.stream == "sounds"]
+    assert {one.id: ids(results[one.id]) for one in sounds} == {one.id: matched(one, told) for one in sounds}
+    assert np.mean([results[one.id].label == one.event.label for one in sounds]) > 0.85
+    for one in sounds:
+        evidence = results[one.id].evidence
+        assert evidence is not None
+        assert set(evidence.adds) == set(ids(results[one.id]))
+        assert all(place.step is not None for place in evidence.places["sounds"])
+    assert dead["cut"] == (
         "VALIDATE", "WAV header cannot be read: its data chunk declares 16000 bytes, 15999 are there; it is cut off"
     )  # fmt: skip
-    assert dead["m3"] == ("DECODE", "stream 'sounds': the sound cannot be read: a sample is not finite")
-    assert dead["c2"][0] == dead["long"][0] == "VALIDATE"
+    assert dead["hollow"] == ("DECODE", "stream 'sounds': the sound cannot be read: a sample is not finite")
+    assert dead["nan"][0] == dead["long"][0] == "VALIDATE"
     assert "sound of 31 s is over the limit of 30 s" in dead["long"][1]
 
 
 @pytest.mark.long
-def test_large_sounds_are_context_as_frames_are(stack: Any, tmp_path: Path, room_model: Path) -> None:
+def test_large_sounds_are_context_as_frames_are(stack: Any, tmp_path: Path) -> None:
     """Sounds of nearly 8 MiB go through Redis, the nearest of a key's several is matched, one byte too many is none."""
     start, largest = minutes_ago(5), tone(8 * 2**20 / 192_000 - 0.01, 48_000, 2)
     assert 8 * 2**20 - 10_000 < len(largest) <= 8 * 2**20
-    swapped = ("streams.camera.role=anchor", "streams.sounds.role=context", "limits.max_audio_seconds=60")
-    with example(stack, tmp_path, "room", room_model, *swapped) as made:
+    swapped = ("streams.texts.role=anchor", "streams.sounds.role=context", "limits.max_audio_seconds=60")
+    with example(stack, tmp_path, "home", HOME_MODEL, *swapped) as made:
         for n in range(4):
-            made.tell("sounds", "kitchen", f"m{n}", start + n * 300_000, largest)
-        made.tell("sounds", "kitchen", "too large", start, largest + bytes(2**20))
-        made.tell("sounds", "kitchen", "last", start + 5 * SECOND, tone())
-        made.tell("camera", "kitchen", "f", start + 650_000, SCENE.image)
+            made.tell("sounds", "home-1", f"m{n}", start + n * 300_000, largest)
+        made.tell("sounds", "home-1", "too large", start, largest + bytes(2**20))
+        made.tell("sounds", "home-1", "last", start + 5 * SECOND, tone())
+        made.tell("texts", "home-1", "t", start + 650_000, b"good night")
         results, dead = made.outcomes(1, 1)
-    assert ids(results["f"]) == {"camera": "f", "sounds": "m2"}
-    assert results["f"].missing == {"thermometer": "never_seen"}
+    assert ids(results["t"]) == {"texts": "t", "sounds": "m2"}
+    assert results["t"].missing == {"sensors": "never_seen"}
     assert dead["too large"][0] == "VALIDATE"
     assert "over the limit of 8388608 bytes" in dead["too large"][1]

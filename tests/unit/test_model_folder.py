@@ -115,3 +115,11 @@ def test_sensors_are_compared(tmp_path: Path) -> None:
             load(folder)
         (folder / "config.json").write_text(kept)
     load(folder)
+
+
+def test_what_ships_is_named() -> None:
+    """Each that ships can be served by its name; another name is told all of them."""
+    for name in ("junction", "home"):
+        ensure_servable(f"shipped:{name}")
+    with pytest.raises(ConfigError, match=r"model.path = 'shipped:hom': what ships is shipped:junction, shipped:home"):
+        ensure_servable("shipped:hom")

@@ -19,6 +19,7 @@ from worker.demo.pool import Pool
 from worker.demo.stack import Stack, open_stack
 from worker.demo.tally import Tally
 from worker.errors import Fatal
+from worker.feeds.junction import STREAMS, junction_events
 from worker.feeds.produce import feed
 
 PARTITIONS = {"texts": 4, "frames": 3, "fusions": 2, "fusions.dead": 1}
@@ -119,10 +120,10 @@ def _feeding(
 
     def run() -> None:
         try:
+            events = junction_events(plan.seed, plan.junctions, plan.seconds, FRAMES_PER_SECOND, TEXTS_PER_SECOND)
             feed(
-                connection, topics, junctions=plan.junctions, seconds=plan.seconds,
-                frames_per_second=FRAMES_PER_SECOND, texts_per_second=TEXTS_PER_SECOND, seed=plan.seed, speed=1.0,
-                say=lambda line: None, prefix=f"seed{plan.seed}", stop=stop, heard=tally.produced,
+                connection, {name: topics[name] for name in STREAMS}, events, seconds=plan.seconds, seed=plan.seed,
+                speed=1.0, say=lambda line: None, prefix=f"seed{plan.seed}", stop=stop, heard=tally.produced,
             )  # fmt: skip
         except Fatal as error:
             failed.append(error)

@@ -13,7 +13,7 @@ from worker.explain.attribution import EXACT, Attribution, attribute
 from worker.explain.deletion import Deletion, deletions
 from worker.explain.drawing import caption, draw_bars, draw_deletions, draw_images
 from worker.explain.ground import Probe, grounds_of
-from worker.model.folder import SHIPPED
+from worker.model.folder import folder_of
 from worker.model.items import Item
 from worker.model.load import device_of, for_serving, load
 from worker.records import Verdict
@@ -33,7 +33,7 @@ def write_explanation(
         names: of the model's inputs.
         told: what else explanation.json says.
     """
-    model, tokenizer = load(Path(path) if path is not None else SHIPPED)
+    model, tokenizer = load(folder_of(path))
     model = for_serving(model, device_of(device), torch.float32)
     grounds = grounds_of(item, model.config, names, tokenizer)
     label = next(number for number, one in model.config.id2label.items() if one == verdict.label)

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from worker.arguments import count
+from worker.model.folder import SHIPPED, folder_of
 
 KINDS = {
     "int8": "ONNX, its large matrix products in int8",
@@ -19,8 +20,10 @@ KINDS = {
 
 def add_export_arguments(parser: ArgumentParser) -> None:
     """What `export` takes."""
-    shipped = Path(__file__).parent.parent / "model" / "junction"
-    parser.add_argument("--model", type=Path, default=shipped, help="model folder (default: the one that ships)")
+    parser.add_argument(
+        "--model", type=folder_of, default=SHIPPED,
+        help="model folder, or shipped:home (default: the junction's that ships)",
+    )  # fmt: skip
     parser.add_argument(
         "--to", type=_kinds, default=["int8"], metavar="KIND[,KIND...]",
         help="; ".join(f"{name}: {what}" for name, what in KINDS.items()) + " (default int8)",

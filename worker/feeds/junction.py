@@ -16,10 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from worker.feeds.story import FeedEvent, times
+
 LABELS = ("free_flow", "congestion", "accident", "emergency")
+STREAMS = {"frames": "image", "texts": "text"}
+_TYPES = {"frames": ("junction.frame.v1", "image/jpeg"), "texts": ("junction.report.v1", "text/plain")}
 _FULL = {"free_flow": False, "congestion": True, "accident": True, "emergency": False}
 _ALARM = {"free_flow": False, "congestion": False, "accident": True, "emergency": True}
 
@@ -60,19 +63,6 @@ class Scene:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class FeedEvent:
-    """One event to be produced. `time_us` counts from the feed's start; `label` is the truth, for checks only."""
-
-    time_us: int
-    stream: str
-    key: str
-    id: str
-    content_type: str
-    body: bytes
-    label: str
-
-
 def scene(rng: np.random.Generator, label: str | None = None) -> Scene:
     """A scene of this label, or of any."""
     label = label or LABELS[int(rng.integers(len(LABELS)))]
@@ -95,8 +85,8 @@ def _junction(
 ) -> Iterator[FeedEvent]:
     key, end = f"junction-{number}", int(seconds * 1e6)
     moments = sorted(
-        [(int(t), "frames") for t in _times(rng, end, frames_per_second)]
-        + [(int(t), "texts") for t in _times(rng, end, texts_per_second)]
+        [(int(t), "frames") for t in times(rng, end, frames_per_second)]
+        + [(int(t), "texts") for t in times(rng, end, texts_per_second)]
     )
     since, label = 0, LABELS[int(rng.integers(len(LABELS)))]
     until = since + int(rng.integers(*_STATE_US))
@@ -110,17 +100,9 @@ def _junction(
         counts[stream] += 1
         event_id = f"{key}-{stream[0]}{counts[stream]:06d}"
         if stream == "frames":
-            yield FeedEvent(time_us, stream, key, event_id, "image/jpeg", frame(rng, label), label)
+            yield FeedEvent(time_us, stream, key, event_id, *_TYPES[stream], frame(rng, label), label)
         else:
-            yield FeedEvent(time_us, stream, key, event_id, "text/plain", report(rng, label).encode(), label)
-
-
-def _times(rng: np.random.Generator, end_us: int, per_second: float) -> NDArray[np.int64]:
-    """Times of a steady device that jitters by a fifth of its period, in milliseconds."""
-    period = 1e6 / per_second
-    steady = np.arange(rng.uniform(0, period), end_us, period)
-    jittered = steady + rng.uniform(-0.1, 0.1, len(steady)) * period
-    return (np.clip(jittered, 0, end_us) / 1000).astype(np.int64) * 1000
+            yield FeedEvent(time_us, stream, key, event_id, *_TYPES[stream], report(rng, label).encode(), label)
 
 
 def report(rng: np.random.Generator, label: str) -> str:

@@ -1,10 +1,10 @@
-"""Junction events -> Kafka, as CloudEvents in binary mode, paced by the clock."""
+"""A story's events -> Kafka, as CloudEvents in binary mode, paced by the clock."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,11 +12,10 @@ from typing import Any
 
 from schemas import names
 from worker.broker.producer import RecordProducer, record_producer
-from worker.feeds.junction import FeedEvent, junction_events
+from worker.feeds.story import FeedEvent
 from worker.records import Outgoing
 
-SOURCE = "/fusion-worker/feeds/junction"
-_TYPES = {"frames": "junction.frame.v1", "texts": "junction.report.v1"}
+SOURCE = "/fusion-worker/feeds/"
 _EPOCH = datetime(1970, 1, 1)
 # Drawing a frame takes about 3 ms, so nothing is drawn when the next event is due sooner than a few of them.
 _DRAWING_SECONDS = 0.01
@@ -40,13 +39,13 @@ class Sent:
     """What a feed has produced.
 
     Attributes:
+        counts: events by stream.
         start_us: event time of the feed's beginning (microseconds since 1970).
         behind_seconds: how far the feed fell behind its pace at most; 0 when it has none.
         stopped: a signal or the caller ended it early.
     """
 
-    frames: int
-    texts: int
+    counts: Mapping[str, int]
     payload_bytes: int
     start_us: int
     behind_seconds: float
@@ -56,11 +55,9 @@ class Sent:
 def feed(
     connection: Mapping[str, Any],
     topics: Mapping[str, str],
+    events: Iterator[FeedEvent],
     *,
-    junctions: int,
     seconds: float,
-    frames_per_second: float,
-    texts_per_second: float,
     seed: int,
     speed: float,
     say: Callable[[str], None],
@@ -68,11 +65,12 @@ def feed(
     stop: threading.Event | None = None,
     heard: Callable[[Produced], None] | None = None,
 ) -> Sent:
-    """Produces the junction's events and waits until Kafka has them all; SIGINT ends it early and cleanly.
+    """Produces a story's events and waits until Kafka has them all; SIGINT ends it early and cleanly.
 
     Args:
         connection: what `connection_options` gives.
-        topics: stream (`frames`, `texts`) -> topic.
+        topics: stream of the story, such as `frames` -> topic.
+        events: of a story that lasts `seconds`, in the order of their time.
         speed: event seconds per second of the wall; 0: as fast as it goes.
         prefix: begins every event id; default: the seed and the start, so that no two feeds share an id.
         stop: set by the caller to end it early.
@@ -83,7 +81,6 @@ def feed(
     """
     start_us = _start_us(seconds, speed)
     prefix = prefix if prefix is not None else f"{seed}-{start_us:x}"
-    events = junction_events(seed, junctions, seconds, frames_per_second, texts_per_second)
     run = _Run(topics, start_us, prefix, say, heard)
     with record_producer(connection) as producer:
         stopped = False
@@ -140,7 +137,7 @@ class _Run:
     ) -> None:
         self.behind_seconds = 0.0
         self._topics, self._start_us, self._prefix, self._say, self._heard = topics, start_us, prefix, say, heard
-        self._counts = {"frames": 0, "texts": 0}
+        self._counts: Counter[str] = Counter(dict.fromkeys(topics, 0))
         self._bytes = 0
         self._tell_at = time.monotonic() + _TELL_EVERY_SECONDS
 
@@ -156,28 +153,21 @@ class _Run:
         self._bytes += len(event.body)
         if time.monotonic() > self._tell_at:
             self._tell_at += _TELL_EVERY_SECONDS
-            self._say(f"{self._counts['frames']:,} frames and {self._counts['texts']:,} texts sent")
+            self._say(f"{' and '.join(f'{count:,} {stream}' for stream, count in self._counts.items())} sent")
 
     def sent(self, stopped: bool) -> Sent:
         """The counts so far."""
-        return Sent(
-            self._counts["frames"],
-            self._counts["texts"],
-            self._bytes,
-            self._start_us,
-            self.behind_seconds,
-            stopped,
-        )
+        return Sent(dict(self._counts), self._bytes, self._start_us, self.behind_seconds, stopped)
 
 
 def cloud_event(topic: str, produced: Produced) -> Outgoing:
-    """The Kafka record of an event: CloudEvents 1.0 in binary mode, key = the junction."""
+    """The Kafka record of an event: CloudEvents 1.0 in binary mode, key = the place."""
     event = produced.event
     headers = (
         (names.CE_SPECVERSION, names.SPEC_VERSION),
         (names.CE_ID, produced.id),
-        (names.CE_SOURCE, SOURCE),
-        (names.CE_TYPE, _TYPES[event.stream]),
+        (names.CE_SOURCE, SOURCE + event.type.partition(".")[0]),
+        (names.CE_TYPE, event.type),
         (names.CE_TIME, (_EPOCH + timedelta(microseconds=produced.time_us)).isoformat(timespec="microseconds") + "Z"),
         (names.CONTENT_TYPE, event.content_type),
     )

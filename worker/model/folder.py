@@ -9,6 +9,8 @@ from typing import Any
 from worker.errors import ConfigError
 
 SHIPPED = Path(__file__).parent / "junction"
+# As a path begins that names a model that ships, and their names.
+_SHIPPED_MARK, _NAMES = "shipped:", ("junction", "home")
 WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
 INT8 = "int8"  # The folder inside a model's own that holds it in this form.
@@ -23,6 +25,19 @@ _EXPORTED = {
 _POINTER = b"version https://git-lfs"
 # The length of a safetensors header stands in its first bytes, little endian.
 _LENGTH_BYTES = 8
+
+
+def folder_of(path: str | None) -> Path:
+    """The folder of a model's path; None: the junction's that ships; `shipped:NAME`: another that ships.
+
+    Raises:
+        ConfigError: no model of that name ships.
+    """
+    if path is None or not path.startswith(_SHIPPED_MARK):
+        return Path(path) if path is not None else SHIPPED
+    if (name := path.removeprefix(_SHIPPED_MARK)) not in _NAMES:
+        raise ConfigError(f"model.path = {path!r}: what ships is {', '.join(_SHIPPED_MARK + one for one in _NAMES)}")
+    return Path(__file__).parent / name
 
 
 def ensure_whole(folder: Path, weights: str = WEIGHTS) -> None:
@@ -49,7 +64,7 @@ def ensure_whole(folder: Path, weights: str = WEIGHTS) -> None:
 
 def ensure_servable(path: str | None) -> None:
     """As `ensure_whole`, for the folder of `model.path`, in each of the forms that can be served."""
-    folder = Path(path) if path is not None else SHIPPED
+    folder = folder_of(path)
     exported = (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file()
     ensure_whole(folder, ONNX if exported else WEIGHTS)
     if has_int8(folder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from worker.model.calibration import Temperatures, set_of
 from worker.model.cuda import enter, on_host, pinned
 from worker.model.drift import Drift
 from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
-from worker.model.folder import SHIPPED
+from worker.model.folder import folder_of
 from worker.model.inputs import streams_of_inputs
 from worker.model.items import Item, allocated, collate, on_device
 from worker.model.preprocess import Body, Parts, Preprocessor, nobody
@@ -58,7 +57,7 @@ class ModelRuntime:
         """Loads the model.
 
         Args:
-            path: a from_pretrained directory or an exported one; None: the junction model that ships with the package.
+            path: as `folder_of` has it: a from_pretrained directory or an exported one, or what ships.
             modalities: of every stream, by its name.
             inputs: stream -> name of the model's input that it feeds, where they are not called alike.
             anchor: the stream whose own body, if it cannot be decoded, costs the anchor.
@@ -68,7 +67,7 @@ class ModelRuntime:
         Raises:
             ConfigError: the directory, device or precision does not fit.
         """
-        served = served or serve(Path(path) if path is not None else SHIPPED, device, precision)
+        served = served or serve(folder_of(path), device, precision)
         self._config, self._device, self._model = served.config, served.device, served.ask
         self._knowledge = served.knowledge
         self.lanes, self._threads = lanes_of(self._device)

@@ -6,9 +6,11 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from pathlib import Path
 
+from worker.model.folder import SHIPPED, folder_of
+
 _DATA = (
-    "'junction' or 'digits' (drawn from the seed), or a folder with train, dev and test as .jsonl or .parquet: image, "
-    "text, sensor, audio, label a row, or as `fusion-worker record` writes it"
+    "'junction', 'home' or 'digits' (drawn from the seed), or a folder with train, dev and test as .jsonl or .parquet: "
+    "image, text, sensor, audio, label a row, or as `fusion-worker record` writes it"
 )
 # A window of the spectrum is 25 ms.
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 60.0
@@ -96,8 +98,10 @@ def _add_plan_arguments(group: _ArgumentGroup) -> None:
 def add_evaluate_arguments(parser: ArgumentParser) -> None:
     """What `evaluate` takes."""
     _add_common(parser)
-    shipped = Path(__file__).parent.parent / "model" / "junction"
-    parser.add_argument("--model", type=Path, default=shipped, help="model folder (default: the one that ships)")
+    parser.add_argument(
+        "--model", type=folder_of, default=SHIPPED,
+        help="model folder, or shipped:home (default: the junction's that ships)",
+    )  # fmt: skip
     parser.add_argument("--split", choices=("train", "dev", "test"), default="test", help="default test")
     parser.add_argument("--robust", action="store_true", help="also on noise, blur, dark, rotated, typos")
     parser.add_argument(
@@ -110,7 +114,7 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
 def _add_common(parser: ArgumentParser) -> None:
     parser.add_argument("--data", default="junction", help=f"{_DATA} (default junction)")
     parser.add_argument(
-        "--samples", type=_positive, default=6400, help="junction: training scenes; an eighth for dev and test each"
+        "--samples", type=_positive, default=6400, help="junction, home: to train on; an eighth for dev and test each"
     )
     parser.add_argument("--seed", type=int, default=0, help="of data, weights and order (default 0)")
     parser.add_argument("--batch", type=_positive, default=32, help="items per step (default 32)")

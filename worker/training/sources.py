@@ -1,4 +1,4 @@
-"""`--data` -> the inputs and the samples of each split: the junction, scanned digits, or a folder."""
+"""`--data` -> the inputs and the samples of each split: the junction, the home, scanned digits, or a folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from worker.errors import ConfigError
+from worker.feeds import home
 from worker.feeds.junction import LABELS, scene
 from worker.model.config import MODALITIES, FusionConfig
 from worker.model.inputs import data_of_inputs
@@ -21,7 +22,7 @@ from worker.training.doubles import doubles
 from worker.training.rows import Row, Sample
 from worker.training.samples import SPLITS, check_folder, folder_rows
 
-JUNCTION, DIGITS = _DRAWN = ("junction", "digits")
+JUNCTION, HOME, DIGITS = _DRAWN = ("junction", "home", "digits")
 
 # The splits of what is drawn come from seeds that have nothing in common.
 _SEED_OF = {"train": 1, "dev": 2, "test": 3}
@@ -74,7 +75,7 @@ class Data:
 def read(
     data: str, samples: int, seed: int, splits: Sequence[str] = SPLITS, say: Callable[[str], object] = lambda _: None
 ) -> Data:
-    """Reads the splits; `samples` counts the junction's training scenes, dev and test have an eighth of it each.
+    """Reads the splits; `samples` counts what is drawn to train on, dev and test have an eighth of it each.
 
     Raises:
         ConfigError: names the row, split or label that cannot be used.
@@ -103,6 +104,9 @@ def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
     if data == JUNCTION:
         count = samples if split == "train" else max(1, samples // 8)
         return [Row(one, _PAIR) for one in junction_samples(split, count, seed)]
+    if data == HOME:
+        count = samples if split == "train" else max(1, samples // 8)
+        return [Row(one, home.STREAMS) for one in home_samples(split, count, seed)]
     if data == DIGITS:
         return [Row(one, _PAIR) for one in digit_samples(split, seed)]
     rows = list(folder_rows(Path(data), split))
@@ -114,6 +118,8 @@ def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
 def _about(data: str, seed: int) -> str:
     if data == JUNCTION:
         return f"drawn scenes of a road junction and reports about it (seed {seed})"
+    if data == HOME:
+        return f"drawn moments of a home: sounds, readings, sentences (seed {seed})"
     if data == DIGITS:
         return f"scikit-learn's scanned digits (UCI optdigits, CC BY 4.0) and sums as text (seed {seed})"
     return f"the folder {Path(data).name}"
@@ -170,6 +176,18 @@ def junction_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
     for number in range(count):
         made = scene(rng, LABELS[number % len(LABELS)])
         yield _pair(made.image, "image/jpeg", made.text, made.label, f"junction/{split}/{number}")
+
+
+def home_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
+    """Moments of the home, each label as often as the others, with the times of what was matched."""
+    rng = np.random.default_rng([seed, _SEED_OF[split]])
+    for number in range(count):
+        made = home.moment(rng, home.LABELS[number % len(home.LABELS)])
+        bodies: dict[str, tuple[Body, ...]] = {"sounds": (Body(made.sound, "audio/wav", "sounds", 0.0),)}
+        bodies["sensors"] = tuple(Body(one, "application/json", "sensors", at / 1e6) for at, one in made.readings)
+        if made.text is not None:
+            bodies["texts"] = (Body(made.text[1], "text/plain", "texts", made.text[0] / 1e6),)
+        yield Sample(bodies, made.label, f"home/{split}/{number}")
 
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
