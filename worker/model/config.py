@@ -24,6 +24,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         image_size: pixels per side that every image is resized to.
         image_mean, image_std: per channel, of pixels in 0..1.
         text: a transformers configuration with its `model_type`; the text encoder is made from it.
+        packages: encoders whose weights an installed package holds, as `packages.told_of` tells it.
         max_tokens: T, the length that every text is padded or cut to.
         channels: the fields of sensors' readings, one for each number of a step; other fields are not looked at.
         channel_words: per channel the word that it stands for, or None (signals.Column); None: all are numbers.
@@ -55,6 +56,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     image_mean: list[float]
     image_std: list[float]
     text: dict[str, Any]
+    packages: dict[str, dict[str, str]]
     max_tokens: int
     channels: list[str]
     channel_words: list[str | None] | None
@@ -86,7 +88,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         image_size: int = 224,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
-        text: Mapping[str, Any] | None = None,
+        text: Mapping[str, Any] | None = None, packages: Mapping[str, Mapping[str, str]] | None = None,
         max_tokens: int = 32,
         channels: Sequence[str] = (),
         channel_words: Sequence[str | None] | None = None, channel_inputs: Sequence[str] | None = None,
@@ -111,6 +113,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         for one, value in given.items():
             setattr(self, one, list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value)
         self.text = dict(text) if text is not None else {"model_type": "bert"}
+        self.packages = {part: dict(told) for part, told in (packages or {}).items()}
         self.calibrations, self.training = dict(calibrations or {}), dict(training or {})
         self.channel_mean = list(channel_mean) if channel_mean is not None else [0.0] * len(self.channels)
         self.channel_std = list(channel_std) if channel_std is not None else [1.0] * len(self.channels)

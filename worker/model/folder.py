@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import ConfigError
+from worker.model.packages import ensure_there
 
 SHIPPED = Path(__file__).parent / "junction"
 # As a path begins that names a model that ships, and their names.
@@ -60,6 +61,13 @@ def ensure_whole(folder: Path, weights: str = WEIGHTS) -> None:
         _ensure_json(folder, name)
     if weights == WEIGHTS:
         shapes(folder)
+        _ensure_packages(folder)
+
+
+def _ensure_packages(folder: Path) -> None:
+    told = json.loads((folder / CONFIG).read_text("utf-8")).get("packages")
+    if isinstance(told, dict) and all(isinstance(one, dict) for one in told.values()):
+        ensure_there(told, _named(folder))
 
 
 def ensure_servable(path: str | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from worker.model.fusion.cross_attention import CrossAttentionFusion
 from worker.model.fusion.dense import DenseFusion
 from worker.model.fusion.graph import GraphFusion
 from worker.model.fusion.parts import Fusion, Part, masked_mean
+from worker.model.packages import own
 from worker.model.timing import Timing
 
 
@@ -82,7 +85,13 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(dim, config.num_labels)
+        self.additions: dict[str, Tensor] = {}  # To weights that a package holds: packages.py.
         self.post_init()
+
+    def save_pretrained(self, folder: Path, **more: Any) -> None:
+        """As transformers does, without what packages hold."""
+        kept = own(self.state_dict(), self.config.packages, self.additions)
+        super().save_pretrained(folder, state_dict=kept, **more)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Encoders and fusion keep the start that their own authors gave them; pooling starts as the mean."""

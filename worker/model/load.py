@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -20,6 +21,7 @@ from worker.model.config import FusionConfig
 from worker.model.cuda import half_of, own_card
 from worker.model.folder import CONFIG, TOKENIZER, WEIGHTS, ensure_whole, shapes
 from worker.model.fusion_model import FusionModel
+from worker.model.packages import PARTS, additions_of, joined
 
 # Their first token has the position behind that of padding.
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "data2vec-text", "longformer")
@@ -36,15 +38,30 @@ def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
     # What does not fit is told below, in one line, rather than in the library's table.
     set_verbosity_error()
     disable_progress_bar()
+    state, additions = _package_weights(folder, config)
     try:
         model, loading = FusionModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+            None if state else folder, config=config, state_dict=state, local_files_only=True, use_safetensors=True,
+            output_loading_info=True,
+        )  # fmt: skip
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         raise ConfigError(f"model.path = {str(folder)!r}: {_unfit(folder, config) or error}") from error
     if loading["missing_keys"] or loading["mismatched_keys"]:
         raise ConfigError(f"model.path = {str(folder)!r}: {_unfit(folder, config)}")
+    model.additions = additions
     return model, tokenizer
+
+
+def _package_weights(folder: Path, config: FusionConfig) -> tuple[dict[str, Tensor] | None, dict[str, Tensor]]:
+    """All weights of a model of which a package holds some, and what was added to these; else nothing."""
+    if not config.packages:
+        return None, {}
+    where = f"model.path = {str(folder)!r}"
+    try:
+        held = load_file(folder / WEIGHTS)
+        return joined(held, config.packages, where), additions_of(held)
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
+        raise ConfigError(f"{where}: {_unfit(folder, config) or error}") from error
 
 
 def _unfit(folder: Path, config: FusionConfig) -> str | None:
@@ -54,6 +71,9 @@ def _unfit(folder: Path, config: FusionConfig) -> str | None:
         wanted = {name: tuple(one.shape) for name, one in FusionModel(config).state_dict().items()}
     except (ValueError, RuntimeError, TypeError, KeyError, AttributeError, ImportError) as error:
         return f"no model can be made of its {CONFIG}: {error}"
+    elsewhere = tuple(PARTS[part] for part in config.packages)
+    if elsewhere:
+        wanted = {name: shape for name, shape in wanted.items() if not name.startswith(elsewhere)}
     if absent := [name for name in wanted if name not in held]:
         return f"{WEIGHTS} has no {absent[0]} ({len(absent)} are missing); it is not of the model that {CONFIG} tells"
     for name, shape in wanted.items():

@@ -13,6 +13,7 @@ from worker.model.config import FusionConfig
 from worker.model.encoders import EFFICIENTNET_LITE0
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of
+from worker.model.packages import MINILM, told_of
 from worker.model.preprocess import Preprocessor, text_of
 from worker.training.encoders import (
     check_text,
@@ -66,8 +67,9 @@ def build(arguments: Namespace, data: Data) -> Built:
             backbone=arguments.backbone, image_size=arguments.image_size, max_steps=arguments.max_steps,
             audio_seconds=arguments.audio_seconds, mels=arguments.mels, dropout=arguments.dropout,
             text=text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)},
-            max_tokens=arguments.max_tokens, fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank,
-            glimpses=arguments.glimpses, times=True, **channels_of(data),
+            packages=_packages(arguments, encoder is not None), max_tokens=arguments.max_tokens, times=True,
+            fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank, glimpses=arguments.glimpses,
+            **channels_of(data),
             id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
         )  # fmt: skip
         model = FusionModel(config)
@@ -93,8 +95,14 @@ def _text(arguments: Namespace, data: Data) -> tuple[Any, Any, tuple[str, ...]]:
     if arguments.text == SMALL or "text" not in data.inputs.values():
         return None, learn_vocabulary(texts_of(data, data.splits["train"]), VOCABULARY_SIZE), ()
     encoder, tokenizer = load_text_encoder(text_folder(arguments.text))
-    licence = "MIT" if arguments.text == "minilm" else "its own"
+    licence = "MIT" if arguments.text == MINILM else "its own"
     return encoder, tokenizer, (f"text encoder {arguments.text} (licence: {licence})",)
+
+
+def _packages(arguments: Namespace, has_text: bool) -> dict[str, dict[str, str]]:
+    """Encoders that stay as their package has them, but for additions."""
+    stays = has_text and arguments.text == MINILM and arguments.encoders != "full"
+    return {"text": told_of(MINILM)} if stays else {}
 
 
 def _held(model: FusionModel, arguments: Namespace, has_text: bool) -> tuple[str, ...]:

