@@ -78,14 +78,20 @@ class TextEncoder(nn.Module):
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """`ids` [M, T], NO_TOKEN where there is none -> tokens [M, T, D] and their mask [M, T].
 
-        Of a text without any the first place is one, of padding: no token to look at would be no number.
+        Of a text without any the first place is one, of padding: no token to look at would be no number. What has
+        another dimension, [M, T, H], is taken for the encoder's states, computed before, NaN where there is no token.
         """
+        if ids.dim() == 3:
+            mask = ids[..., 0].isfinite()
+            return self._projected(ids.nan_to_num(0.0).to(self.projection.weight.dtype)), mask
         given = ids.where(ids != NO_TOKEN, self.padding)
         first = torch.arange(ids.shape[1], device=ids.device) == 0
         mask = (ids != NO_TOKEN) | (first & (ids == NO_TOKEN).all(dim=1, keepdim=True))
-        hidden = self.encoder(input_ids=given, attention_mask=mask.long()).last_hidden_state
+        return self._projected(self.encoder(input_ids=given, attention_mask=mask.long()).last_hidden_state), mask
+
+    def _projected(self, hidden: Tensor) -> Tensor:
         normed: Tensor = self.norm(self.projection(hidden))
-        return normed, mask
+        return normed
 
 
 class SensorEncoder(nn.Module):

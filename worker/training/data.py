@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from worker.errors import ConfigError, Poison
 from worker.model.config import FusionConfig
-from worker.model.encoders import ImageEncoder
+from worker.model.encoders import ImageEncoder, TextEncoder
 from worker.model.items import Item, collate
-from worker.model.preprocess import Body, Parts, Preprocessor, columns_of
+from worker.model.preprocess import NO_TOKEN, Body, Parts, Preprocessor, columns_of
 from worker.training.augment import Augment
 from worker.training.bodies import check_columns
 from worker.training.doubles import digest_of
@@ -52,6 +52,7 @@ class Samples(Dataset[tuple[Item, int]]):
         self._augment = Augment(0.0)
         self._seed = 0
         self._maps: dict[bytes, Tensor] = {}
+        self._states: dict[tuple[bytes, ...], Tensor] = {}
         self._check_readings()
 
     def _check_readings(self) -> None:
@@ -112,6 +113,26 @@ class Samples(Dataset[tuple[Item, int]]):
             step()
         return True
 
+    @torch.inference_mode()
+    def keep_states(self, encoder: TextEncoder) -> None:
+        """Computes the states of every text once, for an encoder that stays as it is; texts are then not corrupted."""
+        encoder.eval()
+        names = [name for name, modality in zip(self._names, self._config.inputs, strict=True) if modality == "text"]
+        read = [found for sample in self._samples for name in names if (found := sample.bodies.get(name))]
+        texts = {tuple(body.payload for body in found): found for found in read}
+        ids = {key: self._preprocessor.tensors("text", bodies)[0] for key, bodies in texts.items()}
+        length = {key: int((one != NO_TOKEN).sum()) for key, one in ids.items()}
+        # By their lengths, so that little is computed of places without tokens.
+        order = sorted((key for key in ids if length[key]), key=lambda key: length[key])
+        for keys in (order[n : n + _AT_ONCE] for n in range(0, len(order), _AT_ONCE)):
+            given = torch.stack([ids[key] for key in keys])[:, : length[keys[-1]]].to(encoder.projection.weight.device)
+            mask = given != NO_TOKEN
+            found = encoder.encoder(input_ids=given.clamp(min=0), attention_mask=mask.long()).last_hidden_state
+            for key, states in zip(keys, found.bfloat16().cpu(), strict=True):
+                padded = states.new_full((self._config.max_tokens, states.shape[1]), torch.nan)
+                padded[: length[key]] = states[: length[key]]
+                self._states[key] = padded
+
     def __len__(self) -> int:
         return len(self._samples)
 
@@ -148,6 +169,8 @@ class Samples(Dataset[tuple[Item, int]]):
     def _parts(self, number: int, modality: str, bodies: Sequence[Body], chance: np.random.Generator) -> Parts:
         if modality == "image" and all(body.payload in self._maps for body in bodies):
             return Parts(tuple(self._maps[body.payload] for body in bodies), tuple(body.seconds for body in bodies))
+        if modality == "text" and (states := self._states.get(tuple(body.payload for body in bodies))) is not None:
+            return Parts((states,), tuple(body.seconds for body in bodies)[-1:])
         bodies = [self._augment.body(body, modality, chance) for body in bodies]
         parts = self._preprocessor.read(number, bodies)
         if modality != "image":

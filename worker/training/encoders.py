@@ -78,7 +78,8 @@ def load_image_weights(model: FusionModel, file: Path | None) -> None:
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"--image-weights {file}: cannot be read: {error}") from error
     wanted = backbone.state_dict()
-    # A complete model's file names the map's part `features.` or `network.`; its classifier is not wanted.
+    # A complete model's file names the map's part `features.`, `network.` or, if it is one of ours,
+    # `encoders.image.backbone.`; its classifier is not wanted.
     found = {name: weights[key] for name in wanted for key in _spellings(name) if key in weights}
     bad = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
     if bad:
@@ -87,7 +88,8 @@ def load_image_weights(model: FusionModel, file: Path | None) -> None:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    return name, f"features.{name}", name.removeprefix("network."), f"backbone.{name}"
+    own = f"encoders.image.backbone.{name}"
+    return name, f"features.{name}", name.removeprefix("network."), f"backbone.{name}", own
 
 
 def _lite0() -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from worker.errors import ConfigError
 from worker.model.confidence import Knowledge
+from worker.model.encoders import TextEncoder
 from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, load
@@ -51,6 +52,12 @@ def train(arguments: Namespace) -> int:
     splits = {split: samples_of(built, data, split) for split in data.splits}
     if "image" in built.model.encoders and is_frozen(image_encoder(built.model).backbone):
         _keep_maps(built, splits, console)
+    if built.model.config.packages and arguments.encoders == "frozen" and not arguments.augment:
+        text = built.model.encoders["text"]
+        assert isinstance(text, TextEncoder)
+        for split, samples in splits.items():
+            with console.status(f"the text encoder, which stays as it is, reads the {split} split"):
+                samples.keep_states(text)
     plan = plan_of_run(arguments, splits["train"], built)
     steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
     with progress(console, "train", steps) as step:

@@ -15,6 +15,7 @@ from PIL import Image
 from worker.errors import ConfigError
 from worker.feeds import home
 from worker.feeds.junction import LABELS, scene
+from worker.feeds.wordings import wording_of
 from worker.model.config import MODALITIES, FusionConfig
 from worker.model.inputs import data_of_inputs
 from worker.model.preprocess import Body
@@ -22,7 +23,7 @@ from worker.training.doubles import doubles
 from worker.training.rows import Row, Sample
 from worker.training.samples import SPLITS, check_folder, folder_rows
 
-JUNCTION, HOME, DIGITS = _DRAWN = ("junction", "home", "digits")
+JUNCTION, WORDINGS, HOME, DIGITS = _DRAWN = ("junction", "wordings", "home", "digits")
 
 # The splits of what is drawn come from seeds that have nothing in common.
 _SEED_OF = {"train": 1, "dev": 2, "test": 3}
@@ -101,9 +102,9 @@ def read(
 
 
 def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
-    if data == JUNCTION:
+    if data in (JUNCTION, WORDINGS):
         count = samples if split == "train" else max(1, samples // 8)
-        return [Row(one, _PAIR) for one in junction_samples(split, count, seed)]
+        return [Row(one, _PAIR) for one in junction_samples(split, count, seed, many=data == WORDINGS)]
     if data == HOME:
         count = samples if split == "train" else max(1, samples // 8)
         return [Row(one, home.STREAMS) for one in home_samples(split, count, seed)]
@@ -120,6 +121,8 @@ def _about(data: str, seed: int) -> str:
         return f"drawn scenes of a road junction and reports about it (seed {seed})"
     if data == HOME:
         return f"drawn moments of a home: sounds, readings, sentences (seed {seed})"
+    if data == WORDINGS:
+        return f"drawn scenes of a road junction and reports in many wordings (seed {seed})"
     if data == DIGITS:
         return f"scikit-learn's scanned digits (UCI optdigits, CC BY 4.0) and sums as text (seed {seed})"
     return f"the folder {Path(data).name}"
@@ -170,12 +173,13 @@ def check_known(samples: Sequence[Sample], labels: Sequence[str]) -> None:
             )
 
 
-def junction_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
-    """Scenes of the junction, each label as often as the others."""
+def junction_samples(split: str, count: int, seed: int, *, many: bool = False) -> Iterator[Sample]:
+    """Scenes of the junction, each label as often as the others; reports in the feed's few wordings, or in many."""
     rng = np.random.default_rng([seed, _SEED_OF[split]])
     for number in range(count):
         made = scene(rng, LABELS[number % len(LABELS)])
-        yield _pair(made.image, "image/jpeg", made.text, made.label, f"junction/{split}/{number}")
+        text = wording_of(rng, made.label) if many else made.text
+        yield _pair(made.image, "image/jpeg", text, made.label, f"junction/{split}/{number}")
 
 
 def home_samples(split: str, count: int, seed: int) -> Iterator[Sample]:

@@ -1,0 +1,129 @@
+"""What models make of reports that another hand wrote: `python -m tests.bench.wordings [--model DIR ...]`.
+
+Each sentence of wordings.json goes with a drawn frame, full or empty; right is the label of both, so that chance is
+0.25. Its author saw no template of worker/feeds/wordings.toml. The templates' author had read every other sentence, the
+first and the third and so on, before the last templates were written: they are told apart, the others alone are a test.
+Foreign frames and those of a dead camera go with reports of the kinds calm and alarm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tests.bench.foreign import dead, foreign
+from worker.feeds.junction import frame
+from worker.model.folder import SHIPPED
+from worker.model.items import Item
+from worker.model.preprocess import Body, Preprocessor
+from worker.model.runtime import ModelRuntime
+from worker.model.served import serve
+from worker.records import Verdict
+from worker.training.intervals import wilson
+
+ALARM = ("alarm", "relapse", "chinese_alarm")
+CALM = ("calm", "denied", "after", "chinese_calm")
+ENGLISH = ("alarm", "relapse", "calm", "denied", "after")
+STRANGE = ("off_topic", "chinese_alarm", "chinese_calm", "chinese_off_topic")
+UNFAMILIAR = 0.05
+AT_ONCE = 16
+LABELS = {
+    (False, False): "free_flow",
+    (True, False): "congestion",
+    (True, True): "accident",
+    (False, True): "emergency",
+}
+
+
+def sentences() -> list[tuple[str, str]]:
+    """(kind, text), in the order of the file."""
+    told = json.loads((Path(__file__).parent / "wordings.json").read_text("utf-8"))
+    return [(one["kind"], one["text"]) for one in told]
+
+
+class Asked:
+    """A model, asked as a worker asks it."""
+
+    def __init__(self, folder: Path) -> None:
+        served = serve(folder, "cpu", "auto")
+        self.name, self._preprocessor = folder.name, Preprocessor(served.config, served.tokenizer)
+        self.told = f"{folder.name} {served.version} ({served.precision})"
+        streams = {"image": "image", "text": "text"}
+        self._runtime = ModelRuntime(
+            path=None, device="cpu", precision="auto", anchor="image", modalities=streams, served=served
+        )
+        self.seconds, self.pairs = 0.0, 0
+
+    def __call__(self, pairs: Iterable[tuple[bytes, str]]) -> list[Verdict]:
+        """The verdicts of (frame, text)."""
+        items = [self._item(image, text) for image, text in pairs]
+        began, told = time.perf_counter(), []
+        for n in range(0, len(items), AT_ONCE):
+            told += self._runtime.infer(items[n : n + AT_ONCE])
+        self.seconds, self.pairs = self.seconds + time.perf_counter() - began, self.pairs + len(items)
+        return told
+
+    def _item(self, image: bytes, text: str) -> Item:
+        bodies = (Body(image, "image/jpeg", "image"),), (Body(text.encode(), "text/plain", "text"),)
+        return Item(tuple(self._preprocessor.read(n, one).tensors for n, one in enumerate(bodies)))
+
+
+def right(asked: Asked, texts: Sequence[tuple[str, str]]) -> list[bool]:
+    """Of each sentence, whether the label is that of its alarm and of its frame."""
+    rng = np.random.default_rng(14)
+    wanted = [LABELS[number % 4 > 1, kind in ALARM] for number, (kind, _) in enumerate(texts)]
+    told = asked((frame(rng, label), text) for label, (_, text) in zip(wanted, texts, strict=True))
+    return [one.label == label for one, label in zip(told, wanted, strict=True)]
+
+
+def share(found: Sequence[bool]) -> str:
+    """A share with its interval, of how many."""
+    low, high = wilson(sum(found), len(found))
+    return f"{sum(found) / len(found):.3f}  {low:.3f} to {high:.3f}  {len(found):4d}"
+
+
+def unfamiliar(verdicts: Sequence[Verdict]) -> str:
+    """How many are said not to be familiar."""
+    if any(one.confidence is None for one in verdicts):
+        return "tells no familiarity"
+    return share([one.confidence is not None and one.confidence.familiar < UNFAMILIAR for one in verdicts])
+
+
+def lines(asked: Asked) -> Iterable[str]:
+    """The table of one model."""
+    every = sentences()
+    for which, first in (("not read by the templates' author", 1), ("read", 0)):
+        half = every[first::2]
+        yield f"{which}: right, 95 %, n"
+        found = [(kind, good) for (kind, _), good in zip(half, right(asked, half), strict=True)]
+        for kinds in (ENGLISH, *((kind,) for kind in (*ENGLISH, "chinese_alarm", "chinese_calm"))):
+            name = "all English" if kinds == ENGLISH else kinds[0]
+            yield f"  {name:<13}  {share([good for kind, good in found if kind in kinds])}"
+    yield f"said not to be familiar (below {UNFAMILIAR}), 95 %, n"
+    rng = np.random.default_rng(15)
+    reports = [text for kind, text in every if kind in ("calm", "alarm")]
+    for kind in (*STRANGE, *ENGLISH):
+        texts = [text for own, text in every if own == kind]
+        yield f"  {kind:<17}  {unfamiliar(asked((frame(rng, 'congestion'), text) for text in texts))}"
+    for name, drawn in (("foreign frames", foreign), ("dead frames", dead)):
+        yield f"  {name:<17}  {unfamiliar(asked((drawn(rng), text) for text in reports))}"
+    yield f"{asked.pairs / asked.seconds:.0f} pairs/s, batches of {AT_ONCE}, without decoding"
+
+
+def main() -> None:
+    """Prints a table per model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    shipped = [SHIPPED, SHIPPED.parent / "junction_minilm"]
+    parser.add_argument("--model", type=Path, nargs="+", default=shipped)
+    for folder in parser.parse_args().model:
+        asked = Asked(folder)
+        print(asked.told, *lines(asked), "", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

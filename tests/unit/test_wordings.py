@@ -1,0 +1,56 @@
+"""Reports in many wordings, and training on an encoder that stays as it is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.tiny import write_tiny_model
+from worker.feeds import wordings
+from worker.feeds.junction import LABELS
+from worker.feeds.wordings import wording, wording_of
+from worker.model.encoders import TextEncoder
+from worker.model.load import load
+from worker.model.preprocess import Preprocessor
+from worker.training.data import ALL, Samples
+from worker.training.evaluate import labels_of, measure
+from worker.training.sources import junction_samples
+
+NAMES = ["image", "text"]
+
+
+def test_every_slot_has_phrases_and_every_phrase_a_use() -> None:
+    """A slot misspelt would be a crash in one draw of a thousand."""
+    told = tomllib.loads(Path(wordings.__file__).with_suffix(".toml").read_text("utf-8"))
+    used = set(re.findall(r"\{(\w+)\}", str(told)))
+    assert used == set(told["slots"])
+    assert all(told["slots"].values())
+    assert set(told["kinds"]) == {"calm", "denied", "after", "alarm", "again"}
+
+
+def test_a_wording_is_filled_and_seldom_said_twice() -> None:
+    """Beyond the feed's twelve patterns by far; the same for the same seed."""
+    rng = np.random.default_rng(3)
+    drawn = [wording_of(rng, LABELS[n % 4]) for n in range(1000)]
+    assert len(set(drawn)) > 900
+    assert not [text for text in drawn if "{" in text or not text.strip()]
+    assert wording(np.random.default_rng(5), "denied") == wording(np.random.default_rng(5), "denied")
+
+
+def test_states_that_were_kept_are_those_of_the_encoder(tmp_path: Path) -> None:
+    """Texts of any length give the logits that the encoder's own states give, to the digits that bf16 has."""
+    model, tokenizer = load(write_tiny_model(tmp_path / "tiny"))
+    rows = [*junction_samples("test", 12, 1, many=True)]
+    samples = Samples(rows, NAMES, labels_of(model.config), model.config, Preprocessor(model.config, tokenizer))
+    before = measure(model, samples, 4, ALL, lambda: None)
+    text = model.encoders["text"]
+    assert isinstance(text, TextEncoder)
+    samples.keep_states(text)
+    text.encoder.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(AssertionError("asked again")))
+    after = measure(model, samples, 4, ALL, lambda: None)
+    np.testing.assert_allclose(after.logits, before.logits, atol=0.02)
+    assert float(torch.tensor(before.logits).std(dim=0).max()) > 0.05
