@@ -79,8 +79,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
 
     def __init__(
         self,
-        name: str = "fusion",
-        version: str | None = None,
+        name: str = "fusion", version: str | None = None,
         inputs: Sequence[str] = ("image", "text"),
         input_names: Sequence[str] | None = None,
         backbone: str = "mobilenet_v3_small",

@@ -50,14 +50,7 @@ def train(arguments: Namespace) -> int:
     built = build(arguments, data)
     share = trained_share(built.model)
     splits = {split: samples_of(built, data, split) for split in data.splits}
-    if "image" in built.model.encoders and is_frozen(image_encoder(built.model).backbone):
-        _keep_maps(built, splits, console)
-    if built.model.config.packages and arguments.encoders == "frozen" and not arguments.augment:
-        text = built.model.encoders["text"]
-        assert isinstance(text, TextEncoder)
-        for split, samples in splits.items():
-            with console.status(f"the text encoder, which stays as it is, reads the {split} split"):
-                samples.keep_states(text)
+    _keep(built, splits, not arguments.augment, console)
     plan = plan_of_run(arguments, splits["train"], built)
     steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
     with progress(console, "train", steps) as step:
@@ -149,7 +142,15 @@ def samples_of(built: Built, data: Data, split: str) -> Samples:
     return Samples(data.splits[split], list(data.inputs), data.labels, built.model.config, built.preprocessor)
 
 
-def _keep_maps(built: Built, splits: dict[str, Samples], console: Console) -> None:
+def _keep(built: Built, splits: dict[str, Samples], as_they_are: bool, console: Console) -> None:
+    """What encoders say that stay as they are; of texts where none is corrupted."""
+    texts = [one for one in built.model.encoders.values() if isinstance(one, TextEncoder) and is_frozen(one.encoder)]
+    for text in texts if as_they_are else ():
+        for split, samples in splits.items():
+            with console.status(f"the text encoder, which stays as it is, reads the {split} split"):
+                samples.keep_states(text)
+    if "image" not in built.model.encoders or not is_frozen(image_encoder(built.model).backbone):
+        return
     encoder = image_encoder(built.model)
     for split, samples in splits.items():
         with console.status(f"the backbone, which stays as it is, sees the images of the {split} split"):
