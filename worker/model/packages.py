@@ -71,7 +71,7 @@ def weights_of(packages: Mapping[str, Mapping[str, str]], where: str) -> dict[st
     from safetensors.torch import load_file
 
     ensure_there(packages, where)
-    found = {}
+    found: dict[str, Tensor] = {}
     for part, told in packages.items():
         file, _ = _found(told["name"])
         if (sha256 := _sha256(file)) != told.get("sha256"):
