@@ -229,7 +229,10 @@ def test_large_sounds_are_context_as_frames_are(stack: Any, tmp_path: Path) -> N
     """Sounds of nearly 8 MiB go through Redis, the nearest of a key's several is matched, one byte too many is none."""
     start, largest = minutes_ago(5), tone(8 * 2**20 / 192_000 - 0.01, 48_000, 2)
     assert 8 * 2**20 - 10_000 < len(largest) <= 8 * 2**20
-    swapped = ("streams.texts.role=anchor", "streams.sounds.role=context", "limits.max_audio_seconds=60")
+    swapped = (
+        "streams.texts.role=anchor", "streams.sounds.role=context", "limits.max_audio_seconds=60",
+        "streams.sensors.max_wait=200ms",
+    )  # fmt: skip
     with example(stack, tmp_path, "home", HOME_MODEL, *swapped) as made:
         for n in range(4):
             made.tell("sounds", "home-1", f"m{n}", start + n * 300_000, largest)
