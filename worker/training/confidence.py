@@ -93,7 +93,7 @@ def fit_knowledge(
         return found
 
     held = seen(dev, _MOST_DEV)
-    return fit_known(fit_space(seen(train, _MOST_TRAIN), [*held]), [*held], held, level)
+    return fit_known(fit_space(seen(train, _MOST_TRAIN), [*held]), [*held], held, level).to(model.device)
 
 
 def fit_again(ask: Ask, config: FusionConfig, known: Knowledge, dev: Labelled) -> Knowledge:
