@@ -20,8 +20,9 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(BIN)/uv pip install --system-certs --no-deps --python $(BIN)/python -e .
 	@touch $@
 
+# Two processes: most of a test that runs real servers is waiting for them.
 test: install
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .

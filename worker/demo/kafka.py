@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import uuid
@@ -53,10 +54,16 @@ def fetch_jars(cache: Path, say: Callable[[str], None]) -> Path:
     pom = resources.files("worker.demo").joinpath("kafka-pom.xml").read_text(encoding="utf-8")
     # Absolute: Maven takes a relative folder from the pom's, not from where the command was called.
     target = cache.resolve() / "kafka" / uuid.uuid5(uuid.NAMESPACE_OID, pom).hex[:12]
-    if (target / "complete").exists() and any(target.glob("kafka_*.jar")):
-        return target
-    say("fetching Apache Kafka with Maven (54 MB, once)")
     target.mkdir(parents=True, exist_ok=True)
+    with (target / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Two commands that begin together would write over each other.
+        if not ((target / "complete").exists() and any(target.glob("kafka_*.jar"))):
+            _fetch(target, pom, say)
+    return target
+
+
+def _fetch(target: Path, pom: str, say: Callable[[str], None]) -> None:
+    say("fetching Apache Kafka with Maven (54 MB, once)")
     (target / "pom.xml").write_text(pom, encoding="utf-8")
     command = ["mvn", "-B", "-q", "-f", str(target / "pom.xml"), "dependency:copy-dependencies"]
     done = subprocess.run(
@@ -65,7 +72,6 @@ def fetch_jars(cache: Path, say: Callable[[str], None]) -> Path:
     if done.returncode != 0:
         raise Unreachable(f"Maven could not fetch Kafka: {(done.stdout + done.stderr)[-1000:]}")
     (target / "complete").touch()
-    return target
 
 
 class EmbeddedKafka:
