@@ -78,6 +78,14 @@ def test_a_value_that_never_changed_is_seen_to_change(value: float) -> None:
     assert drift.psi() == {"x": 0.0}
 
 
+def test_what_is_no_longer_told_is_none_of_the_low_values() -> None:
+    """A reading that loses its low half to NaN has drifted."""
+    values = np.arange(600.0)
+    drift = Drift(Reference({"x": Quantity.of(values)}), ["x"])
+    drift.add(column(np.where(values < 60, np.nan, values)))
+    assert drift.psi()["x"] > 0.25
+
+
 def test_a_reference_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     """Edges, counts and names; what fewer than 100 samples have is not in it."""
     rng = np.random.default_rng(1)
