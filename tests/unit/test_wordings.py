@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests.bench.wordings import sentences
 from tests.tiny import write_tiny_model
 from worker.feeds import wordings
 from worker.feeds.junction import LABELS
@@ -30,6 +31,15 @@ def test_every_slot_has_phrases_and_every_phrase_a_use() -> None:
     assert used == set(told["slots"])
     assert all(told["slots"].values())
     assert set(told["kinds"]) == {"calm", "denied", "after", "alarm", "again"}
+    written = tomllib.loads(Path(wordings.__file__).with_name("written.toml").read_text("utf-8"))
+    assert written.keys() == told["kinds"].keys()
+    assert not {"{", "}"} & set("".join(text for texts in written.values() for text in texts))
+
+
+def test_no_sentence_of_the_test_is_trained_on() -> None:
+    """They are other people's."""
+    written = Path(wordings.__file__).with_name("written.toml").read_text("utf-8").lower()
+    assert not [text for _, text in sentences() if text.lower() in written]
 
 
 def test_a_wording_is_filled_and_seldom_said_twice() -> None:

@@ -1,4 +1,4 @@
-"""Reports about a junction, as people word them: templates and phrases that fill them, from wordings.toml."""
+"""Reports about a junction, as people word them: of wordings.toml templates and what fills them, of written.toml."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-_FILE = Path(__file__).parent / "wordings.toml"
+_FILE, _WRITTEN = (Path(__file__).parent / name for name in ("wordings.toml", "written.toml"))
 _SLOT = re.compile(r"\{(\w+)\}")
+# Of the sentences that others wrote, which are more unlike each other than those of templates.
+_WRITTEN_SHARE = 0.6
 # How often a calm report denies or follows an alarm, and an alarm follows a calm.
 _CALM = {"calm": 0.46, "denied": 0.27, "after": 0.27}
 _ALARM = {"alarm": 0.75, "again": 0.25}
 _LABELS = {"free_flow": _CALM, "congestion": _CALM, "accident": _ALARM, "emergency": _ALARM}
+_Lists = dict[str, tuple[str, ...]]
 _BEGINNINGS = (
     "control, ",
     "unit {n} to base: ",
@@ -29,9 +32,9 @@ _ENDS = (" over", ", over and out", ", thanks", " please note", ", that is all",
 
 
 def wording(rng: np.random.Generator, kind: str) -> str:
-    """A sentence of this kind: a template filled, said by radio or typed in haste now and then."""
-    templates = _read()[0][kind]
-    text = _filled(templates[int(rng.integers(len(templates)))], rng)
+    """A sentence of this kind: one that was written, or a template filled; said by radio or typed in haste at times."""
+    templates, _, written = _read()
+    text = _one(written[kind], rng) if rng.random() < _WRITTEN_SHARE else _filled(_one(templates[kind], rng), rng)
     if rng.random() < 0.12:
         text = _one(_BEGINNINGS, rng).replace("{n}", str(rng.integers(1, 40))) + text
     if rng.random() < 0.4:
@@ -65,7 +68,10 @@ def _one(phrases: tuple[str, ...], rng: np.random.Generator) -> str:
 
 
 @cache
-def _read() -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
-    told = tomllib.loads(_FILE.read_text("utf-8"))
-    kinds, slots = ({name: tuple(some) for name, some in told[part].items()} for part in ("kinds", "slots"))
-    return kinds, slots
+def _read() -> tuple[_Lists, _Lists, _Lists]:
+    """Templates by kind, phrases by slot, and what was written by kind."""
+    told, written = (tomllib.loads(file.read_text("utf-8")) for file in (_FILE, _WRITTEN))
+    kinds, slots, own = (
+        {name: tuple(some) for name, some in part.items()} for part in (told["kinds"], told["slots"], written)
+    )
+    return kinds, slots, own
