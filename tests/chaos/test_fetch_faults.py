@@ -60,7 +60,7 @@ def test_a_batch_that_is_damaged_ends_the_reader_and_names_its_place(ground: Gro
     log = ground.folder / "kafka-data" / f"{reading.topic}-0" / "00000000000000000000.log"
     with log.open("r+b") as file:
         text = log.read_bytes()
-        file.seek(text.index(b"0:x", text.index(b"0:x") + 1) + 20)
+        file.seek(text.index(b"2:x", text.index(b"2:x") + 1) + 20)  # Of offset 7, in whatever batch it came.
         file.write(b"y")
     reading.hold({0: 1})
     reading.fetcher.seek(reading.at(0), 7)

@@ -17,7 +17,7 @@ from worker.model.confidence import Knowledge
 from worker.model.config import FusionConfig
 from worker.model.cuda import enter, exact
 from worker.model.drift import Reference
-from worker.model.folder import INT8, ONNX, WEIGHTS, ensure_whole, has_int8
+from worker.model.folder import CONFIDENCE, INT8, ONNX, WEIGHTS, ensure_whole, has_int8
 from worker.model.fusion_model import FusionOutput
 from worker.model.load import config_of, device_of, digest, for_serving, load, number_format, tokenizer_of
 from worker.model.onnx_model import OnnxModel
@@ -114,14 +114,14 @@ def _onnx(folder: Path, device: str, precision: str) -> Served:
     ensure_whole(folder, ONNX)
     config, tokenizer = config_of(folder), tokenizer_of(folder)
     lanes, _ = lanes_of(torch.device("cpu"))
-    knowledge = Knowledge.load(folder, config, ONNX)
     # All calls share the session's threads; a lane's own thread works too.
-    model = OnnxModel(folder, config, len(os.sched_getaffinity(0)) - lanes + 1, pooled=knowledge is not None)
+    threads, pooled = len(os.sched_getaffinity(0)) - lanes + 1, (folder / CONFIDENCE).is_file()
+    model = OnnxModel(folder, config, threads, pooled=pooled)
     if precision not in ("auto", model.precision):
         raise ConfigError(
             f"model.precision = {precision!r}: this model directory holds {model.precision} weights; "
             f"must be auto or {model.precision}"
         )
     version = config.version or digest(folder, ONNX)
-    reference, place = Reference.load(folder), torch.device("cpu")
+    knowledge, reference, place = Knowledge.load(folder, config, ONNX), Reference.load(folder), torch.device("cpu")
     return Served(model, config, tokenizer, place, model.precision, version, reference, knowledge)
