@@ -99,7 +99,7 @@ class Model(Section):
 
     path: str | None = Field(
         None,
-        description="A from_pretrained or exported directory, or shipped:home; default: the junction model that ships.",
+        description="A directory of `train` or `export`, shipped:home or shipped:words; default: the junction's.",
     )
     inputs: Mapping[str, str] = Field(
         {},

