@@ -31,8 +31,11 @@ class Leader:
 
         self._stop = threading.Event()
         self.consumer = strict_consumer(
-            group_id=scene.name, partition_assignment_strategy=(Choosing,), session_timeout_ms=6000, **scene.connection
-        )
+            group_id=scene.name,
+            partition_assignment_strategy=(Choosing,),
+            session_timeout_ms=60_000,
+            **scene.connection,
+        )  # Longer than any stall of a busy machine: a leader that the group removes leads no more.
         eventually(lambda: self.consumer.partitions_for_topic(scene.input.topic))
         self.consumer.subscribe([scene.input.topic])
         self._thread = threading.Thread(target=self._poll, daemon=True)
