@@ -33,9 +33,10 @@ class Leader:
         self.consumer = strict_consumer(
             group_id=scene.name,
             partition_assignment_strategy=(Choosing,),
-            session_timeout_ms=60_000,
+            session_timeout_ms=60_000,  # a leader that the group removes leads no more
+            heartbeat_interval_ms=1_000,
             **scene.connection,
-        )  # Longer than any stall of a busy machine: a leader that the group removes leads no more.
+        )
         eventually(lambda: self.consumer.partitions_for_topic(scene.input.topic))
         self.consumer.subscribe([scene.input.topic])
         self._thread = threading.Thread(target=self._poll, daemon=True)
@@ -62,7 +63,7 @@ class Leader:
 
     def _poll(self) -> None:
         while not self._stop.is_set():
-            self.consumer.poll(timeout_ms=50)
+            self.consumer.poll(timeout_ms=1_000)  # A join that takes longer than a poll is begun anew.
 
     def close(self) -> None:
         """Leaves."""
