@@ -135,15 +135,24 @@ class ResultV1(BaseModel):
     evidence: Evidence | None = Field(None, description="How the verdict came about, with [output] evidence = true.")
 
 
-class ResultHeaders(BaseModel):
-    """Headers of a result: CloudEvents 1.0, binary mode."""
+class OfAnchor(BaseModel):
+    """Headers of what is published on an anchor: CloudEvents 1.0, binary mode."""
 
-    model_config = ConfigDict(extra="forbid", title="ResultHeaders")
+    model_config = ConfigDict(extra="forbid")
 
     ce_specversion: Literal["1.0"] = Field(description="CloudEvents version.")
     ce_id: Digest = Field(description="The result's id.")
-    ce_source: Filled = Field(description="The worker group.")
-    ce_type: Literal["fusion.result.v1"] = Field(description="Type and version of this schema.")
+    ce_source: Filled
+    ce_type: str
     ce_time: Rfc3339 = Field(description="Event time of the anchor.")
     content_type: Literal["application/json"] = Field(alias="content-type", description="The value is JSON.")
     traceparent: str | None = Field(None, description="The anchor's W3C Trace Context.")
+
+
+class ResultHeaders(OfAnchor):
+    """Headers of a result: CloudEvents 1.0, binary mode."""
+
+    model_config = ConfigDict(title="ResultHeaders")
+
+    ce_source: Filled = Field(description="The worker group.")
+    ce_type: Literal["fusion.result.v1"] = Field(description="Type and version of this schema.")

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from schemas.event import Filled, Rfc3339
-from schemas.result import Digest, ResultV1
+from schemas.result import Digest, OfAnchor, ResultV1
 
 
 class Doubt(BaseModel):
@@ -38,18 +38,13 @@ class ReviewV1(BaseModel):
     )
 
 
-class ReviewHeaders(BaseModel):
+class ReviewHeaders(OfAnchor):
     """Headers of a review: CloudEvents 1.0, binary mode."""
 
-    model_config = ConfigDict(extra="forbid", title="ReviewHeaders")
+    model_config = ConfigDict(title="ReviewHeaders")
 
-    ce_specversion: Literal["1.0"] = Field(description="CloudEvents version.")
-    ce_id: Digest = Field(description="The result's id.")
     ce_source: Filled = Field(description="The worker group's, with /review behind it.")
     ce_type: Literal["fusion.review.v1"] = Field(description="Type and version of this schema.")
-    ce_time: Rfc3339 = Field(description="Event time of the anchor.")
-    content_type: Literal["application/json"] = Field(alias="content-type", description="The value is JSON.")
-    traceparent: str | None = Field(None, description="The anchor's W3C Trace Context.")
 
 
 class LabelV1(BaseModel):

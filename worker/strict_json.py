@@ -1,6 +1,6 @@
-"""UTF-8 bytes -> JSON, read one way wherever it comes from: records, events in them, bodies, rows of data.
+"""UTF-8 bytes -> JSON, read one way wherever it comes from: records, events in them, bodies, rows of data; and back.
 
-It holds no NaN, no number of over 4,300 digits and no nesting deeper than 64: a limit of our own, since the
+What is read holds no NaN, no number of over 4,300 digits and no nesting deeper than 64: a limit of our own, since the
 interpreter's depends on how deep the caller's stack is, so that what passes at one place fails at the next.
 """
 
@@ -18,6 +18,16 @@ def _refuse_constant(word: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+
+
+def write_json(value: Any) -> bytes:
+    """A record's value: compact, the same bytes for the same value.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return _ENCODER.encode(value).encode()
 
 
 def read_json(raw: bytes, deepest: int = MOST_DEEP) -> Any:

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from worker.feeds.sentences import OTHER, SLOTS, TEXTS
 from worker.feeds.sounds import sound
-from worker.feeds.story import FeedEvent, times
+from worker.feeds.story import FeedEvent, one_of, times
 
 LABELS = ("away", "cooking", "emergency", "shower", "sleeping", "visitor")
 STREAMS = {"sounds": "audio", "sensors": "sensor", "texts": "text"}
@@ -99,7 +99,7 @@ def _home(rng: np.random.Generator, number: int, end_us: int) -> Iterator[FeedEv
     key, since = f"home-{number}", 0
     counts = dict.fromkeys(STREAMS, 0)
     while since < end_us:
-        label, lasts_us = _one(rng, LABELS), int(rng.integers(*_STATE_US))
+        label, lasts_us = one_of(rng, LABELS), int(rng.integers(*_STATE_US))
         for time_us, stream, body in _state(rng, label, lasts_us):
             if since + time_us < end_us:
                 counts[stream] += 1
@@ -118,17 +118,13 @@ def _state(rng: np.random.Generator, label: str, lasts_us: int) -> list[tuple[in
     return sorted(events)
 
 
-def _one(rng: np.random.Generator, choices: Sequence[str]) -> str:
-    return choices[int(rng.integers(len(choices)))]
-
-
 def _sound(rng: np.random.Generator, label: str) -> bytes:
-    return sound(rng, "tv" if rng.random() < _ODD else _one(rng, _SOUNDS[label]))
+    return sound(rng, "tv" if rng.random() < _ODD else one_of(rng, _SOUNDS[label]))
 
 
 def _sensors(rng: np.random.Generator, label: str, lasts_us: int) -> Iterator[tuple[int, bytes]]:
     """The readings of a state, as one device sends them; of an odd one as if another label were."""
-    look = _one(rng, _LOOKS_OF[_one(rng, LABELS) if rng.random() < _ODD else label])
+    look = one_of(rng, _LOOKS_OF[one_of(rng, LABELS) if rng.random() < _ODD else label])
     motions, open_share, watts = _LOOKS[look]
     power, warmth = rng.uniform(*watts), rng.uniform(18, 24)
     for at in times(rng, lasts_us, _READINGS_PER_SECOND):
@@ -144,6 +140,6 @@ def _sensors(rng: np.random.Generator, label: str, lasts_us: int) -> Iterator[tu
 def _text(rng: np.random.Generator, label: str) -> tuple[int, bytes] | None:
     """The sentence of a state and when it is said; None where nobody speaks."""
     at, is_odd = int(rng.integers(*_SAID_US)), rng.random() < _ODD
-    sentence = _one(rng, OTHER if is_odd else TEXTS[label])
-    filled = sentence.format(**{slot: _one(rng, words) for slot, words in SLOTS.items()})
+    sentence = one_of(rng, OTHER if is_odd else TEXTS[label])
+    filled = sentence.format(**{slot: one_of(rng, words) for slot, words in SLOTS.items()})
     return (at, filled.encode()) if rng.random() < _SAID else None

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageDraw
 
-from worker.feeds.story import FeedEvent, times
+from worker.feeds.story import FeedEvent, one_of, times, with_a_letter_lost
 
 LABELS = ("free_flow", "congestion", "accident", "emergency")
 STREAMS = {"frames": "image", "texts": "text"}
@@ -65,7 +65,7 @@ class Scene:
 
 def scene(rng: np.random.Generator, label: str | None = None) -> Scene:
     """A scene of this label, or of any."""
-    label = label or LABELS[int(rng.integers(len(LABELS)))]
+    label = label or one_of(rng, LABELS)
     return Scene(frame(rng, label), report(rng, label), label)
 
 
@@ -88,12 +88,12 @@ def _junction(
         [(int(t), "frames") for t in times(rng, end, frames_per_second)]
         + [(int(t), "texts") for t in times(rng, end, texts_per_second)]
     )
-    since, label = 0, LABELS[int(rng.integers(len(LABELS)))]
+    since, label = 0, one_of(rng, LABELS)
     until = since + int(rng.integers(*_STATE_US))
     counts = {"frames": 0, "texts": 0}
     for time_us, stream in moments:
         while time_us >= until:
-            since, label = until, LABELS[int(rng.integers(len(LABELS)))]
+            since, label = until, one_of(rng, LABELS)
             until = since + int(rng.integers(*_STATE_US))
         if stream == "texts" and not since + _SETTLED_US <= time_us <= until - _SETTLED_US:
             continue
@@ -107,14 +107,9 @@ def _junction(
 
 def report(rng: np.random.Generator, label: str) -> str:
     """A sentence that tells calm from alarm, with a letter lost now and then."""
-    sentences = _ALARM_TEXTS if _ALARM[label] else _CALM
-    text = sentences[int(rng.integers(len(sentences)))].format(
-        place=_PLACES[int(rng.integers(len(_PLACES)))], hour=_HOURS[int(rng.integers(len(_HOURS)))]
-    )
-    if rng.random() < 0.2:
-        at = int(rng.integers(len(text)))
-        text = text[:at] + text[at + 1 :]
-    return text
+    sentence = one_of(rng, _ALARM_TEXTS if _ALARM[label] else _CALM)
+    text = sentence.format(place=one_of(rng, _PLACES), hour=one_of(rng, _HOURS))
+    return with_a_letter_lost(rng, text) if rng.random() < 0.2 else text
 
 
 def frame(rng: np.random.Generator, label: str) -> bytes:

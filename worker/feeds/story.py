@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,3 +29,14 @@ def times(rng: np.random.Generator, end_us: int, per_second: float) -> NDArray[n
     steady = np.arange(rng.uniform(0, period), end_us, period)
     jittered = steady + rng.uniform(-0.1, 0.1, len(steady)) * period
     return (np.clip(jittered, 0, end_us) / 1000).astype(np.int64) * 1000
+
+
+def one_of(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    """Any of them, each as likely."""
+    return choices[int(rng.integers(len(choices)))]
+
+
+def with_a_letter_lost(rng: np.random.Generator, text: str) -> str:
+    """As typed in haste."""
+    at = int(rng.integers(len(text)))
+    return text[:at] + text[at + 1 :]

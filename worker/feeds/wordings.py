@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from worker.feeds.story import one_of, with_a_letter_lost
+
 _FILE, _WRITTEN = (Path(__file__).parent / name for name in ("wordings.toml", "written.toml"))
 _SLOT = re.compile(r"\{(\w+)\}")
 # Of the sentences that others wrote, which are more unlike each other than those of templates.
@@ -34,17 +36,17 @@ _ENDS = (" over", ", over and out", ", thanks", " please note", ", that is all",
 def wording(rng: np.random.Generator, kind: str) -> str:
     """A sentence of this kind: one that was written, or a template filled; said by radio or typed in haste at times."""
     templates, _, written = _read()
-    text = _one(written[kind], rng) if rng.random() < _WRITTEN_SHARE else _filled(_one(templates[kind], rng), rng)
+    text = one_of(rng, written[kind]) if rng.random() < _WRITTEN_SHARE else _filled(one_of(rng, templates[kind]), rng)
     if rng.random() < 0.12:
-        text = _one(_BEGINNINGS, rng).replace("{n}", str(rng.integers(1, 40))) + text
+        text = one_of(rng, _BEGINNINGS).replace("{n}", str(rng.integers(1, 40))) + text
     if rng.random() < 0.4:
-        text += _one(_ENDS, rng)
+        text += one_of(rng, _ENDS)
     style = rng.random()
     if style < 0.4:
         text = text[0].upper() + text[1:]
     elif style < 0.45:
         text = text.upper()
-    return _with_a_letter_lost(text, rng) if rng.random() < 0.15 else text
+    return with_a_letter_lost(rng, text) if rng.random() < 0.15 else text
 
 
 def wording_of(rng: np.random.Generator, label: str) -> str:
@@ -55,16 +57,7 @@ def wording_of(rng: np.random.Generator, label: str) -> str:
 
 def _filled(text: str, rng: np.random.Generator) -> str:
     slots = _read()[1]
-    return _SLOT.sub(lambda slot: _filled(_one(slots[slot[1]], rng), rng), text)
-
-
-def _with_a_letter_lost(text: str, rng: np.random.Generator) -> str:
-    at = int(rng.integers(len(text)))
-    return text[:at] + text[at + 1 :]
-
-
-def _one(phrases: tuple[str, ...], rng: np.random.Generator) -> str:
-    return phrases[int(rng.integers(len(phrases)))]
+    return _SLOT.sub(lambda slot: _filled(one_of(rng, slots[slot[1]]), rng), text)
 
 
 @cache

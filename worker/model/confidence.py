@@ -20,7 +20,7 @@ from worker.model.fusion_model import FusionOutput
 from worker.model.load import digest
 from worker.records import Confidence
 
-_PLACES = 4  # Of what is told, and of strangeness, so that an item is as strange as itself, whatever its company.
+PLACES = 4  # Of what is told, and of strangeness, so that an item is as strange as itself, whatever its company.
 _SMALLEST = 1e-12
 
 
@@ -87,8 +87,8 @@ class Knowledge:
         views = range(len(self.space.mean) - 1)
         absent = torch.tensor([[one not in self._rows, *(not one >> n & 1 for n in views)] for one in sets]).T
         apart = self.space.apart(views_of(out), rows)
-        told = (apart - self._middle[:, rows]) / self._spread[:, rows]
-        return told.masked_fill(absent.to(device, non_blocking=True), -math.inf).amax(dim=0)[:, None]
+        absent = absent.to(device, non_blocking=True)
+        return strangest(apart, self._middle[:, rows], self._spread[:, rows], absent)[:, None]
 
     def of(self, inputs: int, scores: Sequence[float], labels: Sequence[str], strangeness: float) -> Confidence:
         """Of one item.
@@ -109,8 +109,8 @@ class Knowledge:
     def familiar(self, inputs: int, strangeness: float) -> float:
         """The share of known items that are as strange or stranger: a conformal p-value, so it counts itself too."""
         strange = self.known.get(inputs, self._general).strange
-        stranger = len(strange) - bisect_left(strange, round(strangeness, _PLACES))
-        return round((1 + stranger) / (1 + len(strange)), _PLACES)
+        stranger = len(strange) - bisect_left(strange, round(strangeness, PLACES))
+        return round((1 + stranger) / (1 + len(strange)), PLACES)
 
     def save(self, folder: Path, weights: str = WEIGHTS) -> None:
         """Beside the model, with a digest of its `weights`, which `load` compares."""
@@ -149,6 +149,11 @@ class Knowledge:
         if of["weights"] != digest(folder, weights) or (views, dim) != (1 + len(config.inputs), config.dim):
             raise ConfigError(_refused(folder, "was fitted to another model than the one beside it"))
         return made
+
+
+def strangest(apart: Tensor, middle: Tensor, spread: Tensor, absent: Tensor) -> Tensor:
+    """Of each item how strange its strangest view is, [B]; of [V, B] each."""
+    return ((apart - middle) / spread).masked_fill(absent, -math.inf).amax(dim=0)
 
 
 def views_of(out: FusionOutput) -> Tensor:

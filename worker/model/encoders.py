@@ -84,10 +84,15 @@ class TextEncoder(nn.Module):
         if ids.dim() == 3:
             mask = ids[..., 0].isfinite()
             return self._projected(ids.nan_to_num(0.0).to(self.projection.weight.dtype)), mask
-        given = ids.where(ids != NO_TOKEN, self.padding)
         first = torch.arange(ids.shape[1], device=ids.device) == 0
         mask = (ids != NO_TOKEN) | (first & (ids == NO_TOKEN).all(dim=1, keepdim=True))
-        return self._projected(self.encoder(input_ids=given, attention_mask=mask.long()).last_hidden_state), mask
+        return self._projected(self.states(ids, mask)), mask
+
+    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """`ids` [M, T] -> the encoder's states [M, T, H]; what `mask` leaves out says nothing."""
+        given = ids.where(ids != NO_TOKEN, self.padding)
+        found: Tensor = self.encoder(input_ids=given, attention_mask=mask.long()).last_hidden_state
+        return found
 
     def _projected(self, hidden: Tensor) -> Tensor:
         normed: Tensor = self.norm(self.projection(hidden))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -12,9 +11,9 @@ from typing import Any
 from schemas import names
 from worker.records import Aligned, Event, Outgoing, Rejected, Verdict
 from worker.stages.words import told
+from worker.strict_json import write_json
 
 _EPOCH = datetime(1970, 1, 1)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 # 128 bits: a trillion results meet a collision with a chance below 1e-14, and the id stays as short as a UUID.
 _ID_BYTES = 16
 # Kafka counts headers into the size of the record; a longer message tells an operator nothing more.
@@ -99,7 +98,7 @@ class ResultWriter:
             body["evidence"] = {**verdict.evidence, "text": told(body, verdict.evidence, self._language)}
         trace = () if anchor.traceparent is None else ((names.TRACEPARENT, anchor.traceparent.encode()),)
         headers = ((names.CE_ID, own_id.encode()), (names.CE_TIME, time.encode()), *self._headers, *trace)
-        return Outgoing(self._output_topic, anchor.record.key, _ENCODER.encode(body).encode(), headers)
+        return Outgoing(self._output_topic, anchor.record.key, write_json(body), headers)
 
     def _inputs(self, aligned: Aligned, anchor_time: str) -> dict[str, Any]:
         """The anchor first, then the context streams by name."""

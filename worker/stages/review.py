@@ -6,13 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import Any
 
 from schemas import names
 from worker.records import Aligned, Outgoing, Verdict, value
+from worker.strict_json import write_json
 
 SOURCE_SUFFIX = b"/review"
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
 
 
 class Reason(StrEnum):
@@ -68,7 +67,7 @@ class Reviewer:
             (name, (has or b"") + SOURCE_SUFFIX if name == names.CE_SOURCE else changed.get(name, has))
             for name, has in result.headers
         )
-        return Outgoing(self._topic, result.key, _encoded(body), headers)
+        return Outgoing(self._topic, result.key, write_json(body), headers)
 
     def asks(self, out: Outgoing) -> bool:
         """Whether it is a review."""
@@ -78,8 +77,4 @@ class Reviewer:
 def smaller(review: Outgoing) -> Outgoing | None:
     """A review that its topic does not take, without the result; None: it is without one already."""
     body = json.loads(review.value or b"")
-    return replace(review, value=_encoded(body)) if body.pop("result", None) is not None else None
-
-
-def _encoded(body: dict[str, Any]) -> bytes:
-    return _ENCODER.encode(body).encode()
+    return replace(review, value=write_json(body)) if body.pop("result", None) is not None else None

@@ -13,14 +13,13 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 from worker.model.calibration import Temperatures, set_of
-from worker.model.confidence import Knowledge, Known, Space, views_of
+from worker.model.confidence import PLACES, Knowledge, Known, Space, strangest, views_of
 from worker.model.config import FusionConfig
 from worker.model.evidence import scores_of
 from worker.model.fusion_model import FusionModel, FusionOutput
 from worker.model.items import Item, collate, on_device
 from worker.training.data import ALL, Presence, Samples, batches, patterns
 
-LEVEL = 0.9
 # Of 60 texts off topic, asked of reports about a junction on MiniLM at a false alarm rate of 5 %, 16 found 88 %, 32
 # 97 %, 64 98 %; the more, the oftener it is the wording alone that is strange.
 _DIRECTIONS = 32
@@ -169,10 +168,9 @@ def _known(space: Space, row: int, seen: Seen, level: float) -> Known:
         known = one[there].double() if there.any() else torch.zeros(1, dtype=torch.float64)
         middle.append(float(known.quantile(0.5)))
         spread.append(max(float(known.quantile(0.95)) - middle[-1], _LEAST_SPREAD))
-    told = (apart - torch.tensor(middle)[:, None]) / torch.tensor(spread)[:, None]
-    strange = told.masked_fill(~seen.there, -math.inf).amax(dim=0)
+    strange = strangest(apart, torch.tensor(middle)[:, None], torch.tensor(spread)[:, None], ~seen.there)
     least = least_score(seen.scores[np.arange(len(seen.truth)), seen.truth], level)
-    return Known(middle, spread, sorted(round(one, 4) for one in strange.tolist()), least)
+    return Known(middle, spread, sorted(round(one, PLACES) for one in strange.tolist()), least)
 
 
 def least_score(right: NDArray[np.float64], level: float) -> float:

@@ -126,9 +126,8 @@ class Samples(Dataset[tuple[Item, int]]):
         order = sorted((key for key in ids if length[key]), key=lambda key: length[key])
         for keys in (order[n : n + _AT_ONCE] for n in range(0, len(order), _AT_ONCE)):
             given = torch.stack([ids[key] for key in keys])[:, : length[keys[-1]]].to(encoder.projection.weight.device)
-            mask = given != NO_TOKEN
-            found = encoder.encoder(input_ids=given.clamp(min=0), attention_mask=mask.long()).last_hidden_state
-            for key, states in zip(keys, found.bfloat16().cpu(), strict=True):
+            said = encoder.states(given, given != NO_TOKEN)
+            for key, states in zip(keys, said.bfloat16().cpu(), strict=True):
                 padded = states.new_full((self._config.max_tokens, states.shape[1]), torch.nan)
                 padded[: length[key]] = states[: length[key]]
                 self._states[key] = padded

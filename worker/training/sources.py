@@ -102,11 +102,10 @@ def read(
 
 
 def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
+    count = samples if split == "train" else max(1, samples // 8)
     if data in (JUNCTION, WORDINGS):
-        count = samples if split == "train" else max(1, samples // 8)
         return [Row(one, _PAIR) for one in junction_samples(split, count, seed, many=data == WORDINGS)]
     if data == HOME:
-        count = samples if split == "train" else max(1, samples // 8)
         return [Row(one, home.STREAMS) for one in home_samples(split, count, seed)]
     if data == DIGITS:
         return [Row(one, _PAIR) for one in digit_samples(split, seed)]
