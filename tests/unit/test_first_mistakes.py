@@ -32,12 +32,12 @@ def mistaken(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str
 NOBODY = ["--set", "kafka.startup_timeout=1s", "--set", "http.port=0"]
 
 
-@pytest.mark.parametrize("command", ["run", "topics", "feed", "replay", "explain texts/0/1", "record --out x"])
+@pytest.mark.parametrize("command", ["run", "topics", "feed", "replay", "explain texts/0/1", "record --out {folder}"])
 def test_a_wrong_configuration_and_a_kafka_that_is_not_there(command: str, tmp_path: Path) -> None:
     """A key, a file, a server: of any command that reads the configuration."""
     where = ["--set", f"kafka.bootstrap_servers=127.0.0.1:{free_port()}", *NOBODY]
     for given, code in (["--set", "model.max_batch=0"], 2), (["--config", str(tmp_path / "no.toml")], 2), (where, 3):
-        done = mistaken(*command.split(), *given)
+        done = mistaken(*command.format(folder=tmp_path / "out").split(), *given)
         assert done.returncode == code, done.stderr
         assert [line for line in done.stderr.splitlines() if line.startswith("fusion-worker: ")]
 
