@@ -22,7 +22,7 @@ from worker.broker.source import KafkaSource
 from worker.config import Settings
 from worker.durations import micros
 from worker.errors import ConfigError, Retryable, Unreachable
-from worker.from_settings import reviewer_of, rules_of, validator_of, writer_of
+from worker.from_settings import reviewer_of, rules_of, tell_settings, validator_of, writer_of
 from worker.model.drift import watch
 from worker.model.folder import ensure_servable
 from worker.ops import memory
@@ -44,7 +44,6 @@ from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
 from worker.stages.pace import Pace
-from worker.stages.review import Reason
 from worker.store.codec import INLINE_BYTES
 from worker.store.context_store import RedisContextStore
 
@@ -106,7 +105,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
         model = model_of(settings)
-        observer.initialise(list(settings.streams), model.labels, Reason if settings.review.topic else ())
+        tell_settings(settings, observer, model.labels)
         observer.gauge("model_info", 1, **model.info)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = _source(settings, connection, fetcher, lambda partitions: committer.forget(partitions))

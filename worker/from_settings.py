@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from worker.config import Settings, Stream
 from worker.durations import micros
+from worker.ops.certificates import ends_at
 from worker.ops.clock import SystemClock
+from worker.ops.metrics import PrometheusObserver
 from worker.records import MatchRule
 from worker.stages.publish import ResultWriter
-from worker.stages.review import Reviewer
+from worker.stages.review import Reason, Reviewer
 from worker.stages.validate import StreamSpec, Validator
 
 
@@ -67,3 +72,28 @@ def reviewer_of(settings: Settings) -> Reviewer | None:
     if review.topic is None:
         return None
     return Reviewer(review.topic, below=review.below, unfamiliar=review.unfamiliar, several=review.several)
+
+
+def tell_settings(settings: Settings, observer: PrometheusObserver, labels: Iterable[str] = ()) -> None:
+    """Opens the series that are known, with the model's `labels`, and tells what Prometheus' rules need to know of the
+    configuration, so that none is edited for it."""
+    observer.initialise(list(settings.streams), labels, Reason if settings.review.topic else ())
+    for name, stream in settings.streams.items():
+        waits_seconds = 0 if stream.role == "anchor" else stream.max_wait.total_seconds()
+        observer.gauge("stream_info", 1, stream=name, topic=stream.topic, role=stream.role)
+        observer.gauge("max_wait_seconds", waits_seconds, stream=name)
+    for which, path in certificates_of(settings).items():
+        authorities = which.endswith("_ca")
+        observer.ask("certificate_expiry_timestamp_seconds", partial(ends_at, path, authorities), which=which)
+
+
+def certificates_of(settings: Settings) -> dict[str, Path]:
+    """The configured files of certificates, by the server they are for and what they are there; `_ca`: authorities."""
+    redis = parse_qs(urlsplit(settings.redis.url).query)
+    given = {
+        "kafka_ca": settings.kafka.ssl_cafile,
+        "kafka_client": settings.kafka.ssl_certfile,
+        "redis_ca": redis.get("ssl_ca_certs", [None])[0],
+        "redis_client": redis.get("ssl_certfile", [None])[0],
+    }
+    return {which: Path(path) for which, path in given.items() if path}

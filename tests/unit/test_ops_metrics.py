@@ -46,6 +46,12 @@ ADDED = {
     "verdict_score": set(),
     "verdict_familiar": set(),
     "drift_psi": {"quantity"},
+    "anchors_total": {"fate"},
+    "imbalance_anchors": set(),
+    "silent_partitions": set(),
+    "stream_info": {"stream", "topic", "role"},
+    "max_wait_seconds": {"stream"},
+    "certificate_expiry_timestamp_seconds": {"which"},
 }
 
 

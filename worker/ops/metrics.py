@@ -52,6 +52,12 @@ class Name(StrEnum):
     VERDICT_SCORE = "verdict_score"
     VERDICT_FAMILIAR = "verdict_familiar"
     DRIFT_PSI = "drift_psi"
+    ANCHORS = "anchors_total"
+    IMBALANCE = "imbalance_anchors"
+    SILENT_PARTITIONS = "silent_partitions"
+    STREAM_INFO = "stream_info"
+    MAX_WAIT = "max_wait_seconds"
+    CERTIFICATE_EXPIRY = "certificate_expiry_timestamp_seconds"
 
 
 class Kind(StrEnum):
@@ -177,6 +183,15 @@ _TABLE = (
         Name.DRIFT_PSI, Kind.GAUGE, "Population stability index of the last verdicts against the training reference.",
         ("quantity",),
     ),
+    Metric(Name.ANCHORS, Kind.COUNTER, "Anchors read, done (an outcome is committed) and given back.", ("fate",)),
+    Metric(Name.IMBALANCE, Kind.GAUGE, "Anchors read less those done, given back and pending; must stay 0."),
+    Metric(Name.SILENT_PARTITIONS, Kind.GAUGE, "Partitions from which large bodies are awaited and do not come."),
+    Metric(Name.STREAM_INFO, Kind.GAUGE, "A configured stream; always 1.", ("stream", "topic", "role")),
+    Metric(Name.MAX_WAIT, Kind.GAUGE, "Longest wait for a stream, as configured; 0: the anchor's.", ("stream",)),
+    Metric(
+        Name.CERTIFICATE_EXPIRY, Kind.GAUGE, "When a configured certificate ends; 0: its file cannot be read.",
+        ("which",),
+    ),
     Metric(Name.MODEL_INFO, Kind.GAUGE, "The model in use; always 1.", ("name", "version", "device", "precision")),
 )  # fmt: skip
 
@@ -220,6 +235,10 @@ class PrometheusObserver:
             return
         series.set(value)
 
+    def ask(self, name: str, value: Callable[[], float], /, **labels: str) -> None:
+        """From now on a gauge's value is asked for at each scrape, from the thread that answers it."""
+        self._find(Kind.GAUGE, name, labels).set_function(value)
+
     def initialise(self, streams: Iterable[str], labels: Iterable[str] = (), reviews: Iterable[str] = ()) -> None:
         """Creates the series whose labels are known, at 0, so that `rate()` sees the first increment.
 
@@ -243,6 +262,8 @@ class PrometheusObserver:
             self.count(Name.TRANSACTIONS, 0, outcome=end)
         for where in BodyFrom:
             self.count(Name.BODIES, 0, **{"from": where})
+        for fate in ("read", "done", "given_back"):
+            self.count(Name.ANCHORS, 0, fate=fate)
 
     def _find(self, kind: Kind, name: str, labels: Mapping[str, str]) -> Any:
         key = (kind, name, *labels.items())

@@ -19,6 +19,7 @@ from worker.records import Partition, Record
 from worker.stages.backlog import Load
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
+from worker.stages.ledgers import Books
 
 # Anchors: until they are decided and have their bodies; on the model with all that they take there; their outcomes.
 WAITING, INSIDE, QUEUED = "waiting", "inside", "queued"
@@ -64,7 +65,7 @@ class Budget:
         self._ring, self._anchor_topic, self._observer = ring, anchor_topic, observer
         self._step = Load()  # what a poll may bring: anchors, and bytes of all
         self._needed: Collection[Partition] = ()  # anchors that are read on, however many wait
-        self._unfinished, self._told = 0, 0.0
+        self._unfinished, self._told, self._books = 0, 0.0, Books()
 
     def account(self) -> dict[str, Load]:
         """By place. What moves on meanwhile is counted twice, never missed."""
@@ -177,16 +178,24 @@ class Budget:
         if now - self._told < TELL_EVERY_SECONDS:
             self._unfinished = self._committer.unfinished()
             return
-        self._told, places = now, self.account()
-        self._unfinished = unfinished = self._committer.unfinished()
+        self._told, places, books = now, self.account(), self._committer.books()
+        self._unfinished = unfinished = books.pending
         held = sum(places[place].count for place in (WAITING, INSIDE, QUEUED))
         self._observer.gauge("pending_anchors", unfinished)
         self._observer.gauge("unaccounted_anchors", max(0, unfinished - held))
         self._observer.gauge("oldest_pending_seconds", self._anchors.oldest_seconds())
+        self._observer.gauge("silent_partitions", len(self._ring.slow))
+        self._tell(books)
         for place, load in places.items():
             self._observer.gauge("budget_bytes", load.bytes, place=place)
         for place in (WAITING, INSIDE, QUEUED):
             self._observer.gauge("budget_anchors", places[place].count, place=place)
+
+    def _tell(self, books: Books) -> None:
+        before, self._books = self._books, books
+        self._observer.gauge("imbalance_anchors", books.imbalance)
+        for fate in ("read", "done", "given_back"):
+            self._observer.count("anchors_total", getattr(books, fate) - getattr(before, fate), fate=fate)
 
     def left(self) -> str:
         """What the next owner reads again, as it was last counted; from any thread, without waiting for any."""

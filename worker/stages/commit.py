@@ -17,7 +17,7 @@ from worker.records import Outcome, Partition, Record
 from worker.stages.backlog import Backlog, Load, offsets_of, places_of
 from worker.stages.guard import DeadLetterGuard, judged_of
 from worker.stages.ledger import Ledger
-from worker.stages.ledgers import Ledgers
+from worker.stages.ledgers import Books, Ledgers
 from worker.stages.pace import Pace
 
 # Enough to make a transaction's fixed cost (10-20 ms) small, few enough that it ends within transaction_timeout.
@@ -117,8 +117,12 @@ class Committer:
 
     def unfinished(self) -> int:
         """Anchors that were read and whose outcome is not committed."""
+        return self.books().pending
+
+    def books(self) -> Books:
+        """What became of the anchors so far, all of one moment."""
         with self._lock:
-            return sum(ledger.unfinished for ledger in self._ledgers.anchors.values())
+            return self._ledgers.books()
 
     def queued(self, topic: str) -> Load:
         """How much of this topic's records waits for its transaction."""
@@ -225,6 +229,7 @@ class Committer:
         with self._lock:
             for partition, done in finished.items():
                 self._ledgers[partition].finish(done)
+            self._ledgers.done(live)
             for partition, offset in settled.items():
                 self._ledgers[partition].counted(offset)
             self._guard.keep(tallies)

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from worker.records import Partition, Record
+from worker.records import Outcome, Partition, Record, value
 from worker.stages.guard import Tally, suffix
 from worker.stages.ledger import Ledger
+
+
+@value
+class Books:
+    """What became of the anchors of one process, in numbers that are each counted where it happens.
+
+    Attributes:
+        read: taken for the first time under their lease.
+        done: of which a result or a dead letter was committed.
+        given_back: whose lease ended before; the next owner reads them again.
+        pending: read, and not finished by the ledgers.
+    """
+
+    read: int = 0
+    done: int = 0
+    given_back: int = 0
+    pending: int = 0
+
+    @property
+    def imbalance(self) -> int:
+        """Above 0: so many are finished without an outcome; below 0: so many have had more than one."""
+        return self.read - self.done - self.given_back - self.pending
 
 
 class Ledgers:
@@ -22,6 +44,7 @@ class Ledgers:
         self._ledgers: dict[Partition, Ledger] = {}
         self._contexts: set[Partition] = set()
         self.moved: set[Partition] = set()
+        self._read = self._done = self._given_back = 0
 
     def __getitem__(self, partition: Partition) -> Ledger:
         return self._ledgers[partition]
@@ -30,14 +53,19 @@ class Ledgers:
         """Begins a lease, or reads a context again under the same one."""
         if (earlier := self._ledgers.get(partition)) is not None and earlier.lease == ledger.lease:
             ledger.follow(earlier)
+        self._give_back(earlier, partition)
         self._ledgers[partition] = ledger
         (self._contexts.add if context else self._contexts.discard)(partition)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Ends leases."""
         for partition in partitions:
-            self._ledgers.pop(partition, None)
+            self._give_back(self._ledgers.pop(partition, None), partition)
             self.moved.discard(partition)
+
+    def _give_back(self, ledger: Ledger | None, partition: Partition) -> None:
+        if ledger is not None and partition not in self._contexts:
+            self._given_back += ledger.unfinished
 
     def of(self, record: Record) -> Ledger | None:
         """A record's ledger; None when its lease is over."""
@@ -51,7 +79,18 @@ class Ledgers:
     def read(self, record: Record) -> bool:
         """Registers a record that was read; False for one that is finished already, or is not ours."""
         ledger = self.of(record)
-        return ledger is not None and ledger.read(record.offset)
+        taken = ledger is not None and ledger.read(record.offset)
+        self._read += taken and record.lies_on not in self._contexts
+        return taken
+
+    def done(self, outcomes: Iterable[Outcome]) -> None:
+        """These are committed; of an anchor with nothing in the transaction that is no outcome."""
+        self._done += sum(bool(one.outgoing) for one in outcomes if one.record.lies_on not in self._contexts)
+
+    def books(self) -> Books:
+        """Of all anchors since the process began."""
+        pending = sum(ledger.unfinished for ledger in self.anchors.values())
+        return Books(self._read, self._done, self._given_back, pending)
 
     def judge(self, record: Record, time_us: int | None) -> bool:
         """Notes the event time of a record that was read, None of a bad one; True when it needs a dead letter: it is
