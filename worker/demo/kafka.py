@@ -15,6 +15,8 @@ from worker.errors import ConfigError, Unreachable
 
 # A broker of one node with a handful of topics is at ease with this much; more only costs the model its memory.
 HEAP = "-Xmx512m"
+# It lives for minutes: code that is compiled once and quickly costs less than the best code does to be made.
+QUICK = "-XX:TieredStopAtLevel=1"
 START_SECONDS = 90.0
 
 
@@ -110,7 +112,7 @@ class EmbeddedKafka:
             self.wait()
 
     def _java(self, heap: str) -> list[str]:
-        return ["java", heap, "-cp", f"{self._jars}/*"]
+        return ["java", heap, QUICK, "-cp", f"{self._jars}/*"]
 
     @property
     def address(self) -> str:

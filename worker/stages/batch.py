@@ -19,9 +19,9 @@ from worker.records import Aligned, Event, Rejected, Verdict, value
 from worker.stages.decode import DECODE_SECONDS, Decoder, Prepared, reject
 from worker.stages.infer import Asker
 
-# A batch waits so long for items that are being decoded: some dozens of frames. With less a model would get them one
-# by one, with more a slow body would hold all others up.
-LINGER_SECONDS = 0.05
+# A batch waits so long for items that are being decoded: one or two frames, so that a fast model does not get them one
+# by one. While a slow one works they gather by themselves, and a longer wait makes its batches, and all waits, longer.
+LINGER_SECONDS = 0.005
 # What is inside is finished for so long; after a drain nothing is, and after an error nobody waits for it.
 CLOSE_SECONDS = 1.0
 # The verdict of an anchor that was shed: no label of the model's, no score.
