@@ -123,9 +123,15 @@ def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
 class Prometheus:
     """A running Prometheus."""
 
-    def __init__(self, address: str) -> None:
-        """`address`: host:port of its HTTP API."""
-        self.address = address
+    def __init__(self, address: str, targets: Path) -> None:
+        """`address`: host:port of its HTTP API; `targets`: the file that says what it scrapes."""
+        self.address, self._targets = address, targets
+
+    def watch(self, targets: Sequence[str]) -> None:
+        """From now on, within a second, it scrapes these (host:port)."""
+        other = self._targets.with_suffix(".new")
+        other.write_text(json.dumps([{"targets": list(targets)}]), encoding="utf-8")
+        other.replace(self._targets)
 
     def get(self, path: str, **query: str) -> Any:
         """The `data` of an API answer.
@@ -155,18 +161,18 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, targets: Sequence[str]) -> Iterator[Prometheus]:
-    """A Prometheus on a free port, with the rules of deploy/prometheus, that scrapes `targets` each second.
+def serve(folder: Path, targets: Sequence[str], rules: Path | None = None) -> Iterator[Prometheus]:
+    """A Prometheus on a free port, with the rules of deploy/prometheus or others, that scrapes `targets` each second.
 
     Guarantees: only the discovery and the intervals differ from the deployed configuration; the process ends with the
     block, and with this process.
     """
     config = yaml.safe_load((RULES / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": "1s", "scrape_timeout": "900ms", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(RULES / name) for name in config["rule_files"]]
+    config["rule_files"] = [str(rules)] if rules else [str(RULES / name) for name in config["rule_files"]]
     job = next(one for one in config["scrape_configs"] if one["job_name"] == "fusion-worker")
     del job["dns_sd_configs"]
-    job["static_configs"] = [{"targets": list(targets)}]
+    job["file_sd_configs"] = [{"files": [str(folder / "targets.json")], "refresh_interval": "1s"}]
     config["scrape_configs"] = [job]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -175,11 +181,12 @@ def serve(folder: Path, targets: Sequence[str]) -> Iterator[Prometheus]:
         str(find("prometheus")), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address={address}", "--log.level=warn",
     ]  # fmt: skip
+    server = Prometheus(address, folder / "targets.json")
+    server.watch(targets)
     libc = ctypes.CDLL(None)
     with (folder / "log").open("wb") as log:
         # 1 is PR_SET_PDEATHSIG: a test run that is killed leaves no server behind.
         process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=lambda: libc.prctl(1, signal.SIGKILL))
-    server = Prometheus(address)
     try:
         wait_until(lambda: server.ready() or process.poll() is not None, 30, "Prometheus ready")
         if process.poll() is not None:

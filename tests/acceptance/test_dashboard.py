@@ -6,20 +6,30 @@ import itertools
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mypy.api
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from deploy.grafana import build
+from deploy.grafana.build import RUNBOOK_UID, pages, runbook_entries
+from deploy.grafana.panels import ROWS as DECLARED
 from tests.prometheus_tools import Prometheus, serve, wait_until
+from worker.config import Settings
+from worker.from_settings import tell_settings
 from worker.ops.health import Health
 from worker.ops.http import OpsServer
 from worker.ops.metrics import METRICS, PREFIX, Kind, PrometheusObserver, TimedStage
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "fusion-worker.json").read_text(encoding="utf-8"))
+DASHBOARDS = DEPLOY / "grafana" / "dashboards"
+DASHBOARD = json.loads((DASHBOARDS / "fusion-worker.json").read_text(encoding="utf-8"))
 ROWS = ["Is it healthy?", "What comes in?", "How well does it match?", "Where does the time go?", "What comes out?"]
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
@@ -92,6 +102,10 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.observe("verdict_score", 0.5 + turn % 5 / 10)
     observer.observe("verdict_familiar", turn % 20 / 20)
     observer.gauge("drift_psi", turn % 5 / 100, quantity="score")
+    for fate in ("read", "done"):
+        observer.count("anchors_total", 4, fate=fate)
+    observer.gauge("imbalance_anchors", 0)
+    observer.gauge("silent_partitions", 0)
     observer.gauge("pending_anchors", turn % 20)
     observer.gauge("oldest_pending_seconds", turn % 20 / 10)
     observer.gauge("budget_bytes", turn % 20 * 1000, place="waiting")
@@ -104,6 +118,8 @@ def worker_address() -> Iterator[str]:
     observer = PrometheusObserver()
     observer.initialise(["texts", "frames"], ["free_flow", "congestion", "accident"])
     observer.gauge("model_info", 1, name="junction", version="1", device="cpu", precision="fp32")
+    observer.ask("certificate_expiry_timestamp_seconds", lambda: time.time() + 90 * 86_400, which="kafka_ca")
+    tell_settings(Settings(), observer)
     server = OpsServer("127.0.0.1", 0, observer.registry, Health())
     server.start()
     over = threading.Event()
@@ -178,6 +194,62 @@ def test_errors_in_queries_are_found(prometheus: Prometheus) -> None:
     with pytest.raises(ValueError, match="parse error"):
         prometheus.query("sum by (le rate(fusion_batch_size_bucket[5m])")
     assert numbers(prometheus, 'fusion_events_total{stream="text"}') == []
+
+
+def test_the_dashboards_are_generated() -> None:
+    """What is committed is, byte for byte, what the code makes now, and no other dashboard lies beside it."""
+    made = pages()
+    assert {path: path.read_text(encoding="utf-8") for path in DASHBOARDS.iterdir()} == made
+
+
+@pytest.mark.parametrize("path", sorted(DASHBOARDS.iterdir()), ids=lambda path: str(path.name))
+def test_the_dashboards_are_of_grafana_s_types(path: Path) -> None:
+    """Read into the types of Grafana's schema and written again, nothing of a dashboard is lost or changed."""
+    held = json.loads(path.read_text(encoding="utf-8"))
+    again = json.loads(json.dumps(Dashboard.from_json(held), cls=JSONEncoder))
+    assert {**again, "panels": sorted_keys(again["panels"])} == {**held, "panels": sorted_keys(held["panels"])}
+
+
+def sorted_keys(panels: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Panels by what they hold, in order."""
+    return [dict(sorted(panel.items())) for panel in panels]
+
+
+def test_a_value_that_grafana_does_not_know_is_found(tmp_path: Path) -> None:
+    """A misspelled colour mode is refused by the types, and a misspelled option by mypy, as `make check` runs it."""
+    with pytest.raises(ValueError, match="palette-clasic"):
+        build._colours("palette-clasic")
+    text = Path(build.__file__).read_text(encoding="utf-8")
+    assert ".cell_gap(1)" in text
+    (tmp_path / "broken.py").write_text(text.replace(".cell_gap(1)", ".cell_gab(1)"), encoding="utf-8")
+    said, _, code = mypy.api.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(tmp_path / "broken.py")])
+    assert code == 1
+    assert '"Panel" has no attribute "cell_gab"' in said
+
+
+def test_every_alert_has_its_panel_and_the_panel_its_link() -> None:
+    """Each alert is named by one panel, which shows the metrics that it looks at and links to its runbook entry."""
+    declared = {panel.title: panel for _, panels in DECLARED for panel in panels}
+    owners = [(name, panel) for panel in declared.values() for name in panel.alerts]
+    rules = {str(rule.values[0]): str(rule.values[1]) for rule in RULES}
+    assert sorted(name for name, _ in owners) == sorted(rules)
+    entries = {name: number for number, name, _ in runbook_entries()}
+    links = {panel["title"]: panel.get("links", []) for panel in PANELS}
+    told = {"fusion_max_wait_seconds", "fusion_stream_info"}  # what is configured, not what happens
+    for name, panel in owners:
+        shown = {each for expression, _ in panel.queries for each in re.findall(r"\b(?:fusion_\w+|up)\b", expression)}
+        looked_at = set(re.findall(r"\b(?:fusion_\w+|up)\b", rules[name])) - told
+        assert shown & looked_at, (name, panel.title)
+        url = f"/d/{RUNBOOK_UID}?viewPanel={entries[name]}"
+        assert (f"Runbook: {name}", url) in [(link["title"], link["url"]) for link in links[panel.title]]
+
+
+def test_the_runbook_is_a_dashboard() -> None:
+    """Every entry is a panel of its own number with the file's words, and no link in it leads beside Grafana."""
+    runbook = json.loads((DASHBOARDS / f"{RUNBOOK_UID}.json").read_text(encoding="utf-8"))
+    told = [(panel["id"], panel["title"], panel["options"]["content"]) for panel in runbook["panels"]]
+    assert told == list(runbook_entries())
+    assert not [content for _, _, content in told if re.search(r"\]\((?!https?:)", content)]
 
 
 def test_five_rows_in_order() -> None:
