@@ -178,6 +178,11 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                   "Outcomes in one transaction on average: the price of a commit is shared by so many.", "short",
                   ((f"{_rate('anchors_total', where=_is('fate', 'done'))} / "
                     f"{_rate('transactions_total', where=_is('outcome', 'committed'))}", "outcomes"),), width=12),
+            Panel("Work left",
+                  "Seconds that each worker needs for anchors that wait for nothing else; 0 until it was measured.",
+                  "s", ((_of("work_left_seconds"), "{{instance}}"),), width=12),
+            Panel("Load", "Of its time what each worker needs for what comes: at 1 it falls behind.", "percentunit",
+                  ((f"rate({_of('work_done_seconds_total')}{_RANGE})", "{{instance}}"),), width=12),
         ),
     ),
     (

@@ -105,6 +105,8 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     for fate in ("read", "done"):
         observer.count("anchors_total", 4, fate=fate)
     observer.gauge("imbalance_anchors", 0)
+    observer.gauge("work_left_seconds", turn % 3)
+    observer.count("work_done_seconds_total", 0.05)
     observer.gauge("silent_partitions", 0)
     observer.gauge("pending_anchors", turn % 20)
     observer.gauge("oldest_pending_seconds", turn % 20 / 10)

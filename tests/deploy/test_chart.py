@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import prometheus_tools
 from tests.deploy import helm, policies, validity
 from tests.deploy.helm import CASES, CHART, NAMESPACE, ROOT, cases, complaint, documents, rendered, template
 from tests.deploy.objects import Document, containers, deployment, of_kind, pod, worker
 from tests.deploy.stored import ALERTS, DASHBOARDS, FOLDER, is_dashboards, path_of, written
 from worker.cli import _parser
 from worker.config import Settings
+from worker.ops.metrics import METRICS
 from worker.settings import load
 
 ALL = cases()
@@ -257,3 +260,26 @@ def test_names_belong_to_the_release() -> None:
     """Two releases in one namespace do not meet: every name begins with the release's."""
     assert {one["metadata"]["name"].startswith(f"{helm.RELEASE}-") for one in objects("monitoring")} == {True}
     assert NAMESPACE in of_kind(objects("keda"), "ScaledObject")[0]["spec"]["triggers"][0]["metadata"]["query"]
+
+
+@pytest.mark.parametrize("case", ["keda", "large", "whole"])
+def test_the_scaling_rule_asks_for_metrics_that_workers_tell(case: str) -> None:
+    """Both are of the worker's table, and the labels that choose the release are those that the ServiceMonitor gives."""
+    (scaled,) = of_kind(objects(case), "ScaledObject")
+    query = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    names = set(re.findall(r"fusion_(\w+){", query))
+    assert names == {"work_done_seconds_total", "work_left_seconds"} <= set(METRICS)
+    (service,) = of_kind(objects(case), "Service")
+    assert query.count(f'{{namespace="{NAMESPACE}",service="{service["metadata"]["name"]}"}}') == 2
+    given = values(case)["scaling"]
+    assert scaled["spec"]["maxReplicaCount"] == given.get("maxReplicas", given["anchorPartitions"])
+
+
+def test_the_scaling_rule_is_promql(tmp_path: Path) -> None:
+    """promtool reads the query as a rule's."""
+    (scaled,) = of_kind(objects("keda"), "ScaledObject")
+    rule = {"record": "workers", "expr": scaled["spec"]["triggers"][0]["metadata"]["query"]}
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "a", "rules": [rule]}]}), encoding="utf-8")
+    command = [str(prometheus_tools.find("promtool")), "check", "rules", "rules.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -47,6 +47,8 @@ ADDED = {
     "verdict_familiar": set(),
     "drift_psi": {"quantity"},
     "anchors_total": {"fate"},
+    "work_left_seconds": set(),
+    "work_done_seconds_total": set(),
     "imbalance_anchors": set(),
     "silent_partitions": set(),
     "stream_info": {"stream", "topic", "role"},

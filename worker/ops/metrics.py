@@ -53,6 +53,8 @@ class Name(StrEnum):
     VERDICT_FAMILIAR = "verdict_familiar"
     DRIFT_PSI = "drift_psi"
     ANCHORS = "anchors_total"
+    WORK_LEFT = "work_left_seconds"
+    WORK_DONE = "work_done_seconds_total"
     IMBALANCE = "imbalance_anchors"
     SILENT_PARTITIONS = "silent_partitions"
     STREAM_INFO = "stream_info"
@@ -183,6 +185,8 @@ _TABLE = (
         Name.DRIFT_PSI, Kind.GAUGE, "Population stability index of the last verdicts against the training reference.",
         ("quantity",),
     ),
+    Metric(Name.WORK_LEFT, Kind.GAUGE, "Seconds that this worker needs for anchors that wait for nothing else."),
+    Metric(Name.WORK_DONE, Kind.COUNTER, "Seconds that what was committed took, had this worker had no rest."),
     Metric(Name.ANCHORS, Kind.COUNTER, "Anchors read, done (an outcome is committed) and given back.", ("fate",)),
     Metric(Name.IMBALANCE, Kind.GAUGE, "Anchors read less those done, given back and pending; must stay 0."),
     Metric(Name.SILENT_PARTITIONS, Kind.GAUGE, "Partitions from which large bodies are awaited and do not come."),

@@ -53,6 +53,11 @@ class Anchors:
         return self._room.bytes + self._leaving.bytes
 
     @property
+    def decided(self) -> int:
+        """How many wait for no context any more, and are not on the model yet."""
+        return self._room.decided + len(self._leaving)
+
+    @property
     def busy(self) -> bool:
         """True while some wait for the model alone, and for no context."""
         return bool(self._room.ready or self._leaving.ready)

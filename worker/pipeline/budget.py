@@ -20,6 +20,7 @@ from worker.stages.backlog import Load
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.ledgers import Books
+from worker.stages.workload import Workload
 
 # Anchors: until they are decided and have their bodies; on the model with all that they take there; their outcomes.
 WAITING, INSIDE, QUEUED = "waiting", "inside", "queued"
@@ -66,6 +67,7 @@ class Budget:
         self._step = Load()  # what a poll may bring: anchors, and bytes of all
         self._needed: Collection[Partition] = ()  # anchors that are read on, however many wait
         self._unfinished, self._told, self._books = 0, 0.0, Books()
+        self._workload = Workload()
 
     def account(self) -> dict[str, Load]:
         """By place. What moves on meanwhile is counted twice, never missed."""
@@ -186,6 +188,7 @@ class Budget:
         self._observer.gauge("oldest_pending_seconds", self._anchors.oldest_seconds())
         self._observer.gauge("silent_partitions", len(self._ring.slow))
         self._tell(books)
+        self._tell_work(now, books.done, places)
         for place, load in places.items():
             self._observer.gauge("budget_bytes", load.bytes, place=place)
         for place in (WAITING, INSIDE, QUEUED):
@@ -196,6 +199,13 @@ class Budget:
         self._observer.gauge("imbalance_anchors", books.imbalance)
         for fate in ("read", "done", "given_back"):
             self._observer.count("anchors_total", getattr(books, fate) - getattr(before, fate), fate=fate)
+
+    def _tell_work(self, now: float, done: int, places: Mapping[str, Load]) -> None:
+        """An anchor that waits for context is no work: it is in neither number."""
+        unread, decided = self._contexts.progress.unread_anchors, self._anchors.decided
+        work = self._workload.saw(now, done, unread + decided + places[INSIDE].count + places[QUEUED].count)
+        self._observer.gauge("work_left_seconds", work.left)
+        self._observer.count("work_done_seconds_total", work.done)
 
     def left(self) -> str:
         """What the next owner reads again, as it was last counted; from any thread, without waiting for any."""

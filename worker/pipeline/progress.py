@@ -93,6 +93,11 @@ class Progress:
         self.late = late_anchors(self._flow, streams, self._rules, self.presence.absent)
         self.slowest_us = slowest_anchor_us(self._flow, anchors, self.late, self.presence.absent)
 
+    @property
+    def unread_anchors(self) -> int:
+        """Anchors on this worker's partitions that it has not read."""
+        return sum(lag for partition, lag in self.board.lag.items() if partition.topic == self._anchor_topic)
+
     def close(self, partitions: Collection[Partition]) -> None:
         """Leases end."""
         self.board.close(partitions)

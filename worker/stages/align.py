@@ -38,6 +38,10 @@ class WaitingRoom:
 
     Guarantees: the anchors of one key leave in the order in which they were read; keys do not wait for each other, and
     those that may leave do so in turns.
+
+    Attributes:
+        bytes: of the anchors.
+        decided: how many wait for no context any more.
     """
 
     def __init__(self, rules: Mapping[str, MatchRule]) -> None:
@@ -46,7 +50,7 @@ class WaitingRoom:
         self._by_key: dict[str, deque[Waiting]] = {}
         self._by_partition: dict[Partition, dict[str, Waiting]] = {}
         self._ready_keys: OrderedDict[str, None] = OrderedDict()  # whose head may leave, in the order of their turns
-        self.bytes = 0
+        self.bytes = self.decided = 0
 
     def __len__(self) -> int:
         return len(self._by_token)
@@ -68,6 +72,7 @@ class WaitingRoom:
         self._by_key.setdefault(anchor.key, deque()).append(waiting)
         self._by_partition.setdefault(anchor.record.lies_on, {})[waiting.token] = waiting
         self.bytes += anchor.size
+        self.decided += not waiting.open
         self._may_leave(anchor.key)
 
     def get(self, token: str) -> Waiting | None:
@@ -91,6 +96,7 @@ class WaitingRoom:
         if waiting is None or query.stream not in waiting.open or not (match.complete or expired):
             return False
         waiting.open.discard(query.stream)
+        self.decided += not waiting.open
         waiting.chosen[query.stream] = match
         waiting.complete = waiting.complete and match.complete
         self._may_leave(waiting.anchor.key)
@@ -135,7 +141,7 @@ class WaitingRoom:
         every = [*left, *self._by_token.values()]
         for known in (self._by_token, self._by_key, self._by_partition, self._ready_keys):
             known.clear()
-        self.bytes = 0
+        self.bytes = self.decided = 0
         for waiting in every:
             waiting.open, waiting.complete = set(self._rules), True
             waiting.chosen.clear()
@@ -161,6 +167,7 @@ class WaitingRoom:
         del self._by_token[waiting.token]
         del self._by_partition[waiting.anchor.record.lies_on][waiting.token]
         self.bytes -= waiting.anchor.size
+        self.decided -= not waiting.open
 
 
 def reason_missing(match: Match) -> Missing:
