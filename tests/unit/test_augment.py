@@ -10,22 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.tiny import write_tiny_model
 from tests.unit.test_training import BACKBONE, arguments, folder, weights
 from worker.feeds.junction import LABELS
-from worker.model.folder import SHIPPED
+from worker.model.encoders import ImageEncoder
 from worker.model.items import Item
 from worker.model.load import load
 from worker.model.preprocess import Body, Preprocessor
 from worker.training.augment import Augment
 from worker.training.data import Samples
+from worker.training.fit import Plan, fit
 from worker.training.run import train
 from worker.training.sources import junction_samples
 
 
 @pytest.fixture(scope="module")
-def samples() -> Samples:
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     """Forty scenes."""
-    model, tokenizer = load(SHIPPED)
+    model, tokenizer = load(write_tiny_model(tmp_path_factory.mktemp("tiny")))
     drawn = list(junction_samples("train", 40, 3))
     return Samples(drawn, ["image", "text"], LABELS, model.config, Preprocessor(model.config, tokenizer))
 
@@ -78,6 +80,27 @@ def test_strengths_differ_and_the_picture_stays_one() -> None:
     assert deviations[-1] > 30
 
 
+def test_images_that_show_nothing_take_the_place_of_scenes(tmp_path: Path) -> None:
+    """As often as asked, of a frozen backbone as their maps; texts and labels stay, and none is shown unasked."""
+    model, tokenizer = load(write_tiny_model(tmp_path))
+    rows = list(junction_samples("train", 60, 3))
+    samples = Samples(rows, ["image", "text"], LABELS, model.config, Preprocessor(model.config, tokenizer))
+    samples.show_blind(5)
+    plain = bodies(samples)
+    shown = bodies(samples.augmented(Augment(0.0, 0.5), 1))
+    changed = [not torch.equal(a[0], b[0]) for a, b in zip(plain, shown, strict=True)]
+    assert 18 <= sum(changed) <= 42
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(plain, shown, strict=True))
+    assert {(one[0].shape, one[0].dtype) for one in shown} == {(plain[0][0].shape, torch.uint8)}
+    encoder = model.encoders["image"]
+    assert isinstance(encoder, ImageEncoder)
+    assert samples.keep_maps(encoder, lambda: None)
+    maps = bodies(samples.augmented(Augment(0.0, 0.5), 1))
+    assert {one[0].shape[1:] for one in maps} == {(7, 7)}
+    kept = bodies(samples)
+    assert [not torch.equal(a[0], b[0]) for a, b in zip(kept, maps, strict=True)] == changed
+
+
 def test_texts_get_typos_and_readings_gaps() -> None:
     """The rest of a reading, and bodies of other modalities, stay as they are."""
     text = Body(b"siren near the north arm, help is called for", "text/plain", "notes")
@@ -91,6 +114,15 @@ def test_texts_get_typos_and_readings_gaps() -> None:
     assert {str(one["values"]["count"]) for one in readings} == {"[1, 2]", "None"}
     sound = Body(b"RIFF", "audio/wav", "mic")
     assert augment.body(sound, "audio", np.random.default_rng(1)) == sound
+
+
+def test_who_trains_on_shows_nothing_as_often(tmp_path: Path) -> None:
+    """A pruned model is trained on by the plan that it was trained by, whose blind images nobody has drawn then."""
+    model, tokenizer = load(write_tiny_model(tmp_path / "m"))
+    rows = list(junction_samples("train", 8, 3))
+    samples = Samples(rows, ["image", "text"], LABELS, model.config, Preprocessor(model.config, tokenizer))
+    fit(model, samples, samples, Plan(epochs=1, batch=4, blind=0.5), tmp_path / "run", lambda *_: None)
+    assert not torch.equal(bodies(samples)[0][0], bodies(samples.augmented(Augment(0.0, 0.99), 1))[0][0])
 
 
 @pytest.mark.long

@@ -21,7 +21,7 @@ from worker.model.preprocess import NO_TOKEN, Body, Preprocessor
 from worker.training import fit
 from worker.training.build import build
 from worker.training.data import Samples
-from worker.training.encoders import groups, image_backbone, merge, text_encoder, tune
+from worker.training.encoders import groups, image_backbone, is_frozen, merge, text_encoder, tune, tuning_of
 from worker.training.evaluate import Measured
 from worker.training.run import evaluate, plan_of_run, train
 from worker.training.sources import read
@@ -124,6 +124,24 @@ def test_lora_reaches_the_pointwise_convolutions_of_lite0(tmp_path: Path) -> Non
     for name in pointwise:
         key = f"encoders.image.backbone.{name}.weight"
         assert not torch.equal(before[key], after[key]), name
+
+
+def test_each_encoder_may_be_trained_its_own_way(tmp_path: Path) -> None:
+    """A word for all, or one for each; what is none is told."""
+    data = read(str(folder(tmp_path, 4)), 0, 0)
+    given = ("--out", "x", "--dim", "64", "--text", "minilm", "--backbone", "efficientnet_lite0", "--encoders")
+    model = build(arguments(*given, "image=frozen,text=lora"), data).model
+    assert is_frozen(image_backbone(model))
+    assert {name.split(".")[-2] for name, one in text_encoder(model).named_parameters() if one.requires_grad} == {
+        "default"
+    }
+    assert model.config.packages
+    assert [tuning_of("lora", "text"), tuning_of("image=frozen", "text"), tuning_of("image=frozen", "image")] == [
+        "lora", "full", "frozen",
+    ]  # fmt: skip
+    for wrong in ("some", "image=some", "sound=lora", "frozen,lora", "image=frozen,lora"):
+        with pytest.raises(SystemExit):
+            arguments(*given, wrong)
 
 
 def test_lora_is_refused_where_it_would_reach_nothing(tmp_path: Path) -> None:

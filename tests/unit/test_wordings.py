@@ -13,7 +13,7 @@ from tests.bench.wordings import sentences
 from tests.tiny import write_tiny_model
 from worker.feeds import wordings
 from worker.feeds.junction import LABELS
-from worker.feeds.wordings import wording, wording_of
+from worker.feeds.wordings import KINDS, _read, hands, wording, wording_of
 from worker.model.encoders import TextEncoder
 from worker.model.load import load
 from worker.model.preprocess import Preprocessor
@@ -30,16 +30,23 @@ def test_every_slot_has_phrases_and_every_phrase_a_use() -> None:
     used = set(re.findall(r"\{(\w+)\}", str(told)))
     assert used == set(told["slots"])
     assert all(told["slots"].values())
-    assert set(told["kinds"]) == {"calm", "denied", "after", "alarm", "again"}
-    written = tomllib.loads(Path(wordings.__file__).with_name("written.toml").read_text("utf-8"))
-    assert written.keys() == told["kinds"].keys()
-    assert not {"{", "}"} & set("".join(text for texts in written.values() for text in texts))
+    assert set(told["kinds"]) == set(KINDS)
+    assert all(hand.keys() <= set(KINDS) for hand in hands())
+    assert not {"{", "}"} & set("".join(text for hand in hands() for texts in hand.values() for text in texts))
 
 
 def test_no_sentence_of_the_test_is_trained_on() -> None:
     """They are other people's."""
-    written = Path(wordings.__file__).with_name("written.toml").read_text("utf-8").lower()
+    written = {text.lower() for hand in hands() for texts in hand.values() for text in texts}
     assert not [text for _, text in sentences() if text.lower() in written]
+
+
+def test_splits_share_no_written_sentence() -> None:
+    """What dev and test draw, and the feed tells, training never reads: else its figures would be of what it knows."""
+    splits = {split: {text for kind in KINDS for text in _read()[2][split, kind]} for split in ("train", "dev", "test")}
+    assert not splits["train"] & splits["dev"] | splits["train"] & splits["test"] | splits["dev"] & splits["test"]
+    assert min(len(some) for some in splits.values()) > 100
+    assert sum(len(some) for some in splits.values()) == sum(len(texts) for hand in hands() for texts in hand.values())
 
 
 def test_a_wording_is_filled_and_seldom_said_twice() -> None:

@@ -1,4 +1,8 @@
-"""Reports about a junction, as people word them: of wordings.toml templates and what fills them, of written.toml."""
+"""Reports about a junction, as people word them: of wordings.toml templates and what fills them, and what hands wrote.
+
+Each file of written/ is of one hand. Of its sentences one in sixteen is of the dev split, another of the test split,
+which have nothing else; training reads neither.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,15 @@ import numpy as np
 
 from worker.feeds.story import one_of, with_a_letter_lost
 
-_FILE, _WRITTEN = (Path(__file__).parent / name for name in ("wordings.toml", "written.toml"))
+_FILE, _WRITTEN = (Path(__file__).parent / name for name in ("wordings.toml", "written"))
+KINDS = ("calm", "denied", "after", "alarm", "again")
+_TURNS, _TURN_OF = 16, {5: "dev", 13: "test"}
 _SLOT = re.compile(r"\{(\w+)\}")
 # Of the sentences that others wrote, which are more unlike each other than those of templates.
-_WRITTEN_SHARE = 0.6
+_WRITTEN_SHARE = 0.75
 # How often a calm report denies or follows an alarm, and an alarm follows a calm.
-_CALM = {"calm": 0.46, "denied": 0.27, "after": 0.27}
-_ALARM = {"alarm": 0.75, "again": 0.25}
+_CALM = {"calm": 0.4, "denied": 0.36, "after": 0.24}
+_ALARM = {"alarm": 0.7, "again": 0.3}
 _LABELS = {"free_flow": _CALM, "congestion": _CALM, "accident": _ALARM, "emergency": _ALARM}
 _Lists = dict[str, tuple[str, ...]]
 _BEGINNINGS = (
@@ -33,10 +39,11 @@ _BEGINNINGS = (
 _ENDS = (" over", ", over and out", ", thanks", " please note", ", that is all", ", copy", "...", "!", ".", ".", ".")
 
 
-def wording(rng: np.random.Generator, kind: str) -> str:
+def wording(rng: np.random.Generator, kind: str, split: str = "train") -> str:
     """A sentence of this kind: one that was written, or a template filled; said by radio or typed in haste at times."""
     templates, _, written = _read()
-    text = one_of(rng, written[kind]) if rng.random() < _WRITTEN_SHARE else _filled(one_of(rng, templates[kind]), rng)
+    is_written = split != "train" or rng.random() < _WRITTEN_SHARE
+    text = one_of(rng, written[split, kind]) if is_written else _filled(one_of(rng, templates[kind]), rng)
     if rng.random() < 0.12:
         text = one_of(rng, _BEGINNINGS).replace("{n}", str(rng.integers(1, 40))) + text
     if rng.random() < 0.4:
@@ -49,10 +56,10 @@ def wording(rng: np.random.Generator, kind: str) -> str:
     return with_a_letter_lost(rng, text) if rng.random() < 0.15 else text
 
 
-def wording_of(rng: np.random.Generator, label: str) -> str:
+def wording_of(rng: np.random.Generator, label: str, split: str = "train") -> str:
     """A report for a scene of this label, which tells calm from alarm."""
     chances = _LABELS[label]
-    return wording(rng, str(rng.choice(list(chances), p=list(chances.values()))))
+    return wording(rng, str(rng.choice(list(chances), p=list(chances.values()))), split)
 
 
 def _filled(text: str, rng: np.random.Generator) -> str:
@@ -61,10 +68,18 @@ def _filled(text: str, rng: np.random.Generator) -> str:
 
 
 @cache
-def _read() -> tuple[_Lists, _Lists, _Lists]:
-    """Templates by kind, phrases by slot, and what was written by kind."""
-    told, written = (tomllib.loads(file.read_text("utf-8")) for file in (_FILE, _WRITTEN))
-    kinds, slots, own = (
-        {name: tuple(some) for name, some in part.items()} for part in (told["kinds"], told["slots"], written)
-    )
-    return kinds, slots, own
+def _read() -> tuple[_Lists, _Lists, dict[tuple[str, str], tuple[str, ...]]]:
+    """Templates by kind, phrases by slot, and what was written by split and kind."""
+    told = tomllib.loads(_FILE.read_text("utf-8"))
+    templates, slots = ({name: tuple(some) for name, some in told[part].items()} for part in ("kinds", "slots"))
+    written: dict[tuple[str, str], list[str]] = {}
+    for hand in hands():
+        for kind, texts in hand.items():
+            for number, text in enumerate(texts):
+                written.setdefault((_TURN_OF.get(number % _TURNS, "train"), kind), []).append(text)
+    return templates, slots, {place: tuple(texts) for place, texts in written.items()}
+
+
+def hands() -> list[dict[str, list[str]]]:
+    """What each hand wrote, by kind."""
+    return [tomllib.loads(file.read_text("utf-8")) for file in sorted(_WRITTEN.glob("*.toml"))]

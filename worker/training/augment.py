@@ -26,9 +26,10 @@ _MOST_LOST = 0.8  # Of a sensor's numbers.
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """Spoils a body with this chance; the same for the same state of `rng`."""
+    """Spoils a body with this chance; the same for the same state of `rng`. `blind`: of images that show nothing."""
 
     share: float
+    blind: float = 0.0
 
     def body(self, body: Body, modality: str, rng: np.random.Generator) -> Body:
         """A text with typos, a reading with gaps; others are corrupted when they are decoded, which saves encoding."""

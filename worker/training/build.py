@@ -16,6 +16,7 @@ from worker.model.load import device_of
 from worker.model.packages import MINILM, told_of
 from worker.model.preprocess import Preprocessor, text_of
 from worker.training.encoders import (
+    FULL,
     check_text,
     load_image_weights,
     load_text_encoder,
@@ -23,6 +24,7 @@ from worker.training.encoders import (
     text_encoder,
     text_folder,
     tune,
+    tuning_of,
 )
 from worker.training.readings import channels_of
 from worker.training.rows import Sample
@@ -101,7 +103,7 @@ def _text(arguments: Namespace, data: Data) -> tuple[Any, Any, tuple[str, ...]]:
 
 def _packages(arguments: Namespace, has_text: bool) -> dict[str, dict[str, str]]:
     """Encoders that stay as their package has them, but for additions."""
-    stays = has_text and arguments.text == MINILM and arguments.encoders != "full"
+    stays = has_text and arguments.text == MINILM and tuning_of(arguments.encoders, "text") != FULL
     return {"text": told_of(MINILM)} if stays else {}
 
 

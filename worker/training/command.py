@@ -65,8 +65,9 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--mels", type=_mels, default=64, help="bands of a sound's spectrogram (default 64)")
     group.add_argument("--dropout", type=_share, default=0.1, help="of F before the head, while training (default 0.1)")
     group.add_argument(
-        "--encoders", choices=("full", "frozen", "lora"), default="full",
-        help="how much of those with weights of their own is trained (default full)",
+        "--encoders", type=_tunings, default="full", metavar="HOW",
+        help="how much of those with weights of their own is trained: full, frozen or lora, or each its own way, as "
+        "image=frozen,text=lora (default full)",
     )  # fmt: skip
 
 
@@ -85,6 +86,11 @@ def _add_plan_arguments(group: _ArgumentGroup) -> None:
         help="how often a text, a reading or an image is corrupted: typos, gaps, noise, blur, dark, rotated, of random "
         "strength; images of a frozen backbone are not (default 0.5)",
     )  # fmt: skip
+    group.add_argument(
+        "--blind", type=_share, default=0.0,
+        help="how often an image gives way to one of a camera that sees nothing, so that the other inputs decide "
+        "(default 0)",
+    )  # fmt: skip
     group.add_argument("--cross-entropy", type=_weight, default=1.0, help="weight of this loss (default 1)")
     group.add_argument("--triplet", type=_weight, default=0.2, help="weight of this loss (default 0.2)")
     group.add_argument("--contrastive", type=_weight, default=0.0, help="weight of this loss (default 0)")
@@ -100,7 +106,7 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument(
         "--model", type=folder_of, default=SHIPPED,
-        help="model folder, or shipped:home, shipped:words (default: the junction's that ships)",
+        help="model folder, or shipped:home (default: the junction's that ships)",
     )  # fmt: skip
     parser.add_argument("--split", choices=("train", "dev", "test"), default="test", help="default test")
     parser.add_argument("--robust", action="store_true", help="also on noise, blur, dark, rotated, typos")
@@ -165,6 +171,15 @@ def _level(text: str) -> float:
     if not 0 < (number := _weight(text)) < 1:
         raise ArgumentTypeError(f"{text!r}: must be a number between 0 and 1")
     return number
+
+
+def _tunings(text: str) -> str:
+    named = [one.partition("=") for one in text.split(",")]
+    all_named = all(mark and name in ("image", "text") for name, mark, _ in named)
+    ways = {way for _, _, way in named} if all_named else {text}
+    if ways - {"full", "frozen", "lora"}:
+        raise ArgumentTypeError(f"{text!r}: must be full, frozen or lora, or such as image=frozen,text=lora")
+    return text
 
 
 def _names(text: str) -> list[str]:

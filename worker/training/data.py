@@ -18,6 +18,7 @@ from worker.model.encoders import ImageEncoder, TextEncoder
 from worker.model.items import Item, collate
 from worker.model.preprocess import NO_TOKEN, Body, Parts, Preprocessor, columns_of
 from worker.training.augment import Augment
+from worker.training.blind import blind_images
 from worker.training.bodies import check_columns
 from worker.training.doubles import digest_of
 from worker.training.robust import Change
@@ -27,6 +28,8 @@ from worker.training.sources import check_known
 # Maps of a backbone that is not trained, kept in memory; with more images each is computed anew in every epoch.
 _MOST_KEPT_BYTES = 4 * 2**30
 _AT_ONCE = 32
+# Each epoch draws from these; a backbone that stays as it is sees each once.
+_BLIND = 400
 
 
 class Samples(Dataset[tuple[Item, int]]):
@@ -53,6 +56,7 @@ class Samples(Dataset[tuple[Item, int]]):
         self._seed = 0
         self._maps: dict[bytes, Tensor] = {}
         self._states: dict[tuple[bytes, ...], Tensor] = {}
+        self._blind: list[Tensor] = []
         self._check_readings()
 
     def _check_readings(self) -> None:
@@ -77,6 +81,15 @@ class Samples(Dataset[tuple[Item, int]]):
         made = copy.copy(self)
         made._augment, made._seed = augment, seed
         return made
+
+    def show_blind(self, seed: int) -> None:
+        """Draws the images that show nothing, which `augmented` shows in the place of others; before `keep_maps`."""
+        if self._blind:
+            return
+        names = [name for name, modality in zip(self._names, self._config.inputs, strict=True) if modality == "image"]
+        bodies = [body for sample in self._samples[:_BLIND] for name in names for body in sample.bodies.get(name, ())]
+        scenes = [self._preprocessor.tensors("image", (body,))[0] for body in bodies[: _BLIND // 4]]
+        self._blind = blind_images(_BLIND, self._config.image_size, scenes, seed) if names else []
 
     def having(self, inputs: Sequence[int]) -> Samples:
         """Those samples that have all of these inputs, by their numbers."""
@@ -111,6 +124,10 @@ class Samples(Dataset[tuple[Item, int]]):
                 self._maps |= {key: one.clone() for (key, _), one in zip(pending, maps, strict=True)}
                 pending = []
             step()
+        device = encoder.projection.weight.device
+        for first in range(0, len(self._blind), _AT_ONCE):
+            shown = torch.stack(self._blind[first : first + _AT_ONCE]).to(device)
+            self._blind[first : first + _AT_ONCE] = [*encoder.maps(shown).bfloat16().cpu()]
         return True
 
     @torch.inference_mode()
@@ -166,6 +183,9 @@ class Samples(Dataset[tuple[Item, int]]):
         return item, self._numbers[sample.label]
 
     def _parts(self, number: int, modality: str, bodies: Sequence[Body], chance: np.random.Generator) -> Parts:
+        if modality == "image" and self._augment.blind and bodies and chance.random() < self._augment.blind:
+            shown = tuple(self._blind[int(chance.integers(len(self._blind)))] for _ in bodies)
+            return Parts(shown, tuple(body.seconds for body in bodies))
         if modality == "image" and all(body.payload in self._maps for body in bodies):
             return Parts(tuple(self._maps[body.payload] for body in bodies), tuple(body.seconds for body in bodies))
         if modality == "text" and (states := self._states.get(tuple(body.payload for body in bodies))) is not None:

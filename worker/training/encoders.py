@@ -22,7 +22,7 @@ from worker.model.load import longest_text
 from worker.model.packages import MINILM
 from worker.model.preprocess import NO_TOKEN
 
-TUNINGS = ("full", "frozen", "lora")
+TUNINGS = FULL, FROZEN, LORA = "full", "frozen", "lora"
 # As the source has it (Hu et al., LoRA, 2021): rank 8, scaled by 2.
 _RANK, _ALPHA = 8, 16
 _LITE_PACKAGE = "efficientnet_lite_pytorch"
@@ -103,20 +103,27 @@ def _lite0() -> dict[str, torch.Tensor]:
     return loaded
 
 
+def tuning_of(told: str, modality: str) -> str:
+    """What `--encoders` says of a modality: a word for all, or `image=frozen,text=lora`; who is not named is full."""
+    named = dict(one.split("=") for one in told.split(",") if "=" in one)
+    return named.get(modality, FULL) if named else told
+
+
 def tune(model: FusionModel, held: Sequence[str], tuning: str, seed: int) -> None:
     """Leaves in the encoders that have weights of their own to be trained: all (`full`), nothing (`frozen`), or
     low-rank additions to their linear layers and 1x1 convolutions (`lora`). What begins from nothing is fully trained.
+    `tuning` is as `tuning_of` has it.
 
     Raises:
         ConfigError: an encoder has no layer for additions.
     """
-    if tuning == "full":
-        return
     torch.manual_seed(seed)
     for name in held:
+        if (own := tuning_of(tuning, name)) == FULL:
+            continue
         part = part_of(model, name)
         part.requires_grad_(False)
-        if tuning == "lora":
+        if own == LORA:
             _make_plain(part)
             targets = [name for name, one in part.named_modules() if _adaptable(one)]
             if not targets:
@@ -173,11 +180,18 @@ def merge(model: FusionModel) -> None:
     for name, one in list(model.named_modules()):
         if isinstance(one, BaseTunerLayer):
             if elsewhere and name.startswith(elsewhere):
-                low, high = (part["default"].weight.detach() for part in (one.lora_A, one.lora_B))
-                model.additions |= {f"{name}.weight.a": low, f"{name}.weight.b": high * one.scaling["default"]}
+                _add(model, name, one)
             one.merge()
             parent = model.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], one.get_base_layer())
+
+
+def _add(model: FusionModel, name: str, layer: BaseTunerLayer) -> None:
+    """Its factors as they are saved, in 16 bits, and the layer with these: what is measured is what will be loaded."""
+    low, high = (part["default"].weight for part in (layer.lora_A, layer.lora_B))
+    scaled = (high.detach() * layer.scaling["default"]).half()
+    low.data, high.data = low.detach().half().float(), scaled.float() / layer.scaling["default"]
+    model.additions |= {f"{name}.weight.a": low.detach().half(), f"{name}.weight.b": scaled}
 
 
 def image_encoder(model: FusionModel) -> ImageEncoder:

@@ -38,10 +38,11 @@ class Plan:
         held: the modalities of these encoders.
         dropout: modality dropout: how often a sample is shown with some of its inputs only.
         weights: of the losses.
-        tuning: of the encoders: full, frozen or lora.
+        tuning: of the encoders, as `tuning_of` reads it.
         precision: fp32, or bf16: forward and loss in bf16 by autocast, weights in fp32.
         patience: epochs without a better macro-F1 on dev after which training ends; None: never.
         augment: the share of texts, readings and images that are corrupted, anew in each epoch.
+        blind: the share of images that give way to one that shows nothing (blind.py).
         seed: of the order, of the modality dropout and of what is corrupted; the same seed gives the same weights on
             the same machine.
     """
@@ -57,6 +58,7 @@ class Plan:
     precision: str = "fp32"
     patience: int | None = None
     augment: float = 0.0
+    blind: float = 0.0
     seed: int = 0
 
 
@@ -99,6 +101,8 @@ def fit(
         raise ConfigError(f"--batch {plan.batch}: training compares the items of a step; must be 2 or more")
     if len(train) < plan.batch:
         raise ConfigError(f"--batch {plan.batch}: the training split has only {len(train)} samples")
+    if plan.blind:
+        train.show_blind(plan.seed)
     torch.manual_seed(plan.seed)
     steps = len(train) // plan.batch
     optimizer = AdamW(groups(model, plan.held, plan.learning_rate, plan.encoder_rate))
@@ -138,7 +142,7 @@ def _epoch(
     steady(model)
     presence = Presence(dropout=plan.dropout)
     seed = plan.seed * 1000 + epoch
-    corrupted = train.augmented(Augment(plan.augment), seed)
+    corrupted = train.augmented(Augment(plan.augment, plan.blind), seed)
     total, count = 0.0, 0
     for arguments, labels in batches(corrupted, plan.batch, presence, seed=seed, shuffle=True):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):

@@ -50,6 +50,8 @@ def train(arguments: Namespace) -> int:
     built = build(arguments, data)
     share = trained_share(built.model)
     splits = {split: samples_of(built, data, split) for split in data.splits}
+    if arguments.blind:
+        splits["train"].show_blind(arguments.seed)
     _keep(built, splits, not arguments.augment, console)
     plan = plan_of_run(arguments, splits["train"], built)
     steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
@@ -169,14 +171,14 @@ def plan_of_run(arguments: Namespace, samples: Samples, built: Built) -> Plan:
         encoder_rate=_encoder_rate(arguments), held=built.held,
         dropout=arguments.modality_dropout, weights=weights, tuning=arguments.encoders,
         precision=arguments.precision, patience=arguments.patience, augment=arguments.augment,
-        seed=arguments.seed,
+        blind=arguments.blind, seed=arguments.seed,
     )  # fmt: skip
 
 
 def _encoder_rate(arguments: Namespace) -> float:
     if arguments.encoder_rate is not None:
         return float(arguments.encoder_rate)
-    return float(arguments.learning_rate * (0.1 if arguments.encoders == "lora" else 0.01))
+    return float(arguments.learning_rate * (0.1 if "lora" in arguments.encoders else 0.01))
 
 
 def _write(

@@ -177,7 +177,7 @@ def junction_samples(split: str, count: int, seed: int, *, many: bool = False) -
     rng = np.random.default_rng([seed, _SEED_OF[split]])
     for number in range(count):
         made = scene(rng, LABELS[number % len(LABELS)])
-        text = wording_of(rng, made.label) if many else made.text
+        text = wording_of(rng, made.label, split) if many else made.text
         yield _pair(made.image, "image/jpeg", text, made.label, f"junction/{split}/{number}")
 
 
