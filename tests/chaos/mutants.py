@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
 from worker.pipeline.epochs import Epochs
 from worker.pipeline.loop import Pipeline
-from worker.records import Outgoing, Partition
+from worker.pipeline.outcomes import Outcomes
+from worker.records import Outcome, Outgoing, Partition
 from worker.stages import ledger
+from worker.stages.batch import Fused
 from worker.stages.validate import Validator
 from worker.store import epoch
 from worker.store.server import Server
@@ -127,6 +130,27 @@ def any_clock_believed() -> None:
     Validator._check_time = lambda self, time_us: None  # type: ignore[method-assign]
 
 
+def outcome_lost() -> None:
+    """Of ten anchors one is finished with nothing in its transaction."""
+    right = Outcomes._outcome
+
+    def wrong(self: Outcomes, record: Any, rejected: Any, fused: Any) -> Outcome:
+        outcome = right(self, record, rejected, fused)
+        return replace(outcome, outgoing=()) if record.offset % 10 == 9 else outcome
+
+    Outcomes._outcome = wrong  # type: ignore[method-assign]
+
+
+def verdict_forgotten() -> None:
+    """Of ten verdicts one never reaches the committer."""
+    right = Outcomes.fused
+
+    def wrong(self: Outcomes, batch: Sequence[Fused]) -> None:
+        right(self, [one for one in batch if one.aligned.anchor.record.offset % 10 != 9])
+
+    Outcomes.fused = wrong  # type: ignore[method-assign]
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     made.__name__: made
     for made in (
@@ -136,6 +160,9 @@ MUTANTS: dict[str, Callable[[], None]] = {
 }  # fmt: skip
 
 
+# Those that the worker itself tells: tests/alerts.
+TOLD: dict[str, Callable[[], None]] = {made.__name__: made for made in (outcome_lost, verdict_forgotten)}
+
 # Those that a corner shows.
 CORNERED: dict[str, Callable[[], None]] = {made.__name__: made for made in (eviction_ignored, any_clock_believed)}
 
@@ -144,4 +171,4 @@ def mutate(name: str, folder: Path) -> None:
     """Makes this process's worker the mutant of that name, whose marks lie in `folder`."""
     global _folder
     _folder = folder
-    (MUTANTS | CORNERED)[name]()
+    (MUTANTS | CORNERED | TOLD)[name]()
