@@ -23,6 +23,8 @@ from worker.ops.metrics import METRICS
 from worker.settings import load
 
 ALL = cases()
+# What an API server takes of one object.
+MOST_CONFIG_BYTES = 1_000_000
 # The first test that needs Helm may have to build it.
 pytestmark = pytest.mark.timeout(1200)
 
@@ -156,6 +158,7 @@ def test_alerts_and_dashboards_are_the_files_themselves() -> None:
     assert rule["spec"] == yaml.safe_load(ALERTS.read_text(encoding="utf-8"))
     (config,) = filter(is_dashboards, objects("monitoring"))
     assert config["data"] == {path.name: path.read_text(encoding="utf-8") for path in DASHBOARDS.glob("*.json")}
+    assert sum(map(len, config["data"].values())) < MOST_CONFIG_BYTES
     assert (CHART / "files" / "alerts.yml").resolve() == ALERTS
     assert (CHART / "files" / "dashboards").resolve() == DASHBOARDS
 
@@ -219,6 +222,7 @@ REFUSED = [
     ("serviceAccount.create=false", "serviceAccount.name: must be given"),
     ("resources.limits.memory=null", "'/resources/limits': missing property 'memory'"),
     ("extraEnv[0].name=A,extraEnv[0].valueFrom.secretKeyRef.name=b", "additional properties 'valueFrom' not allowed"),
+    ("extraEnv[0].name=FUSION__REDIS__PASSWORD,extraEnv[0].value=p", "extraEnv: FUSION__REDIS__PASSWORD is of"),
     ("scaling.enabled=true", "scaling.anchorPartitions: must be given with scaling.enabled"),
     ("scaling.enabled=true,scaling.anchorPartitions=4,scaling.maxReplicas=6",
      "scaling.maxReplicas: is 6, and the anchor's topic has 4 partitions"),

@@ -15,6 +15,11 @@ kafka.sasl_plain_password kafka.ssl_password redis.password
 {{- if and (eq (default "" .Values.image.tag) "latest") (not .Values.image.digest) -}}
 {{- fail "image.tag: is latest, which is another image tomorrow; name a version, or give image.digest" -}}
 {{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if hasPrefix "FUSION__" (upper .name) -}}
+{{- fail (printf "extraEnv: %s is of the configuration; give it in config, which probes, ports and the time to end follow, or by secrets.keys where it is a secret" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- $url := dig "redis" "url" "" $config -}}
 {{- if or (regexMatch "^[a-z]+://[^/?]*:[^/?@]*@" $url) (regexMatch "[?&](ssl_)?password=" $url) -}}
 {{- fail "config.redis.url: holds a password; give it by secrets.keys, as redis.password (or the whole address as redis.url)" -}}
