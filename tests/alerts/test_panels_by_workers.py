@@ -1,0 +1,62 @@
+"""Every query of the dashboard on a real Prometheus after a real worker ran: no panel is empty without a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.grafana.panels import ROWS
+from tests.acceptance.test_dashboard import filled_in, numbers
+from tests.alerts.faults import Traffic
+from tests.alerts.watch import Watch
+from tests.prometheus_tools import serve
+from tests.town import town
+from tests.unit.test_certificates import FAR
+
+PANELS = {panel.title: panel for _, panels in ROWS for panel in panels}
+# Of a worker that is well, with the model of the tests.
+EMPTY = {
+    "Bounds that cost a match": "no bound costs a match; tests/alerts fires FusionBoundHits",
+    "Not familiar": "told by models whose folder has a reference; tests/alerts, the_camera_sees_a_wall",
+    "Drift": "as Not familiar",
+}
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class Unfilled:
+    """The queries that have given no number yet, by their panel; only these are asked."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self.left = {(panel.title, query) for panel in PANELS.values() for query, _ in panel.queries}
+
+    def titles(self) -> set[str]:
+        """Asks once more."""
+        self.left = {one for one in self.left if not numbers(self._watch.server, filled_in(one[1]))}
+        return {title for title, _ in self.left}
+
+
+def test_no_panel_is_empty(stack: Any, tmp_path: Path) -> None:
+    """Ordinary traffic with a bad record now and then, a review topic and a certificate: all is shown but what is told
+    above, which is empty."""
+    (tmp_path / "ca.pem").write_text(FAR)
+    kafka = {"ssl_cafile": str(tmp_path / "ca.pem")}
+    with town(stack, tmp_path, {"reviews": 1}, kafka=kafka) as made, serve(tmp_path, ()) as server:
+        made.settings["review"] = {"topic": f"{made.name}.reviews", "below": 0.9}
+        watch, traffic = Watch(made, server), Traffic(made)
+        made.start()
+        watch.sees(1)
+
+        def and_a_bad_one() -> None:
+            made.send("texts", "junction-1", b"\xff no text")
+            traffic()
+
+        unfilled = Unfilled(watch)
+        try:
+            watch.until(lambda: unfilled.titles() <= EMPTY.keys(), "panels are filled", and_a_bad_one)
+        finally:
+            assert {title for title, _ in unfilled.left} == EMPTY.keys()
+        assert made.stop() == [0]
