@@ -12,17 +12,18 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from worker.broker.admin import ensure_reachable, missing_topics
+from worker.broker.admin import ensure_reachable
 from worker.broker.bodies import BodyReader
 from worker.broker.fetchers import Chosen, choose
 from worker.broker.options import connection_options, member_options
+from worker.broker.rights import ensure_rights
 from worker.broker.sink import PlainSink, TransactionalSink
 from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
 from worker.config import Settings
 from worker.durations import micros
-from worker.errors import ConfigError, Retryable, Unreachable
-from worker.from_settings import reviewer_of, rules_of, tell_settings, validator_of, writer_of
+from worker.errors import Retryable, Unreachable
+from worker.from_settings import needs_of, reviewer_of, rules_of, tell_settings, validator_of, writer_of
 from worker.model.drift import watch
 from worker.model.folder import ensure_servable
 from worker.ops import memory
@@ -229,11 +230,7 @@ def _worker_id() -> str:
 
 def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    if missing := missing_topics(connection, settings.every_topic):
-        raise ConfigError(
-            f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them, "
-            "or name others in streams.*.topic, output.topic, output.dead_letter_topic and [review]"
-        )
+    _reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, needs_of(settings)))
 
 
 def _source(

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.broker.admin import NewTopic, configs_of, create_topics, ensure_group, ensure_reachable, partitions_of
+from worker.broker.admin import NewTopic, configs_of, create_topics, ensure_reachable
 from worker.broker.codecs import missing_codecs
 from worker.broker.fetchers import choose
 from worker.broker.options import connection_options
+from worker.broker.rights import ensure_rights
 from worker.config import Settings
 from worker.errors import ConfigError, Fatal, NoRoom, Retryable, Unreachable
 from worker.findings import largest_record_bytes, of_topics
+from worker.from_settings import needs_of
 from worker.redaction import without_secrets
 from worker.settings import DEFAULT, Loaded, redacted
 from worker.store.trial import try_out
@@ -109,10 +111,7 @@ def _kafka(settings: Settings) -> Told:
     fetcher = choose(settings.kafka.model_dump())
     brokers = ensure_reachable(connection, seconds)
     names = settings.every_topic
-    partitions = partitions_of(connection, names)
-    if missing := [name for name in names if name not in partitions]:
-        raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
-    ensure_group(connection, settings.kafka.group_id)
+    partitions = ensure_rights(connection, needs_of(settings))
     configs = configs_of(connection, names)
     absent = missing_codecs()
     for name, told in (configs or {}).items():

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from worker.broker.rights import Needs
 from worker.config import Settings, Stream
 from worker.durations import micros
 from worker.ops.certificates import ends_at
@@ -49,6 +50,18 @@ def validator_of(settings: Settings, clock: SystemClock) -> Validator:
         max_audio_seconds=settings.limits.max_audio_seconds,
         max_ahead_us=micros(settings.max_ahead),
         clock=clock,
+    )
+
+
+def needs_of(settings: Settings) -> Needs:
+    """What a worker names in the cluster."""
+    review = settings.review
+    return Needs(
+        read=settings.topics,
+        written=[settings.output.topic, settings.output.dead_letter_topic, *([review.topic] if review.topic else [])],
+        told_of=[review.labels] if review.labels else [],
+        group_id=settings.kafka.group_id,
+        exactly_once=settings.delivery.guarantee == "exactly_once",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ByteSize, Field
+from pydantic import AfterValidator, ByteSize, Field, model_validator
 
 from worker.addresses import brokers, redis_address
 from worker.durations import Timeout
@@ -58,6 +58,29 @@ class Kafka(Section):
         ByteSize(16 * 2**20), gt=0, description="Bytes fetched from one broker at a time."
     )
     max_poll_records: int = Field(500, ge=1, description="Records taken per poll.")
+
+    @model_validator(mode="after")
+    def _security_fits_together(self) -> Kafka:
+        """What looks protected is: no key of TLS or SASL is left out in silence, and none is missing."""
+        self._refuse_idle("ssl_", "SSL", ("SSL", "SASL_SSL"))
+        self._refuse_idle("sasl_", "SASL", ("SASL_PLAINTEXT", "SASL_SSL"))
+        if self.security_protocol.startswith("SASL") and self.sasl_mechanism is None:
+            raise ValueError(f"security_protocol = {self.security_protocol!r} needs sasl_mechanism")
+        if self.sasl_mechanism not in (None, "GSSAPI"):
+            for name in ("sasl_plain_username", "sasl_plain_password"):
+                if not getattr(self, name):
+                    raise ValueError(f"sasl_mechanism = {self.sasl_mechanism!r} needs {name}")
+        if self.ssl_certfile is None and (self.ssl_keyfile or self.ssl_password):
+            raise ValueError("ssl_keyfile and ssl_password have no effect without ssl_certfile")
+        return self
+
+    def _refuse_idle(self, prefix: str, kind: str, protocols: tuple[str, ...]) -> None:
+        given = [name for name in self.model_fields_set if name.startswith(prefix) and getattr(self, name) is not None]
+        if given and self.security_protocol not in protocols:
+            raise ValueError(
+                f"{min(given)} has no effect with security_protocol = {self.security_protocol!r}, which uses no {kind};"
+                f" set security_protocol to {' or '.join(protocols)}"
+            )
 
 
 class Redis(Section):

@@ -83,7 +83,7 @@ def test_a_rotated_file_is_read_anew(tmp_path: Path) -> None:
     """What is configured for Kafka and Redis is on the page, by the file's content of now; what is not, is not."""
     for name in ("ca", "client"):
         (tmp_path / name).write_text(SHORT)
-    files = {"ssl_cafile": str(tmp_path / "ca"), "ssl_certfile": str(tmp_path / "client")}
+    files = {"security_protocol": "SSL", "ssl_cafile": str(tmp_path / "ca"), "ssl_certfile": str(tmp_path / "client")}
     redis = {"url": f"rediss://host:6379/0?ssl_ca_certs={tmp_path}/ca"}
     settings = Settings.model_validate({"kafka": files, "redis": redis})
     assert set(certificates_of(settings)) == {"kafka_ca", "kafka_client", "redis_ca"}

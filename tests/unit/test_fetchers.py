@@ -16,7 +16,7 @@ from worker.broker.group_fetcher import GroupFetcher
 from worker.broker.librdkafka import MOST_BYTES, NAMES, connection_settings, consumer_settings, translated
 from worker.broker.options import CONNECTION_KEYS, connection_options
 from worker.config import Settings
-from worker.errors import ConfigError, Fatal, Retryable
+from worker.errors import ConfigError, Fatal, Retryable, Unreachable
 
 SERVERS = {"bootstrap_servers": ["a:9092", "b:9092"]}
 
@@ -105,8 +105,8 @@ def failure(name: str, *, fatal: bool = False) -> Any:
         ("_BAD_MSG", Fatal, "t/3/7: the batch cannot be unpacked (_BAD_MSG: it says); nothing of it was committed"),
         ("_BAD_COMPRESSION", Fatal, "t/3/7: the batch cannot be unpacked (_BAD_COMPRESSION: it says); nothing"),
         ("INVALID_MSG", Fatal, "t/3/7: the batch cannot be unpacked"),
-        ("_AUTHENTICATION", Fatal, "Kafka refuses access: _AUTHENTICATION: it says; check kafka.sasl_*"),
-        ("TOPIC_AUTHORIZATION_FAILED", Fatal, "Kafka refuses access: TOPIC_AUTHORIZATION_FAILED"),
+        ("_AUTHENTICATION", Unreachable, "Kafka refuses access: _AUTHENTICATION: it says; check kafka.sasl_*"),
+        ("TOPIC_AUTHORIZATION_FAILED", Unreachable, "Kafka refuses access: TOPIC_AUTHORIZATION_FAILED"),
         ("_ALL_BROKERS_DOWN", Retryable, "Kafka: _ALL_BROKERS_DOWN: t/3: it says"),
         ("UNKNOWN_TOPIC_OR_PART", Retryable, "Kafka: UNKNOWN_TOPIC_OR_PART: t/3: it says"),
     ],

@@ -42,6 +42,9 @@ def test_secrets_come_from_files_and_are_never_shown(tmp_path: Path) -> None:
     """The value is read less its line end; what is printed hides it."""
     (tmp_path / "password").write_text("s3cret\n")
     environ = {
+        "FUSION__KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
+        "FUSION__KAFKA__SASL_MECHANISM": "PLAIN",
+        "FUSION__KAFKA__SASL_PLAIN_USERNAME": "reader",
         "FUSION__KAFKA__SASL_PLAIN_PASSWORD_FILE": str(tmp_path / "password"),
         "FUSION__REDIS__URL": "redis://user:s3cret@host:6379/0",
     }

@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -15,12 +14,14 @@ from kafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     GroupAuthorizationFailedError,
-    GroupIdNotFoundError,
     KafkaError,
     NotCoordinatorError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
 
+from worker.broker.entrance import ensure_let_in
+from worker.broker.faults import ACCESS_REMEDY
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.records import Partition
 
@@ -60,11 +61,27 @@ def partitions_of(
     """The number of partitions of each named topic that exists; asking creates none.
 
     Raises:
+        Unreachable: as `ensure_reachable`, or this user may not see one.
+    """
+    described = described_topics(options, names, timeout_seconds)
+    forbidden = [one["name"] for one in described if one["error_code"] == TopicAuthorizationFailedError.errno]
+    if forbidden:
+        told = ", ".join(forbidden)
+        raise Unreachable(f"Kafka does not let this user see {told}; it needs DESCRIBE there; {ACCESS_REMEDY}")
+    return {topic["name"]: len(topic["partitions"]) for topic in described if topic["partitions"]}
+
+
+def described_topics(
+    options: Mapping[str, Any], names: Sequence[str], timeout_seconds: float = ANSWER_TIMEOUT_SECONDS
+) -> list[dict[str, Any]]:
+    """What the cluster tells of each: `name`, `error_code`, `partitions`, `authorized_operations` (Kafka's names).
+
+    Raises:
         Unreachable: as `ensure_reachable`.
     """
     with _admin(options, timeout_seconds) as admin:
-        described = admin.describe_topics(list(names))
-    return {topic["name"]: len(topic["partitions"]) for topic in described if topic["partitions"]}
+        found: list[dict[str, Any]] = admin.describe_topics(list(names))
+    return found
 
 
 def is_gone(options: Mapping[str, Any], partition: Partition, timeout_seconds: float) -> bool:
@@ -84,10 +101,10 @@ def is_gone(options: Mapping[str, Any], partition: Partition, timeout_seconds: f
 
 
 def missing_topics(options: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Those of `names` that do not exist, or may not be seen, in the order given.
+    """Those of `names` that do not exist, in the order given.
 
     Raises:
-        Unreachable: as `ensure_reachable`.
+        Unreachable: as `partitions_of`.
     """
     existing = partitions_of(options, names)
     return [name for name in names if name not in existing]
@@ -110,30 +127,29 @@ def configs_of(
     return {name: {key: str(one["value"]) for key, one in keys.items()} for name, keys in topics.items()}
 
 
-def ensure_group(options: Mapping[str, Any], group_id: str, timeout_seconds: float = ANSWER_TIMEOUT_SECONDS) -> None:
-    """Asks for the group, which need not exist.
+def group_operations(
+    options: Mapping[str, Any], group_id: str, timeout_seconds: float = ANSWER_TIMEOUT_SECONDS
+) -> Sequence[str] | None:
+    """What this user may do with the group, in Kafka's names: nothing when it may not see it, None where the cluster
+    does not tell, since there is no such group yet.
 
     Raises:
-        Unreachable: as `ensure_reachable`, or this user has no right on the group.
+        Unreachable: as `ensure_reachable`.
     """
     deadline = time.monotonic() + timeout_seconds
     with _admin(options, timeout_seconds) as admin:
         while True:
             try:
-                admin.describe_groups([group_id])
-            except GroupIdNotFoundError:
-                return
-            except GroupAuthorizationFailedError as error:
-                raise Unreachable(
-                    f"Kafka refuses the group kafka.group_id = {group_id!r}; this user needs READ on it"
-                ) from error
+                found: Sequence[str] | None = admin.describe_groups([group_id])[group_id]["authorized_operations"]
+            except GroupAuthorizationFailedError:
+                return ()
             except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
                 # The first question for any group makes a new cluster create the topic of offsets.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_AGAIN_SECONDS)
             else:
-                return
+                return found
 
 
 def create_topics(
@@ -172,15 +188,11 @@ def _admin(options: Mapping[str, Any], timeout_seconds: float) -> Iterator[Any]:
     servers = ", ".join(options["bootstrap_servers"])
     began = time.monotonic()
     timeout_ms = max(1, int(timeout_seconds * 1000))
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-        if options.get(name) and not Path(options[name]).is_file():
-            raise ConfigError(f"kafka.{name} = {options[name]!r}: no such file")
     try:
+        ensure_let_in(options, timeout_seconds)
         admin = KafkaAdminClient(**options, bootstrap_timeout_ms=timeout_ms, request_timeout_ms=timeout_ms)
     except KafkaError as error:
         raise _unreachable(error, servers, time.monotonic() - began) from error
-    except OSError as error:
-        raise ConfigError(f"kafka.ssl_*: {error}; check the certificate, the key and kafka.ssl_password") from error
     except ValueError as error:
         raise ConfigError(
             f"kafka.bootstrap_servers = {servers!r} or kafka.sasl_*: {error}; an address is host:port"
@@ -196,9 +208,7 @@ def _admin(options: Mapping[str, Any], timeout_seconds: float) -> Iterator[Any]:
 def _unreachable(error: KafkaError, servers: str, seconds: float) -> Unreachable:
     name = type(error).__name__
     if "Authorization" in name or "Authentication" in name or "Sasl" in name:
-        return Unreachable(
-            f"Kafka at {servers} refuses access ({error}); check kafka.security_protocol and kafka.sasl_*"
-        )
+        return Unreachable(f"Kafka at {servers} refuses access ({error}); {ACCESS_REMEDY}")
     return Unreachable(
         f"Kafka at kafka.bootstrap_servers = {servers!r} not reached within {seconds:.1f} s ({error}); check that a "
         "broker runs there, that its "

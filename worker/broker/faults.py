@@ -10,12 +10,13 @@ from typing import Any
 from kafka.errors import KafkaError
 from kafka.net.selector import NetworkSelector
 
-from worker.errors import Fatal, FusionError, Retryable
+from worker.errors import Fatal, FusionError, Retryable, Unreachable
 
 GONE = (
     "its records were deleted before they were read (retention), or the topic was recreated; to go on without them set "
     "the group's offsets with Kafka's kafka-consumer-groups tool"
 )
+ACCESS_REMEDY = "check kafka.sasl_*; `fusion-worker check` tells which rights are missing (docs/security.md)"
 _UNREADABLE_REMEDY = (
     "nothing of it was committed; `fusion-worker check` tells which codecs are missing; past data that is itself "
     "corrupt the group is moved with Kafka's kafka-consumer-groups tool"
@@ -56,9 +57,14 @@ def translated(error: KafkaError) -> Exception:
     name = type(error).__name__
     if name in ("OffsetOutOfRangeError", "NoOffsetForPartitionError", "LogTruncationError"):
         return without_offset(error.args[0] if error.args and isinstance(error.args[0], dict) else {}, str(error))
-    if "Authorization" in name or "Authentication" in name:
+    if is_refusal(error):
         return refused(str(error))
     return Retryable(f"Kafka: {name}: {error}")
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Credentials or rights are missing: repeating does not help."""
+    return any(word in type(error).__name__ for word in ("Authorization", "Authentication"))
 
 
 def without_offset(places: Mapping[tuple[str, int], int], said: str = "") -> Fatal:
@@ -67,9 +73,9 @@ def without_offset(places: Mapping[tuple[str, int], int], said: str = "") -> Fat
     return Fatal(f"{told or said}: {GONE}")
 
 
-def refused(said: str) -> Fatal:
+def refused(said: str) -> Unreachable:
     """Credentials or access rules are wrong."""
-    return Fatal(f"Kafka refuses access: {said}; check kafka.sasl_* and the topics' access rules")
+    return Unreachable(f"Kafka refuses access: {said}; {ACCESS_REMEDY}")
 
 
 def unreadable(topic: str, partition: int, offset: int, cause: str) -> Fatal:

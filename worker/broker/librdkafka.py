@@ -44,7 +44,7 @@ def connection_settings(connection: Mapping[str, Any]) -> dict[str, Any]:
             "kafka.sasl_mechanism = 'GSSAPI' cannot be expressed for librdkafka, which takes a principal and a keytab, "
             "not the ticket that is there"
         )
-    told = {NAMES[name]: value for name, value in connection.items() if name in NAMES}
+    told = {NAMES[name]: value for name, value in connection.items() if name in NAMES and value}
     if "ssl_certfile" in connection and "ssl_keyfile" not in connection:
         told["ssl.key.location"] = connection["ssl_certfile"]  # kafka-python looks for the key there
     if not connection.get("ssl_check_hostname", True):

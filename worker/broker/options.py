@@ -30,6 +30,8 @@ def connection_options(kafka: Mapping[str, Any]) -> dict[str, Any]:
     """
     servers = [address.strip() for address in kafka["bootstrap_servers"].split(",") if address.strip()]
     chosen = {name: kafka[name] for name in CONNECTION_KEYS if kafka.get(name) is not None}
+    if "ssl_certfile" in chosen:
+        chosen.setdefault("ssl_password", "")  # without one OpenSSL asks at the terminal, and waits there
     return {"bootstrap_servers": servers, "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS, **chosen}
 
 

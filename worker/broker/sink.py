@@ -19,6 +19,7 @@ from kafka.errors import (
 from kafka.structs import OffsetAndMetadata
 
 from worker.broker.delivery import Delivery
+from worker.broker.faults import is_refusal, translated
 from worker.broker.steps import NoAnswerError, Steps
 from worker.errors import Retryable, StaleMember, TooLarge, Uncertain
 from worker.records import Outgoing, Partition
@@ -107,6 +108,8 @@ class TransactionalSink:
             self._discard()
         if isinstance(error, TooLarge):
             raise error
+        if is_refusal(error):
+            raise translated(error) from error
         if isinstance(error, _STALE_MEMBER):
             stale = StaleMember(f"{type(error).__name__}: {error}")
             stale.is_unknown = UnknownMemberIdError.__name__ in str(error)
@@ -118,6 +121,8 @@ class TransactionalSink:
             try:
                 self._producer = self._watch(self._make, late=_end)
             except KafkaError as error:
+                if is_refusal(error):
+                    raise translated(error) from error
                 raise Uncertain(f"no producer: {type(error).__name__}: {error}") from error
 
     def _make(self) -> Any:
@@ -193,6 +198,8 @@ class PlainSink:
         except KafkaError as error:
             refused = delivery.refused() if delivery else None
             self.close()
+            if is_refusal(error):
+                raise translated(error) from error
             raise refused or Retryable(f"publish: {type(error).__name__}: {error}") from error
         self._commit(offsets)
 

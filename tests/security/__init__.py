@@ -1,0 +1,1 @@
+"""TLS, SASL, ACLs and secrets, on real servers."""
