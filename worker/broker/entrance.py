@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-import ssl
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from kafka.errors import (
@@ -23,27 +21,16 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 
-from worker.errors import ConfigError, Unreachable
+from worker.errors import Unreachable
+from worker.tls import Keys, ensure_files, meaning
 
 # A broker that starts refuses connections for seconds; asked again after so long it costs nobody anything.
 _AGAIN_SECONDS = 0.2
 _LEAST_SECONDS = 1.0
 _SIGN_IN = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError, AuthorizationError)
-# What OpenSSL says -> what that means here; the first that fits. Repeating helps none of these.
-_TLS = (
-    ("(?i)certificate is not valid for|hostname mismatch|ip address mismatch",
-     "the certificate that it shows is of another host; name that one in kafka.bootstrap_servers, or make one that "
-     "names this host (kafka.ssl_check_hostname = false looks at no name)"),
-    ("certificate has expired", "the certificate that it shows has expired; it needs a new one"),
-    ("certificate is not yet valid", "the certificate that it shows is not valid yet; is a clock wrong?"),
-    ("CERTIFICATE_VERIFY_FAILED", "the certificate that it shows is signed by none of kafka.ssl_cafile"),
-    ("(?i)alert.*certificate.?required",
-     "it wants a client certificate; give kafka.ssl_certfile and kafka.ssl_keyfile"),
-    ("(?i)alert.*certificate.?expired", "it says that the certificate in kafka.ssl_certfile has expired"),
-    ("(?i)alert.*(certificate|unknown.?ca)",
-     "it does not accept the client certificate in kafka.ssl_certfile, or wants one and is shown none"),
-    ("Invalid frame length", "it answers, but not as a listener without TLS does; see kafka.security_protocol"),
-    ("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|HTTP_REQUEST", "it does not speak TLS; see kafka.security_protocol"),
+KEYS = Keys(
+    address="kafka.bootstrap_servers", authority="kafka.ssl_cafile", certificate="kafka.ssl_certfile",
+    key="kafka.ssl_keyfile", password="kafka.ssl_password", protocol="kafka.security_protocol",
 )  # fmt: skip
 _CLOSED = (
     "it ended the connection; a port that speaks TLS, or does not, or wants SASL, or wants a client certificate, does "
@@ -57,36 +44,9 @@ def ensure_tls_files(options: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: one that is not there or does not fit, with the remedy.
     """
-    if not str(options.get("security_protocol", "")).endswith("SSL"):
-        return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority, certificate = options.get("ssl_cafile"), options.get("ssl_certfile")
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-        if options.get(name) and not Path(options[name]).is_file():
-            raise ConfigError(f"kafka.{name} = {options[name]!r}: no such file")
-    try:
-        if authority:
-            context.load_verify_locations(authority)
-    except OSError as error:
-        raise ConfigError(
-            f"kafka.ssl_cafile = {authority!r}: holds no certificate that can be read ({error})"
-        ) from error
-    try:
-        if certificate:
-            context.load_cert_chain(certificate, options.get("ssl_keyfile"), options.get("ssl_password") or "")
-    except OSError as error:
-        raise ConfigError(_of_a_pair(options, str(error))) from error
-
-
-def _of_a_pair(options: Mapping[str, Any], said: str) -> str:
-    pair = options["ssl_certfile"]
-    file = options.get("ssl_keyfile") or pair
-    if "MISMATCH" in said:
-        return f"kafka.ssl_keyfile = {file!r}: is not the key of kafka.ssl_certfile = {pair!r}"
-    if "ENCRYPTED" in Path(file).read_text(encoding="utf-8", errors="replace"):
-        told = "kafka.ssl_password does not open it" if options.get("ssl_password") else "give kafka.ssl_password"
-        return f"kafka.ssl_keyfile = {file!r}: is locked; {told}"
-    return f"kafka.ssl_keyfile = {file!r} or kafka.ssl_certfile = {pair!r}: cannot be read ({said}); both are PEM files"
+    if str(options.get("security_protocol", "")).endswith("SSL"):
+        names = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password")
+        ensure_files(KEYS, *(options.get(name) for name in names))
 
 
 def ensure_let_in(options: Mapping[str, Any], timeout_seconds: float) -> None:
@@ -174,9 +134,10 @@ def _judged(error: Exception) -> tuple[str, bool]:
         return "it asks nobody to sign in there; see kafka.security_protocol", True
     if isinstance(error, _SIGN_IN):
         return f"it refuses access ({said}); check kafka.sasl_plain_username and kafka.sasl_plain_password", True
-    for pattern, meaning in _TLS:
-        if re.search(pattern, said):
-            return meaning, True
+    if (meant := meaning(said, KEYS)) is not None:
+        return meant, True
+    if "Invalid frame length" in said:
+        return f"it answers, but not as a listener without TLS does; see {KEYS.protocol}", True
     if re.search("(?i)disconnected|EOF|reset by peer|broken pipe", said):
         return _CLOSED, False
     return f"{said}; does a broker run there, and is the address right?", False

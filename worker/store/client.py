@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,13 +22,21 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from worker.errors import NoRoom, Retryable, Unreachable
+from worker.tls import Keys, ensure_files, meaning
 
+KEYS = Keys(
+    address="redis.url", authority="ssl_ca_certs of redis.url", certificate="ssl_certfile of redis.url",
+    key="ssl_keyfile of redis.url", password="ssl_password of redis.url",
+    protocol="redis.url: rediss:// is TLS, redis:// is not",
+)  # fmt: skip
+# So do a port that speaks TLS, or wants a client certificate, and a server that starts or ends.
+_HANGS_UP = re.compile("(?i)EOF|reset by peer|closed by server|broken pipe")
 # What a function's own command is answered with; the error's first word is then ERR.
 _REFUSED_INSIDE = "ACL failure in script"
 
 
 def connect(options: Mapping[str, Any]) -> Any:
-    """A client for the `[redis]` section; nothing is sent yet.
+    """A client for the `[redis]` section; nothing is sent yet, but to a cluster.
 
     redis-py 8 retries by itself with back-off: one ping to a closed port took 4.4 s (PARTS 0.6). The loop repeats
     instead, so every call gives up after `timeout`.
@@ -38,6 +48,7 @@ def connect(options: Mapping[str, Any]) -> Any:
         "retry": Retry(NoBackoff(), 0),
         **{name: options[name] for name in ("username", "password") if options.get(name)},
     }
+    more |= _tls(options["url"])
     try:
         if options["cluster"]:
             with translated():
@@ -47,13 +58,28 @@ def connect(options: Mapping[str, Any]) -> Any:
         raise Unreachable(f"redis.url: {error}") from error
 
 
+def _tls(url: str) -> dict[str, str]:
+    """What a client of that address needs beside it.
+
+    Raises:
+        ConfigError: a file that the address names is not there or does not fit.
+    """
+    address = urlsplit(url)
+    if address.scheme != "rediss":
+        return {}
+    given = parse_qs(address.query)
+    names = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password")
+    ensure_files(KEYS, *(given.get(name, [None])[0] for name in names))
+    return {"ssl_password": ""}
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Errors of the server become Retryable; a refused password or right becomes Unreachable.
 
     Raises:
         Retryable: away, loading, full, read-only or without enough replicas.
-        Unreachable: the credentials are wrong; repeating does not help.
+        Unreachable: credentials, rights or certificates are wrong; repeating does not help.
     """
     try:
         yield
@@ -64,12 +90,16 @@ def translated() -> Iterator[None]:
         if isinstance(error, NoPermissionError) or said.startswith("NOPERM") or _REFUSED_INSIDE in said:
             raise Unreachable(
                 f"Redis refuses a right: {said.rstrip('.')}; its ACL user needs +@all -@dangerous +function "
-                "+info +keys +scan on ~fw:<kafka.group_id>:*"
+                "+info +keys +scan on ~fw:<kafka.group_id>:* (docs/security.md has the least)"
             ) from error
         if isinstance(error, AuthenticationError) or said.startswith(("WRONGPASS", "NOAUTH")):
             raise Unreachable(f"Redis refuses access: {said}; check redis.username and redis.password") from error
         raise Retryable(f"Redis: {error}") from error
     except (RedisError, RedisClusterException) as error:
+        if (meant := meaning(str(error), KEYS)) is not None:
+            raise Unreachable(f"Redis at redis.url and this worker do not agree: {meant}") from error
+        if _HANGS_UP.search(str(error)):
+            raise Retryable(f"Redis: {type(error).__name__}: {error}; see {KEYS.protocol}") from error
         raise Retryable(f"Redis: {type(error).__name__}: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,12 +44,13 @@ def try_out(options: Mapping[str, Any], group_id: str) -> tuple[str, str | None]
     try:
         unsure = refuse_eviction(store._client)
         store.enter(store.epoch())
-        event = Event(_STREAM, "k", "e", _PART, 1, "text/plain", b"", Record(_STREAM, 0, 0, 0, b"k", b"", ()))
+        key = uuid.uuid4().hex  # one that is there already would be left as it is, and show fewer rights
+        event = Event(_STREAM, key, "e", _PART, 1, "text/plain", b"", Record(_STREAM, 0, 0, 0, b"k", b"", ()))
         wanted = Candidate(event.time_us, event.id)
-        store.match([Query(_STREAM, "k", event.time_us, "check/0/0", False)])
+        store.match([Query(_STREAM, key, event.time_us, "check/0/0", False)])
         store.index([event])
-        store.fetch([(_STREAM, "k", wanted)])
-        store.claim(_STREAM, "k", wanted, "check/0/0")
+        store.fetch([(_STREAM, key, wanted)])
+        store.claim(_STREAM, key, wanted, "check/0/0")
         store.woken()
         store.exchange_flow({})
         store.lease_slot()
