@@ -75,7 +75,8 @@ class Kafka(Section):
         return self
 
     def _refuse_idle(self, prefix: str, kind: str, protocols: tuple[str, ...]) -> None:
-        given = [name for name in self.model_fields_set if name.startswith(prefix) and getattr(self, name) is not None]
+        fields = type(self).model_fields
+        given = [n for n in fields if n.startswith(prefix) and getattr(self, n) != fields[n].default]
         if given and self.security_protocol not in protocols:
             raise ValueError(
                 f"{min(given)} has no effect with security_protocol = {self.security_protocol!r}, which uses no {kind};"
