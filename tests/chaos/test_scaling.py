@@ -13,6 +13,9 @@ from tests.story import Fed, minutes_ago
 from tests.town import Town, town
 from tests.unit.incoming import JPEG
 
+# Of the one worker, by what a batch costs; on a busy machine it does fewer.
+MOST_A_SECOND = 80
+
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
@@ -36,14 +39,14 @@ def test_an_anchor_that_waits_is_no_work(ground: Ground, tmp_path: Path) -> None
     """A backlog is told in seconds; anchors whose camera is dead are held, and are none."""
     settings = {"model": {"max_batch": BATCH}, "streams": PATIENT, "nursery": ground.nursery}
     with town(ground, tmp_path, {"texts": 1, "frames": 1}, **settings) as made:
-        made.cost_ms = 1000 * BATCH / 80
+        made.cost_ms = 1000 * BATCH / MOST_A_SECOND
         start_us = minutes_ago(3)
-        texts = [Fed(start_us + n * 1_000, "texts", f"k{n % 8}", f"t{n}", b"now") for n in range(600)]
+        texts = [Fed(start_us + n * 1_000, "texts", f"k{n % 8}", f"t{n}", b"now") for n in range(900)]
         made.feed([*texts, *(Fed(one.time_us, "frames", one.key, f"f{one.id}", JPEG) for one in texts)])
         made.start()
         made.read_until(lambda: told(made, "work_left_seconds") > 0)
-        left, seconds = len(texts) - len(made.results), told(made, "work_left_seconds")
-        assert left / 80 / 3 < seconds < left / 80 * 3
+        seconds, left = told(made, "work_left_seconds"), len(texts) - len(made.results)
+        assert seconds > left / MOST_A_SECOND / 2
         made.read_until(lambda: len(made.results) >= len(texts))
         made.feed([Fed(start_us + 10_000_000 + n, "texts", "dark", f"d{n}", b"now") for n in range(300)])
         made.read_until(lambda: told(made, "pending_anchors") == 300)
