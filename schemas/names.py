@@ -44,3 +44,7 @@ VALUE_OMITTED: Final = "fusion.value_omitted_bytes"
 HEADERS_OMITTED: Final = "fusion.headers_omitted_bytes"
 KEY_OMITTED: Final = "fusion.key_omitted_bytes"
 OMITTED: Final = (VALUE_OMITTED, HEADERS_OMITTED, KEY_OMITTED)
+# What `[privacy]` did to a dead letter's body.
+PRIVACY: Final = "fusion.privacy"
+PRIVACY_MASKED: Final = "masked"
+PRIVACY_LEFT_OUT: Final = "left out"

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from worker import from_settings as made
 from worker.broker.admin import ensure_reachable
 from worker.broker.bodies import BodyReader
 from worker.broker.fetchers import Chosen, choose
@@ -23,7 +24,6 @@ from worker.broker.source import KafkaSource
 from worker.config import Settings
 from worker.durations import micros
 from worker.errors import Retryable, Unreachable
-from worker.from_settings import needs_of, reviewer_of, rules_of, tell_settings, validator_of, writer_of
 from worker.model.drift import watch
 from worker.model.folder import ensure_servable
 from worker.ops import memory
@@ -73,7 +73,7 @@ def run(settings: Settings) -> int:
     server.start()
     log.info("listening", host=settings.http.host, port=server.port)
     try:
-        with worker(settings, observer, health, log) as pipeline:
+        with worker(made.unhurried(settings), observer, health, log) as pipeline:
             watchdog.left = pipeline.budget.left
             memory.settle()
             for number in _STOP_SIGNALS:
@@ -101,12 +101,13 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
     ensure_servable(settings.model.path)
     fetcher, connection = _fetcher(settings), connection_options(settings.kafka.model_dump())
     _check_kafka(settings, connection)
-    rules, clock = rules_of(settings), SystemClock()
+    rules, clock = made.rules_of(settings), SystemClock()
+    validator, sheds = made.validator_of(settings, clock, made.masker_of(settings)), _shedder(settings, clock)
     with contextlib.ExitStack() as closing:
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
         model = model_of(settings)
-        tell_settings(settings, observer, model.labels)
+        made.tell_settings(settings, observer, model.labels)
         observer.gauge("model_info", 1, **model.info)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = _source(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
@@ -124,18 +125,17 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         named = {stream.topic: name for name, stream in settings.contexts.items()}
         reader = BodyReader(connection, log, errors.put)
         closing.callback(reader.close)
-        ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES)
+        ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES, validator.masked)
         contexts = Contexts(store, source, ring, rules, named, anchor_topic, observer, health, log)
         outcomes = _outcomes(settings, committer, model, observer, clock)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer)
         closing.callback(batcher.close)
-        validator, sheds = validator_of(settings, clock), _shedder(settings, clock)
         leaving = Leaving(store, contexts.epochs, ring, batcher, rules, validator, sheds, observer, log)
         anchors = Anchors(store, contexts.epochs, contexts.progress, leaving, rules, observer, log)
         budget = _budget(settings, model.lanes, anchors, batcher, committer, contexts, ring, observer)
         yield Pipeline(
             source, validator, contexts, anchors, outcomes, batcher, committer, errors, budget, anchor_topic, observer,
-            health, log,
+            health, log, made.side_by_side(settings),
         )  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def _outcomes(
 ) -> Outcomes:  # fmt: skip
     streams = {stream.topic: name for name, stream in settings.streams.items()}
     anchor_topic = settings.streams[settings.anchor].topic
-    writer, reviewer = writer_of(settings, model.info), reviewer_of(settings)
+    writer, reviewer = made.writer_of(settings, model.info), made.reviewer_of(settings)
     return Outcomes(committer, writer, streams, anchor_topic, observer, clock, reviewer)
 
 
@@ -230,7 +230,7 @@ def _worker_id() -> str:
 
 def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    _reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, needs_of(settings)))
+    _reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, made.needs_of(settings)))
 
 
 def _source(

@@ -161,13 +161,17 @@ def _replay(chosen: argparse.Namespace) -> int:
     settings = _loaded(chosen).settings
     from worker.broker.options import connection_options
     from worker.broker.replay import STAGES, Plan, replay
+    from worker.from_settings import masker_of, validator_of
+    from worker.ops.clock import SystemClock
 
+    mask = masker_of(settings, before_model=True)
     plan = Plan(
         settings.output.dead_letter_topic,
         tuple(stream.topic for stream in settings.streams.values()),
         f"{settings.kafka.group_id}-replay",
         settings.kafka.startup_timeout.total_seconds(),
         settings.delivery.commit_timeout.total_seconds(),
+        None if mask is None else validator_of(settings, SystemClock(), mask).masked,
     )
     connection = connection_options(settings.kafka.model_dump())
     stages = STAGES if chosen.stage is None else (chosen.stage,)
@@ -230,9 +234,17 @@ def _review(chosen: argparse.Namespace) -> int:
     return review(settings, chosen, _say)
 
 
+def _forget(chosen: argparse.Namespace) -> int:
+    settings = _loaded(chosen).settings
+    from worker.forget import forget
+
+    return forget(settings, chosen.key, _say)
+
+
 def _parser() -> _Parser:
     from worker.explain.command import add_explain_arguments
     from worker.exporting.command import add_export_arguments
+    from worker.forget import add_forget_arguments
     from worker.recording.command import add_record_arguments
     from worker.recording.review import add_review_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments, add_tune_arguments
@@ -251,6 +263,7 @@ def _parser() -> _Parser:
         ("replay", _replay, True, add_replay, "send dead letters back to the topic they came from"),
         ("explain", _explain, True, add_explain_arguments, "rebuild one anchor's verdict from the log, and say why"),
         ("record", _record, True, add_record_arguments, "write a folder to train on from the live topics"),
+        ("forget", _forget, True, add_forget_arguments, "delete what Redis knows of a key"),
         ("review", _review, True, add_review_arguments, "show what waits for a person, or answer it"),
         ("train", _train, False, add_train_arguments, "train a model"),
         ("tune", _tune, False, add_tune_arguments, "search for the settings to train with, and train with the best"),

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import ByteSize, Field, model_validator
 
 from worker.durations import Duration, Timeout, format_duration
+from worker.masking import Privacy
 from worker.sections import TOPIC_FORM, Section, Topic
 from worker.servers import Kafka, Redis
 
@@ -212,6 +213,7 @@ class Settings(Section):
     streams: dict[str, Stream] = Field(default_factory=_default_streams)
     output: Output = Output()
     review: Review = Review()
+    privacy: Privacy = Privacy()
     model: Model = Model()
     delivery: Delivery = Delivery()
     http: Http = Http()
@@ -243,6 +245,20 @@ class Settings(Section):
                 f"limits.max_ahead ({format_duration(self.limits.max_ahead)}) must be at most the smallest horizon "
                 f"({format_duration(self.max_ahead)}): a clock further ahead would push right events out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _privacy_covers_every_stream(self) -> Settings:
+        privacy = self.privacy
+        if unknown := [name for name in privacy.unmasked if name not in self.streams]:
+            raise ValueError(f"privacy.unmasked: no stream {unknown[0]!r}; there are {', '.join(self.streams)}")
+        for name, stream in self.streams.items():
+            rules = {"image": privacy.faces or privacy.boxes, "audio": False}.get(stream.modality, True)
+            if privacy.covers(name) and not rules:
+                need = "nothing masks sounds" if stream.modality == "audio" else "pictures need faces = true or boxes"
+                raise ValueError(f"privacy: stream {name!r} is not masked: {need}; or name it in privacy.unmasked")
+        if privacy.enabled and not privacy.before_model and self.output.evidence:
+            raise ValueError("output.evidence tells what the model saw; set it false, or privacy.before_model true")
         return self
 
     @property

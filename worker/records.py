@@ -52,12 +52,23 @@ _partition = lru_cache(maxsize=65_536)(Partition)
 
 
 @value
+class Masked:
+    """What `[privacy]` did to a record whose value has `came_bytes` in Kafka; `left_out`: the value is not there;
+    `raw`: the record as it came, where the model sees that."""
+
+    came_bytes: int
+    raw: Record | None = field(default=None, repr=False)
+    left_out: bool = False
+
+
+@value
 class Record:
     """A Kafka record as it came.
 
     Attributes:
         lease: the number of the assignment under which it was read; a record whose lease is over is forgotten.
         timestamp_ms: the record's own timestamp (milliseconds); -1: it has none.
+        masked: what was done to it; None: nothing was.
     """
 
     topic: str
@@ -68,6 +79,7 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
     lease: int = 0
+    masked: Masked | None = field(default=None, compare=False)
     lies_on: Partition = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +95,15 @@ class Record:
         """Bytes of key, value and headers."""
         return sum(len(part or b"") for part in (self.key, self.value, *(value for _, value in self.headers)))
 
+    @property
+    def value_bytes(self) -> int:
+        """Of the value, and of the one that the model sees in its place."""
+        return len(self.value or b"") + (self.masked.came_bytes if self.masked and self.masked.raw else 0)
+
+    def is_small(self, inline_bytes: int) -> bool:
+        """Whether Redis may hold it whole: its value is not larger, and the model sees the same one."""
+        return len(self.value or b"") <= inline_bytes and not (self.masked and self.masked.raw)
+
 
 @value
 class Reference:
@@ -94,8 +115,10 @@ class Reference:
 
     @classmethod
     def to(cls, record: Record) -> Self:
-        """Where this record lies."""
-        return cls(record.lies_on, record.offset, len(record.value or b""))
+        """Where this record lies, and how large it is there."""
+        return cls(
+            record.lies_on, record.offset, record.masked.came_bytes if record.masked else len(record.value or b"")
+        )
 
 
 @value
@@ -119,7 +142,7 @@ class Event:
 
     @property
     def size(self) -> int:
-        """Bytes of the record, and of a body that is not simply its value."""
+        """Bytes of the record, and of a body that is not its value."""
         return self.record.size + (0 if self.payload is self.record.value else len(self.payload))
 
 

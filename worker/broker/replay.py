@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kafka import TopicPartition
@@ -16,8 +16,8 @@ from worker.broker.admin import partitions_of
 from worker.broker.rebalance import membership_of
 from worker.broker.sink import TransactionalSink
 from worker.broker.unpack import strict_consumer
-from worker.errors import ConfigError, Retryable, Unreachable
-from worker.records import Outgoing, Partition
+from worker.errors import ConfigError, Poison, Retryable, Unreachable
+from worker.records import Outgoing, Partition, Record
 
 STAGES = ("VALIDATE", "ALIGN", "DECODE", "MODEL", "PUBLISH")
 POLL_MS = 200
@@ -36,6 +36,7 @@ class Plan:
     Attributes:
         dead_letter_topic: where they are.
         topics: the input topics; a letter that came from another is left alone.
+        mask: what masks a letter of before [privacy] was on; None: nothing is masked.
         group_id: with the stage appended remembers what was sent back, so that a second call does not send it again.
     """
 
@@ -44,6 +45,7 @@ class Plan:
     group_id: str
     startup_timeout_seconds: float
     commit_timeout_seconds: float
+    mask: Callable[[Record], Record | Poison] | None = None
 
 
 @dataclass(slots=True)
@@ -106,8 +108,9 @@ def _send(
         headers = dict(letter.headers)
         if headers.get(names.ERRORS_STAGE) == stage.encode():
             back = letter_back(letter.key, letter.value, letter.headers)
+            back, unmasked = (back, "") if back is None else _masked(back, plan)
             told = f"{letter.topic}/{letter.partition}/{letter.offset}"
-            if back is None or (why := _kept_back(back, plan)):
+            if back is None or (why := unmasked or _kept_back(back, plan)):
                 done.skipped += 1
                 say(f"{told}: passed over, {why if back else 'it does not say where it came from'}")
             else:
@@ -118,10 +121,25 @@ def _send(
     return outgoing, offsets
 
 
+def _masked(back: Outgoing, plan: Plan) -> tuple[Outgoing, str]:
+    """The letter as [privacy] asks, and why it cannot be sent so."""
+    if plan.mask is None or back.topic not in plan.topics or any(name == names.PRIVACY for name, _ in back.headers):
+        return back, ""
+    stamp = -1 if back.timestamp_ms is None else back.timestamp_ms
+    made = plan.mask(Record(back.topic, -1, -1, stamp, back.key, back.value, back.headers))
+    if isinstance(made, Poison):
+        return back, f"it is from before [privacy] was on and cannot be masked ({made.reason})"
+    return replace(back, value=made.value, headers=made.headers), ""
+
+
 def _kept_back(back: Outgoing, plan: Plan) -> str:
     """Why a letter is not sent; empty for one that is."""
     if back.topic not in plan.topics:
         return f"it came from {back.topic}"
+    if any(name == names.VALUE_OMITTED for name, _ in back.headers) and (
+        names.PRIVACY, names.PRIVACY_LEFT_OUT.encode()
+    ) in back.headers:  # fmt: skip
+        return f"[privacy] has left its body out; send it again from {back.topic} itself"
     left_out = ", ".join(f"{name} = {(raw or b'').decode()}" for name, raw in back.headers if name in names.OMITTED)
     if left_out:
         return f"the dead-letter topic did not take all of it ({left_out}); send it again from {back.topic} itself"

@@ -56,13 +56,15 @@ def explain(settings: Settings, chosen: Namespace, say: Say) -> int:
     from worker.broker.options import connection_options
     from worker.explain.tell import anchor_lines, match_lines
     from worker.explain.trace import anchor_at, trace
-    from worker.from_settings import rules_of, validator_of
+    from worker.from_settings import masker_of, rules_of, validator_of
     from worker.ops.clock import SystemClock
 
+    if settings.privacy.enabled and not settings.privacy.before_model:
+        raise ConfigError("explain tells what the model saw, and privacy.before_model = false hides that; set it true")
     connection = connection_options(settings.kafka.model_dump())
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
     _check_out(chosen.out)
-    rules, validator = rules_of(settings), validator_of(settings, SystemClock())
+    rules, validator = rules_of(settings), validator_of(settings, SystemClock(), masker_of(settings))
     with contextlib.closing(LogReader(connection)) as log:
         anchor = anchor_at(log, validator, chosen.place, settings.streams[settings.anchor].topic)
         topics = {name: stream.topic for name, stream in settings.contexts.items()}

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from worker.errors import Full, NoRoom, Poison, Retryable, StaleMember, Uncertain
 from worker.pipeline.anchors import Anchors
@@ -43,7 +43,10 @@ class Pipeline:
         observer: Observer,
         health: Health,
         log: Log,
+        side_by_side: Callable[..., Iterable[Event | Poison]] = map,
     ) -> None:
+        """`side_by_side`: `map`, or that of threads where reading a record takes long."""
+        self._side_by_side = side_by_side
         self._source, self._validator = source, validator
         self._contexts, self._anchors, self._outcomes = contexts, anchors, outcomes
         self._batcher, self._committer, self._errors, self.budget = batcher, committer, errors, budget
@@ -120,14 +123,14 @@ class Pipeline:
         for partition, offset in again.items():
             self._source.seek(partition, offset)
         read = self._committer.read(fitting)
-        found = [self._validated(record) for record in read]
+        found = list(self._side_by_side(self._validated, read))
         times_us = (one.time_us if isinstance(one, Event) else None for one in found)
         needs = self._committer.judge(zip(read, times_us, strict=True))
         good: Counter[str] = Counter()
         for record, one, needs_dead_letter in zip(read, found, needs, strict=True):
             if isinstance(one, Poison):
                 if needs_dead_letter:
-                    self._outcomes.invalid(record, one)
+                    self._outcomes.invalid(self._validator.bare(record), one)
                 continue
             good[one.stream] += 1
             if record.topic == self._anchor_topic:

@@ -7,7 +7,7 @@ the ring. What Kafka holds never changes, so a body may stay when its partition 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from worker.errors import Poison
 from worker.ports import Bodies, Observer
@@ -17,6 +17,7 @@ from worker.records import Event, Partition, Record, Reference
 FULL = 1 / 2
 
 _Place = tuple[str, int, int]  # topic, partition, offset
+Mask = Callable[[Record], Record | Poison]
 
 
 class Ring:
@@ -28,8 +29,12 @@ class Ring:
         ring_bytes: of what may go at any time.
     """
 
-    def __init__(self, most_bytes: int, reader: Bodies, observer: Observer, inline_bytes: int) -> None:
-        """Bodies of at most `inline_bytes` lie in Redis and are not kept."""
+    def __init__(
+        self, most_bytes: int, reader: Bodies, observer: Observer, inline_bytes: int, mask: Mask | None = None
+    ) -> None:
+        """Bodies of at most `inline_bytes` lie in Redis and are not kept; what comes from Kafka goes through `mask`, as
+        it did when it was read first."""
+        self._mask = mask
         self.most_bytes, self._reader, self._observer, self._inline = most_bytes, reader, observer, inline_bytes
         self._ring: OrderedDict[_Place, tuple[Record, int]] = OrderedDict()  # and its event time, us
         self.ring_bytes = self.held_bytes = self.awaited_bytes = self._lent = 0
@@ -55,19 +60,19 @@ class Ring:
         self.make_room()
 
     def _put(self, record: Record, time_us: int) -> None:
-        if (size := len(record.value or b"")) <= self._inline:
+        if record.is_small(self._inline):
             return
         place = (record.topic, record.partition, record.offset)
         if (before := self._ring.pop(place, None)) is not None:
-            self.ring_bytes -= len(before[0].value or b"")
+            self.ring_bytes -= before[0].value_bytes
         self._ring[place] = record, time_us
-        self.ring_bytes += size
+        self.ring_bytes += record.value_bytes
 
     def make_room(self) -> None:
         """The oldest go, as far as more than the bound is there."""
         while self._ring and self.bytes > self.most_bytes:
             _, (oldest, _) = self._ring.popitem(last=False)
-            self.ring_bytes -= len(oldest.value or b"")
+            self.ring_bytes -= oldest.value_bytes
 
     def pressed(self, slowest_us: int | None, before_us: int) -> bool:
         """True when the next to go is an event that may still be wanted: of those that have come, no anchor is before
@@ -97,12 +102,15 @@ class Ring:
 
     def arrived(self) -> Sequence[tuple[Reference, Record | Poison | None]]:
         """What has come from Kafka; None where it has it no longer. A topic that was made again has another there."""
-        came = [(reference, _same(reference, found)) for reference, found in self._reader.arrived()]
+        came = [(reference, self._masked(_same(reference, found))) for reference, found in self._reader.arrived()]
         for _, found in came:
             self._observer.count("bodies_total", **{"from": "expired" if found is None else "kafka"})
             if isinstance(found, Record):
                 self._put(found, 0)
         return came
+
+    def _masked(self, found: Record | Poison | None) -> Record | Poison | None:
+        return self._mask(found) if self._mask is not None and isinstance(found, Record) else found
 
     @property
     def slow(self) -> Collection[Partition]:

@@ -3,9 +3,10 @@
 from worker.ports.broker import Bodies, Fetcher, Polled, Sink, Source
 from worker.ports.model import Model
 from worker.ports.ops import Clock, Health, Log, Observer
+from worker.ports.privacy import Mask
 from worker.ports.store import ContextStore, Epoch, FlowExchange, Index, Slots
 
 __all__ = [
-    "Bodies", "Clock", "ContextStore", "Epoch", "Fetcher", "FlowExchange", "Health", "Index", "Log", "Model",
+    "Bodies", "Clock", "ContextStore", "Epoch", "Fetcher", "FlowExchange", "Health", "Index", "Log", "Mask", "Model",
     "Observer", "Polled", "Sink", "Slots", "Source",
 ]  # fmt: skip

@@ -234,6 +234,8 @@ def _write(
     say: Say,
 ) -> Written:  # fmt: skip
     from worker.broker.log import LogReader
+    from worker.from_settings import masker_of, validator_of
+    from worker.ops.clock import SystemClock
     from worker.recording.rows import BODIES, Bodies, chosen_of, read_bodies, rows_of
 
     (chosen.out / BODIES).mkdir(parents=True, exist_ok=True)
@@ -246,6 +248,7 @@ def _write(
             told_at[0] = time.monotonic()
             say(f"read {done} of {wanted} bodies")
 
+    validator = validator_of(settings, SystemClock(), masker_of(settings, before_model=True))
     with contextlib.closing(LogReader(connection)) as log:
-        read_bodies(log, gathered.validator, matched, bodies, modalities, chosen.label_attribute, tick)
+        read_bodies(log, validator, matched, bodies, modalities, chosen.label_attribute, tick)
     return rows_of(matched, bodies, gathered.told.usable_label, modalities, settings.anchor, gathered.rules)

@@ -74,7 +74,7 @@ def _read(connection: Mapping[str, Any], topics: list[str]) -> Iterable[Record]:
 
 def _show(settings: Settings, connection: Mapping[str, Any], limit: int, say: Say) -> int:
     from worker.broker.log import LogReader
-    from worker.from_settings import validator_of
+    from worker.from_settings import masker_of, validator_of
     from worker.ops.clock import SystemClock
     from worker.recording.told import Answers
 
@@ -86,7 +86,7 @@ def _show(settings: Settings, connection: Mapping[str, Any], limit: int, say: Sa
             asked[_name(record)] = record
     waiting = [record for (key, id_), record in asked.items() if answers.of(key, id_) is None]
     waiting.sort(key=lambda record: (-record.timestamp_ms, record.place))
-    validator = validator_of(settings, SystemClock())
+    validator = validator_of(settings, SystemClock(), masker_of(settings, before_model=True))
     with contextlib.closing(LogReader(connection)) as log:
         for record in waiting[:limit]:
             for line in _lines(settings, log, validator, record):

@@ -13,7 +13,7 @@ from typing import Any
 
 from schemas.names import JPEG, JSON, PNG, WAV
 from worker.broker.log import LogReader
-from worker.errors import ConfigError
+from worker.errors import ConfigError, Poison
 from worker.recording.gather import Anchor, Gathered, Place, partition_of
 from worker.records import Candidate, Event, MatchRule, Missing, Record
 from worker.stages.publish import rfc3339
@@ -99,7 +99,10 @@ def read_bodies(
     wanted = {one.anchor.place for one in chosen} | {p for one in chosen for all_ in one.places.values() for p in all_}
     anchors = {one.anchor.place for one in chosen}
     for done, record in enumerate(_records(log, wanted), 1):
-        event = validator.reread(record)
+        try:
+            event = validator.reread(record)
+        except Poison:  # It cannot be masked: its row counts it as gone.
+            continue
         own = Place(record.topic, record.partition, record.offset) in anchors
         bodies.add(event, modalities[event.stream], attribute if own else None)
         tick(done, len(wanted))

@@ -129,4 +129,4 @@ class HoldBack:
 
 
 def _size(event: Event) -> int:
-    return len(event.record.value or b"")
+    return event.record.value_bytes

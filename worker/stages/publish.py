@@ -21,7 +21,8 @@ _MESSAGE_CHARACTERS = 1_000
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # An attempts header is written by this worker; more digits than this are somebody else's.
 _ATTEMPTS_DIGITS = 9
-_OURS = (names.ATTEMPTS, names.TIMESTAMP, *names.OMITTED)
+_OURS = (names.ATTEMPTS, names.TIMESTAMP, names.PRIVACY, *names.OMITTED)
+_UNTOLD = "not told: the model sees what is not masked ([privacy] before_model = false)"
 
 
 def result_id(source: str, event_id: str) -> str:
@@ -53,9 +54,11 @@ class ResultWriter:
         window_streams: Collection[str] = (),
         embedding: bool = False,
         language: str = "en",
+        tells: bool = True,
     ) -> None:
         """`source` becomes `ce_source`; `window_streams` are those whose `inputs` entry is a list; `language` is that
-        of `evidence.text`."""
+        of `evidence.text`. `tells` False: what a decoder or the model says of a body is not repeated."""
+        self._tells = tells
         self._output_topic, self._dead_letter_topic = output_topic, dead_letter_topic
         self._model = {"name": model_name, "version": model_version}
         self._window_streams = frozenset(window_streams)
@@ -130,10 +133,14 @@ class ResultWriter:
             names.ERRORS_OFFSET: str(record.offset),
             names.ERRORS_STAGE: str(rejected.stage),
             names.ERRORS_CLASS: rejected.exception,
-            names.ERRORS_MESSAGE: _printable(rejected.message),
+            names.ERRORS_MESSAGE: _printable(rejected.message) if self._tells else _UNTOLD,
             names.ATTEMPTS: str(attempts),
             names.TIMESTAMP: str(record.timestamp_ms),
         }
+        if record.masked is not None:
+            left_out = record.masked.left_out
+            new[names.PRIVACY] = names.PRIVACY_LEFT_OUT if left_out else names.PRIVACY_MASKED
+            new |= {names.VALUE_OMITTED: str(record.masked.came_bytes)} if left_out else {}
         headers = kept + tuple((name, value.encode()) for name, value in new.items())
         return Outgoing(self._dead_letter_topic, record.key, record.value, headers)
 

@@ -9,7 +9,7 @@ from schemas import names
 from worker.errors import Fatal
 from worker.records import Outgoing
 
-_KEPT = (names.ATTEMPTS, names.TIMESTAMP, *names.OMITTED)
+_KEPT = (names.ATTEMPTS, names.TIMESTAMP, names.PRIVACY, *names.OMITTED)
 
 
 def is_dead_letter(out: Outgoing) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from schemas.names import JPEG, JSON, MEDIA_TYPES
 from worker.errors import Poison, blamed
 from worker.image import ImageError, png_size, read_jpeg
-from worker.ports import Clock
+from worker.ports import Clock, Mask
 from worker.records import Candidate, Event, Record, Stage
 from worker.stages.cloudevents import Envelope, open_envelope
 from worker.stages.wire import Reason, parse_json, refuse, shown, to_utf8
@@ -27,6 +29,8 @@ _END_OF_TIME_US = 253_402_300_800_000_000
 _MOST_STEPS = 4096
 # The model's numbers have 32 bits; a larger one would be infinite there.
 _LARGEST_NUMBER = 3.4028234663852886e38
+# W3C Trace Context: what else stands in its place could be anything, and a result carries it on.
+_TRACE = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,11 @@ class Validator:
         max_audio_bytes: int,
         max_audio_seconds: float,
         max_ahead_us: int,
+        mask: Mask | None = None,
     ) -> None:
-        """`streams` is by topic; sizes in bytes and pixels, `max_ahead_us` in microseconds."""
+        """`streams` is by topic; sizes in bytes and pixels, `max_ahead_us` in microseconds. With a `mask` every Event,
+        and every message of a Poison, is masked."""
+        self._mask = mask
         self._streams, self._clock = dict(streams), clock
         self._named = {spec.name: (topic, spec) for topic, spec in self._streams.items()}
         self._limits = {
@@ -80,8 +87,43 @@ class Validator:
         """
         try:
             return self._read(record)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  the boundary of one record
+            self._refuse(error, record)
+
+    def _refuse(self, error: BaseException, record: Record) -> NoReturn:
+        if not self._covers(record):
             raise blamed(error, Stage.VALIDATE, Reason.UNEXPECTED) from error
+        poison = error if isinstance(error, Poison) else blamed(error, Stage.VALIDATE, Reason.UNEXPECTED)
+        assert self._mask is not None
+        raise self._mask.veiled(poison) from None
+
+    def _covers(self, record: Record, stream: str | None = None) -> bool:
+        spec = self._streams.get(record.topic)
+        name = stream or (spec.name if spec else "")
+        return self._mask is not None and self._mask.covers(name)
+
+    def bare(self, record: Record) -> Record:
+        """What the dead letter of a record that cannot be read may hold of it."""
+        if self._mask is None or not self._covers(record):
+            return record
+        return self._mask.bare(self._streams[record.topic].name, record)
+
+    def masked(self, record: Record) -> Record | Poison:
+        """A record of Kafka's that `read` has passed before, as its event holds it."""
+        try:
+            return self.reread(record).record if self._covers(record) else record
+        except Poison as poison:
+            return poison
+
+    def _event(self, spec: StreamSpec, key: str, envelope: Envelope, record: Record) -> Event:
+        """Masked, unless it is already; the model sees the body as it came where that is kept."""
+        payload = envelope.payload
+        if self._mask is not None and self._mask.covers(spec.name) and record.masked is None:
+            record, masked = self._mask.masked(spec.name, key, envelope.content_type, payload, record)
+            payload = masked if record.masked is None or record.masked.raw is None else payload
+        event_id, source, time_us, content_type, _, trace = envelope
+        traceparent = trace if record.masked is None or _TRACE.fullmatch(trace or "") else None
+        return Event(spec.name, key, event_id, source, time_us, content_type, payload, record, traceparent)
 
     def _read(self, record: Record) -> Event:
         spec, key = self._spec(record), _key(record)
@@ -91,7 +133,7 @@ class Validator:
         self._check_size(spec, len(envelope.payload))
         self._check_time(envelope.time_us)
         self._checks[spec.modality](envelope)
-        return _event(spec, key, envelope, record)
+        return self._event(spec, key, envelope, record)
 
     def reread(self, record: Record, stream: str | None = None) -> Event:
         """The event in a record that `read` has passed before: the same Event, without the clock and the limits.
@@ -103,9 +145,10 @@ class Validator:
         """
         try:
             spec = self._spec(record) if stream is None else self._named[stream][1]
-            return _event(spec, _key(record), open_envelope(record, spec.modality), record)
-        except BaseException as error:
-            raise blamed(error, Stage.VALIDATE, Reason.UNEXPECTED) from error
+            came = record.masked.raw if record.masked is not None and record.masked.raw is not None else record
+            return self._event(spec, _key(record), open_envelope(came, spec.modality), record)
+        except BaseException as error:  # noqa: BLE001  the boundary of one record
+            self._refuse(error, record)
 
     def found(self, stream: str, key: str, candidate: Candidate, kept: Record | Poison) -> Event:
         """The event of a match that the store has kept; one that cannot be read again says so in `fault`.
@@ -119,6 +162,7 @@ class Validator:
             fault = kept
         except Poison as poison:
             fault = poison
+            record = self.bare(kept) if isinstance(kept, Record) else kept
         if isinstance(record, Poison):
             record = Record(self._named[stream][0], -1, -1, candidate.time_us // 1000, key.encode(), None)
         return Event(stream, key, candidate.id, "", candidate.time_us, "", b"", record, fault=fault)
@@ -194,11 +238,6 @@ def _key(record: Record) -> str:
         return key.decode()
     except UnicodeDecodeError:
         refuse(Reason.KEY_NOT_UTF8, f"the record's key is not UTF-8: {shown(key)}")
-
-
-def _event(spec: StreamSpec, key: str, envelope: Envelope, record: Record) -> Event:
-    event_id, source, time_us, content_type, payload, traceparent = envelope
-    return Event(spec.name, key, event_id, source, time_us, content_type, payload, record, traceparent)
 
 
 def _check_text(envelope: Envelope) -> None:

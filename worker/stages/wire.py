@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NOT_FINITE = "not_finite"
     AUDIO_HEADER = "audio_header"
     TOO_LONG = "too_long"
+    CANNOT_MASK = "cannot_mask"
     UNEXPECTED = "unexpected"
 
 

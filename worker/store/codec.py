@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from worker.errors import Poison, blamed
-from worker.records import Candidate, Partition, Record, Reference, Stage
+from worker.records import Candidate, Masked, Partition, Record, Reference, Stage
 
 # A record whose value has more bytes stays in Kafka, and Redis keeps a Reference. With more a frame costs Redis three
 # times as much and more; with less a reading or a text that this worker has not read itself would have to be fetched.
@@ -14,25 +14,26 @@ INLINE_BYTES = 1024
 _RECORD, _REFERENCE = 1, 2  # the version, which is the first byte, tells the two apart
 _HEAD = struct.Struct(">BBiqqH")  # version, flags, partition, offset, timestamp, headers
 _PLACE = struct.Struct(">BiqIB")  # version, partition, offset, size, length of the topic, which follows
-_HAS_KEY, _HAS_VALUE = 1, 2
+_HAS_KEY, _HAS_VALUE, _IS_MASKED = 1, 2, 4
 _NO_VALUE = 0xFFFFFFFF  # the length of a header that has none
 _TIME_DIGITS = 16
 
 
 def encode_kept(record: Record, inline_bytes: int) -> bytes:
     """The record if its value has at most `inline_bytes`, else where it lies."""
-    return encode_record(record) if len(record.value or b"") <= inline_bytes else encode_reference(record)
+    return encode_record(record) if record.is_small(inline_bytes) else encode_reference(record)
 
 
 def encode_reference(record: Record) -> bytes:
     """Where the record lies: 18 bytes and the topic's name."""
-    size, topic = len(record.value or b""), record.topic.encode()
+    size, topic = Reference.to(record).size, record.topic.encode()
     return _PLACE.pack(_REFERENCE, record.partition, record.offset, size, len(topic)) + topic
 
 
 def encode_record(record: Record) -> bytes:
     """All of the record but its lease."""
     flags = (_HAS_KEY if record.key is not None else 0) | (_HAS_VALUE if record.value is not None else 0)
+    flags |= _IS_MASKED if record.masked is not None else 0
     parts: list[bytes | None] = [record.topic.encode(), record.key or b""]
     for name, value in record.headers:
         parts += [name.encode(), value]
@@ -68,6 +69,7 @@ def decode_record(data: bytes) -> Record:
         key=parts[1] if flags & _HAS_KEY else None,
         value=parts[-1] if flags & _HAS_VALUE else None,
         headers=tuple(zip(names, parts[3:-1:2], strict=True)),
+        masked=Masked(len(parts[-1] or b"")) if flags & _IS_MASKED else None,
     )
 
 

@@ -11,12 +11,13 @@ from worker.store.client import connect
 from worker.store.codec import INLINE_BYTES
 from worker.store.eviction import refuse_eviction
 from worker.store.flow import Flows
+from worker.store.forget import Forgetting
 from worker.store.index import Events
 from worker.store.match import Questions
 from worker.store.slots import Slots
 
 
-class RedisContextStore(Events, Questions, Flows, Slots):
+class RedisContextStore(Events, Questions, Flows, Slots, Forgetting):
     """worker.ports.ContextStore on Redis 7+ or Valkey 7+; each role in a file of its own, and beside it its Lua."""
 
     @classmethod

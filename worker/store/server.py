@@ -17,7 +17,7 @@ from worker.store.client import raise_first, translated
 from worker.store.codec import INLINE_BYTES
 from worker.store.lifetime import Lifetime
 
-_FILES = ("keys", "index", "match", "flow", "epoch", "sweep", "slots")  # keys.lua is the head of the library
+_FILES = ("keys", "index", "match", "flow", "epoch", "sweep", "slots", "forget")  # keys.lua is the head of the library
 
 
 class Server:

@@ -113,7 +113,7 @@ class Sweeps(Epochs):
 
     def _batches(self) -> Iterator[list[bytes]]:
         """All keys of the namespace, as many at a time as a step may take; of a cluster one primary after the other."""
-        pattern = _GLOB.sub(r"\\\1", self._prefix) + ":*"
+        pattern = escaped(self._prefix) + ":*"
         client: Any = self._client
         places = [{"target_nodes": node} for node in client.get_primaries()] if self._is_cluster else [{}]
         for place in places:
@@ -132,3 +132,8 @@ class Sweeps(Epochs):
     @property
     def _pass_key(self) -> str:
         return f"{self._prefix}:sweep:{self._epoch}"
+
+
+def escaped(text: str) -> str:
+    """As a pattern of SCAN that this text alone matches."""
+    return _GLOB.sub(r"\\\1", text)
