@@ -72,6 +72,8 @@ def run(settings: Settings) -> int:
     server = OpsServer(settings.http.host, settings.http.port, observer.registry, health)
     server.start()
     log.info("listening", host=settings.http.host, port=server.port)
+    if settings.privacy.enabled:
+        log.info("personal data is masked", model_sees=made.seen_by_model(settings))
     try:
         with worker(made.unhurried(settings), observer, health, log) as pipeline:
             watchdog.left = pipeline.budget.left

@@ -145,9 +145,12 @@ def _redis(settings: Settings) -> Told:
 
 def _model(settings: Settings) -> Told:
     from worker.assemble import model_of
+    from worker.from_settings import masker_of, seen_by_model
 
+    masker_of(settings)
     model = model_of(settings)
-    return Told(f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}")
+    sees = f"; sees {seen_by_model(settings)}" if settings.privacy.enabled else ""
+    return Told(f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}{sees}")
 
 
 def create(settings: Settings, partitions: int, replication_factor: int, say: Callable[[str], None]) -> int:

@@ -71,6 +71,12 @@ def masker_of(settings: Settings, *, before_model: bool | None = None) -> Masker
     )
 
 
+def seen_by_model(settings: Settings) -> str:
+    """What the model sees of the bodies, for people."""
+    masked = settings.privacy.enabled and settings.privacy.before_model
+    return "masked bodies" if masked else "bodies as they came"
+
+
 def _pictures(settings: Settings) -> PictureMask | None:
     privacy = settings.privacy
     if not _pictures_masked(settings):

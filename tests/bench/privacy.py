@@ -2,7 +2,7 @@
 
 The faces are scikit-image's `lfw_subset.npy` (in its wheel, `skimage/data`): 100 faces of Labeled Faces in the Wild and
 100 pictures without one, 25 x 25, grey, cut closely. CenterFace was trained on WIDER FACE, and nothing here was tuned
-on them. Each is enlarged and put into a picture of 640 x 480; found means that nine tenths of its middle are hidden.
+on them. Each is enlarged and put into a picture of 320 x 240; found means that nine tenths of its middle are hidden.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from worker.privacy.texts import Kind, TextMask
 ROUNDS = 7
 REPORT = "Two lanes closed near Anna Schmidt's shop, call +49 151 2345 6789 or write to anna@example.org. "
 SIZES = (24, 48, 96, 192)
-SCENE = (480, 640)
+SCENE = (240, 320)
 
 
 def cost(step: Callable[[], Any], times: int) -> str:
@@ -67,7 +67,7 @@ def costs(faces: CenterFace | None) -> None:
         told = cost(lambda text=text: mask.text(text), 3 if size > 9999 else 300)
         print(f"text of {size:6} characters, 10,001 names: {told}")
     boxes = {"k": [Box(0.1, 0.1, 0.2, 0.2)]}
-    for height, width in (SCENE, (720, 1280)):
+    for height, width in ((480, 640), (720, 1280)):
         pixels = scene(1, height, width)
         body = jpeg(pixels)
         hides = PictureMask(decoded, boxes, None, blur=False)
@@ -93,7 +93,7 @@ def _hidden(faces: CenterFace, grey: Any, size: int, seed: int) -> float:
     """The share of the middle (of half its sides) that is hidden."""
     values = (grey - grey.min()) / max(float(np.ptp(grey)), 1e-9) * 255
     face = np.asarray(Image.fromarray(values.astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC))
-    pixels, left, top = scene(seed), 200, 120
+    pixels, left, top = scene(seed), 64, 24
     pixels[top : top + size, left : left + size] = face[:, :, None]
     hidden = np.zeros(SCENE, bool)
     for a, b, c, d in faces(pixels):

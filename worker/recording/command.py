@@ -111,6 +111,8 @@ def record(settings: Settings, chosen: Namespace, say: Say) -> int:
     ready, notes = gathered.ready[: chosen.limit], dict[Any, Any]()
     if chosen.uncertain is not None:
         ready, notes = _worth_labelling(ready, gathered.told, chosen.uncertain, say)
+    if settings.privacy.enabled:
+        say("bodies are written as [privacy] masks them; what cannot be masked is counted as deleted")
     written = _write(settings, connection, ready, gathered, chosen, say)
     write_files(written, notes, gathered, left, chosen, say)
     return 0
