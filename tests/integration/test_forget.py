@@ -41,7 +41,7 @@ def test_a_key_is_forgotten_beside_a_running_worker(
                 [Fed(at + n * SECOND, "frames", key, f"{key}-f{n}", frame("small", large=n > 0)) for n in range(3)]
             )
             made.feed([Fed(at, "texts", key, f"{key}-t0", b"done")])
-        made.feed([Fed(at + 2 * SECOND, "texts", "key-a", "waits", b"its window is open")])
+        made.feed([Fed(at + 2 * SECOND + 300_000, "texts", "key-a", "waits", b"its window is open")])
         made.start()
         made.read_until(lambda: len(made.results) == 2 and b"key-a-f2" in kept(made) and b"key-b-f2" in kept(made))
         given = overrides(made)
@@ -56,7 +56,7 @@ def test_a_key_is_forgotten_beside_a_running_worker(
         made.feed([Fed(later + SECOND, "frames", "key-a", "last", frame("last"))])
         made.read_until(lambda: len(made.results) == 4)
         (waited,) = [one for one in made.results if one["inputs"]["texts"]["id"] == "waits"]
-        assert (waited["missing"], waited["truncated"]) == ({"frames": "out_of_tolerance"}, {"frames": "forgotten"})
+        assert (waited["missing"], waited["truncated"]) == ({"frames": "payload_expired"}, {"frames": "forgotten"})
         assert verdicts(made.results)["new"] == "later"
         assert "fusion_redis_rebuilds_total 0.0" in made.metrics()
         assert made.stop() == [0]
