@@ -128,13 +128,12 @@ def too_much_comes(ground: Ground, folder: Path) -> list[Fired]:
     """Texts come a hundred times as fast as the model answers."""
     options = {"model": {"max_batch": 1}, "limits": {"max_pending_anchors": 60}, "cost_ms": 200.0}
     with watched(ground, folder, **options) as watch:
-        traffic = begin(watch, results=4)
+        begin(watch, results=4)
         flood = Traffic(watch.made, texts=100)
         watch.strike("100 times as many texts as the model can answer", "FusionLagGrows", "FusionSlow")
         watch.fires("FusionLagGrows", "FusionSlow", busy=flood)
         watch.mend("the flood ends")
         watch.ends("FusionLagGrows")
-        del traffic
         return watch.fired
 
 
@@ -171,6 +170,7 @@ def retention_takes_bodies(ground: Ground, folder: Path) -> list[Fired]:
         watch.made.feed(sorted(old))
         watch.until(lambda: "frames" not in lagging(watch.made), "frames are read")
         assert watch.made.stop() == [0]
+        watch.forget()
         watch.made.start()
         watch.sees(1)
         watch.strike("50 large frames are deleted by retention before their anchors come", "FusionBodiesExpired")

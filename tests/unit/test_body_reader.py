@@ -207,3 +207,26 @@ def test_a_run_rises_and_is_bounded() -> None:
     assert len(run_of([at(A, 0, 2**30), at(A, 1)])) == 1
     far = bodies.GAP_BYTES // 2_000 + 2
     assert [one.offset for one in run_of([at(A, 0), at(A, far - 1), at(A, 2 * far)])] == [0, far - 1]
+
+
+def test_what_is_gone_is_told_to_who_gave_it_back_meanwhile(kafka: Kafka, reader: BodyReader) -> None:
+    """A key that waits for a silent partition gives its places back before Kafka has told that they are gone, and wants
+    them again when the partition is silent no more."""
+    lost = [at(A, n) for n in range(3)]
+    kafka.lost, told = set(lost), set[Reference]()
+    ask = kafka.gone
+
+    def slowly(places: Collection[Reference], partition: Partition) -> list[Reference] | None:
+        reader.unwant(lost)
+        return ask(places, partition)
+
+    kafka.gone = slowly  # type: ignore[method-assign]
+
+    def all_told() -> bool:
+        if not reader.slow:
+            reader.want(one for one in lost if one not in told)
+        told.update(one for one, body in reader.arrived() if body is None)
+        return told == set(lost)
+
+    until(all_told)
+    assert kafka.asked == 1

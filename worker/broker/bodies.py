@@ -26,9 +26,11 @@ CLOSE_SECONDS = 3.0
 
 @dataclass(slots=True)
 class _Slow:
-    """A partition that brings nothing. `gone`: how often in a row Kafka has told that there is no such partition."""
+    """A partition that brings nothing. `left`: the places that it was asked for, also when nobody wants them meanwhile;
+    `gone`: how often in a row Kafka has told that there is no such partition."""
 
     again: float
+    left: list[Reference]
     gone: int = 0
 
 
@@ -46,6 +48,8 @@ class BodyReader:
         self._wanted: dict[Partition, dict[int, Reference]] = {}
         self._arrived: list[tuple[Reference, Record | Poison | None]] = []
         self._slow: dict[Partition, _Slow] = {}
+        # Found to be gone when nobody wanted them: who waits for a silent partition gives its places back meanwhile.
+        self._known_gone: dict[Partition, set[Reference]] = {}
         self._waits: dict[Partition, float] = {}  # how long each is waited for next; until a record of it comes
         self._stop = False
         self._threads: dict[str, threading.Thread] = {}
@@ -55,7 +59,11 @@ class BodyReader:
         """See worker.ports.Bodies."""
         with self._changed:
             for one in references:
-                self._wanted.setdefault(one.partition, {})[one.offset] = one
+                if one in self._known_gone.get(one.partition, ()):
+                    self._known_gone[one.partition].remove(one)
+                    self._arrived.append((one, None))
+                else:
+                    self._wanted.setdefault(one.partition, {})[one.offset] = one
             if self._wanted:
                 self._begin("bodies", self._read_one, self._reading)
             self._changed.notify_all()
@@ -135,14 +143,14 @@ class BodyReader:
             said = str(error)
             self._reading.close()
         if left and not self._stop:
-            self._is_slow(partition, said)
+            self._is_slow(partition, said, left)
         return True
 
-    def _is_slow(self, partition: Partition, said: str) -> None:
+    def _is_slow(self, partition: Partition, said: str, left: list[Reference]) -> None:
         self._tell(partition, said)
         with self._changed:
             waits = self._waits.get(partition)
-            self._slow[partition] = _Slow(time.monotonic() + (waits or 0.0))
+            self._slow[partition] = _Slow(time.monotonic() + (waits or 0.0), left)
             self._waits[partition] = min(2 * (waits or PATIENCE_SECONDS / 2), MOST_AGAIN_SECONDS)
             self._begin("slow bodies", self._ask_one, self._asking)
             self._changed.notify_all()
@@ -161,7 +169,7 @@ class BodyReader:
                 self._changed.wait(max(0.0, min(times) - time.monotonic()) if times else None)
             if self._stop or partition is None:
                 return False
-            wanted = list(self._wanted.get(partition, {}).values())
+            wanted = list({*self._slow[partition].left, *self._wanted.get(partition, {}).values()})
         try:
             gone = self._asking.gone(wanted, partition)
         except Retryable as error:
@@ -172,9 +180,13 @@ class BodyReader:
         if gone is None and self._slow[partition].gone + 1 < TOLD_GONE:
             self._later(partition, told_gone=True)
             return True
-        for one in wanted if gone is None else gone:
-            self._deliver(one, None)
         with self._changed:
+            lost = set(wanted if gone is None else gone)
+            told = {one for one in lost if self._strike(one)}
+            self._arrived += [(one, None) for one in told]
+            self._known_gone[partition] = lost - told
+            if lost:
+                self._waits.pop(partition, None)
             del self._slow[partition]
             self._changed.notify_all()
         return True
