@@ -115,10 +115,10 @@ class SecuredKafka:
         """The keys of `[kafka]` that show a client's certificate."""
         return {"ssl_certfile": str(pair.certificate), "ssl_keyfile": str(pair.key)}
 
-    def let_in(self, user: str) -> None:
+    def let_in(self, user: str, password: str = PASSWORD) -> None:
         """Gives a user his SCRAM credentials, of both kinds."""
         for kind in MECHANISMS[1:]:
-            told = self.admin.alter_user_scram_credentials([UserScramCredentialUpsertion(user, kind, PASSWORD)])
+            told = self.admin.alter_user_scram_credentials([UserScramCredentialUpsertion(user, kind, password)])
             assert not any(told.values()), told
 
     def allow(self, user: str, rights: Iterable[Right]) -> None:
