@@ -84,12 +84,14 @@ def recall(faces: CenterFace, path: Path) -> None:
     """By the face's size in the picture."""
     every = np.load(path, allow_pickle=False)
     for size in SIZES:
-        shares = [[_hidden(faces, one, size, n) for n, one in enumerate(some)] for some in (every[:100], every[100:])]
+        shares = [
+            [hidden_share(faces, one, size, n) for n, one in enumerate(some)] for some in (every[:100], every[100:])
+        ]
         found, wrong = (sum(share >= 0.9 for share in some) for some in shares)
         print(f"faces of {size:3} pixels: {found} of 100 hidden; of 100 pictures without a face {wrong} hidden")
 
 
-def _hidden(faces: CenterFace, grey: Any, size: int, seed: int) -> float:
+def hidden_share(faces: CenterFace, grey: Any, size: int, seed: int) -> float:
     """The share of the middle (of half its sides) that is hidden."""
     values = (grey - grey.min()) / max(float(np.ptp(grey)), 1e-9) * 255
     face = np.asarray(Image.fromarray(values.astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC))

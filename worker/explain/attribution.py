@@ -79,17 +79,21 @@ def _numbers(probe: Probe, ground: Ground) -> Callable[[int], Tensor]:
 
 def _text(model: FusionModel, probe: Probe, ground: Ground) -> Callable[[int], Tensor]:
     """Through the layer that turns token ids into vectors, since ids have no gradient."""
-    encoder: Any = model.get_submodule("encoders.text.encoder")
-    layer = encoder.get_input_embeddings()
+    reader: Any = model.get_submodule("encoders.text")
+    layer = reader.encoder.get_input_embeddings()
     ids, baseline = ground.value[None].to(probe.device), ground.baseline[None].to(probe.device)
 
     def probability(given: Tensor) -> Tensor:
         return probe({ground.number: given})
 
     def shared(steps: int) -> Tensor:
-        made: Tensor = LayerIntegratedGradients(probability, layer).attribute(
-            ids, baseline, n_steps=steps, method=_METHOD, internal_batch_size=AT_ONCE
-        )
+        reader.whole = True  # The layer's output is put in for all texts of a batch at once.
+        try:
+            made: Tensor = LayerIntegratedGradients(probability, layer).attribute(
+                ids, baseline, n_steps=steps, method=_METHOD, internal_batch_size=AT_ONCE
+            )
+        finally:
+            reader.whole = False
         # [M, T, H] -> [M, T]
         return made.detach().sum(dim=-1).view_as(ground.value).cpu()
 

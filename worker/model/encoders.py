@@ -63,7 +63,13 @@ class ImageEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """A transformers encoder made from its configuration, and a projection to D."""
+    """A transformers encoder made from its configuration, and a projection to D.
+
+    Attributes:
+        whole: True: all texts of a batch are read in one piece, for who looks into the encoder's layers.
+    """
+
+    whole = False
 
     def __init__(self, config: Mapping[str, Any], dim: int) -> None:
         """Raises ValueError when transformers knows no such `model_type`."""
@@ -95,7 +101,7 @@ class TextEncoder(nn.Module):
         On a CPU texts are read with those of their length, in steps of 8 tokens, and beyond it states are 0: no text
         pays for the places of a longer one, and none is read otherwise for the company that it has.
         """
-        if ids.device.type != "cpu" or torch.compiler.is_exporting() or not len(ids):
+        if self.whole or ids.device.type != "cpu" or torch.compiler.is_exporting() or not len(ids):
             return self._read(ids, mask)
         lengths = (torch.arange(1, ids.shape[1] + 1) * mask).amax(dim=1)
         widths = (-(-lengths // _TOKENS) * _TOKENS).clamp(max=ids.shape[1])
