@@ -100,7 +100,7 @@ class Model(Section):
 
     path: str | None = Field(
         None,
-        description="A directory of `train` or `export`, shipped:home or shipped:words; default: the junction's.",
+        description="A directory of `train` or `export`, or shipped:home; default: the junction's that ships.",
     )
     inputs: Mapping[str, str] = Field(
         {},

@@ -267,7 +267,7 @@ def a_certificate_ends(ground: Ground, folder: Path) -> list[Fired]:
 
 def the_camera_sees_a_wall(ground: Ground, folder: Path) -> list[Fired]:
     """The real model, whose folder has a reference, is given grey pictures and reports in no language."""
-    with watched(ground, folder, model={"path": "shipped:words"}, cost_ms=None) as watch:
+    with watched(ground, folder, model={"path": "shipped:junction"}, cost_ms=None) as watch:
         traffic = begin(watch)
         watch.strike("grey pictures, and reports of no language that the model knows", "FusionDrift")
         watch.fires("FusionDrift", busy=traffic)

@@ -12,7 +12,7 @@ import torch
 from tests.bench.wordings import sentences
 from tests.tiny import write_tiny_model
 from worker.feeds import wordings
-from worker.feeds.junction import LABELS
+from worker.feeds.junction import LABELS, junction_events
 from worker.feeds.wordings import KINDS, _read, hands, wording, wording_of
 from worker.model.encoders import TextEncoder
 from worker.model.load import load
@@ -47,6 +47,14 @@ def test_splits_share_no_written_sentence() -> None:
     assert not splits["train"] & splits["dev"] | splits["train"] & splits["test"] | splits["dev"] & splits["test"]
     assert min(len(some) for some in splits.values()) > 100
     assert sum(len(some) for some in splits.values()) == sum(len(texts) for hand in hands() for texts in hand.values())
+
+
+def test_the_feed_tells_sentences_of_the_test_split() -> None:
+    """A worker is shown in the demo what its model was not trained on."""
+    known = {text.lower() for kind in KINDS for text in _read()[2]["train", kind]}
+    told = [one.body.decode().lower() for one in junction_events(3, 2, 20.0, 1.0, 2.0) if one.stream == "texts"]
+    assert len(told) > 20
+    assert not known & set(told)
 
 
 def test_a_wording_is_filled_and_seldom_said_twice() -> None:

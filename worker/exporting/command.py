@@ -22,7 +22,7 @@ def add_export_arguments(parser: ArgumentParser) -> None:
     """What `export` takes."""
     parser.add_argument(
         "--model", type=folder_of, default=SHIPPED,
-        help="model folder, or shipped:home, shipped:words (default: the junction's that ships)",
+        help="model folder, or shipped:home (default: the junction's that ships)",
     )  # fmt: skip
     parser.add_argument(
         "--to", type=_kinds, default=["int8"], metavar="KIND[,KIND...]",

@@ -19,6 +19,7 @@ import simplejpeg
 from PIL import Image, ImageDraw
 
 from worker.feeds.story import FeedEvent, one_of, times, with_a_letter_lost
+from worker.feeds.wordings import wording_of
 
 LABELS = ("free_flow", "congestion", "accident", "emergency")
 STREAMS = {"frames": "image", "texts": "text"}
@@ -72,7 +73,10 @@ def scene(rng: np.random.Generator, label: str | None = None) -> Scene:
 def junction_events(
     seed: int, junctions: int, seconds: float, frames_per_second: float = 5.0, texts_per_second: float = 1.0
 ) -> Iterator[FeedEvent]:
-    """Frames and texts of all junctions (keys `junction-N`), in the order of event time; the same for the same seed."""
+    """Frames and texts of all junctions (keys `junction-N`), in the order of event time; the same for the same seed.
+
+    Texts are of sentences that no model of ours was trained on.
+    """
     streams = (
         _junction(np.random.default_rng([seed, number]), number, seconds, frames_per_second, texts_per_second)
         for number in range(1, junctions + 1)
@@ -102,7 +106,8 @@ def _junction(
         if stream == "frames":
             yield FeedEvent(time_us, stream, key, event_id, *_TYPES[stream], frame(rng, label), label)
         else:
-            yield FeedEvent(time_us, stream, key, event_id, *_TYPES[stream], report(rng, label).encode(), label)
+            text = wording_of(rng, label, "test")
+            yield FeedEvent(time_us, stream, key, event_id, *_TYPES[stream], text.encode(), label)
 
 
 def report(rng: np.random.Generator, label: str) -> str:

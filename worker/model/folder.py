@@ -11,7 +11,7 @@ from worker.model.packages import ensure_there
 
 SHIPPED = Path(__file__).parent / "junction"
 # As a path begins that names a model that ships, and their names.
-_SHIPPED_MARK, _NAMES = "shipped:", ("junction", "home", "words")
+_SHIPPED_MARK, _NAMES = "shipped:", ("junction", "home")
 WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
 INT8 = "int8"  # The folder inside a model's own that holds it in this form.

@@ -111,7 +111,7 @@ def _found(name: str) -> tuple[Path, str]:
         there = distribution(package.distribution)
     except PackageNotFoundError as error:
         raise ConfigError(
-            f"needs the package {package.distribution}, which is not installed; install fusion-worker[pretrained]"
+            f"needs the package {package.distribution}, which is not installed; install fusion-worker anew"
         ) from error
     file = Path(str(there.locate_file(package.file)))
     if not file.is_file():
