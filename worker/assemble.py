@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
-import socket
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from worker import from_settings as made
-from worker.broker.admin import ensure_reachable
 from worker.broker.bodies import BodyReader
-from worker.broker.fetchers import Chosen, choose
-from worker.broker.options import connection_options, member_options
-from worker.broker.rights import ensure_rights
-from worker.broker.sink import PlainSink, TransactionalSink
-from worker.broker.slots import SlotSink
-from worker.broker.source import KafkaSource
+from worker.broker.options import connection_options
 from worker.config import Settings
-from worker.durations import micros
-from worker.errors import Retryable, Unreachable
+from worker.connect import check_kafka, claim, fetcher_of, sink_of, source_of, store_of
 from worker.model.drift import watch
-from worker.model.folder import ensure_servable
+from worker.model.folder import ensure_servable, folder_of
+from worker.model.models import Models
+from worker.model.reload import Reloader
 from worker.ops import memory
 from worker.ops.clock import SystemClock
 from worker.ops.health import Health, stall_seconds
@@ -40,7 +32,6 @@ from worker.pipeline.leaving import Leaving
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
 from worker.pipeline.ring import Ring
-from worker.records import Aligned, Candidate, Event, MatchRule, Partition, Record
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
@@ -54,7 +45,6 @@ if TYPE_CHECKING:
 # Batches prepared ahead of each of the model's lanes: enough that it never waits for a JPEG, few enough to bound their
 # memory.
 BATCHES_AHEAD = 2
-Reached = TypeVar("Reached")
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -65,6 +55,7 @@ def run(settings: Settings) -> int:
     log = get_logger()
     for number in _STOP_SIGNALS:
         signal.signal(number, _leave_start)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until there is a model that another could follow.
     watchdog = Watchdog(_STOP_SIGNALS, settings.delivery.drain_timeout.total_seconds(), log)
     health = Health(stall_seconds(settings.kafka.max_poll_interval, settings.delivery.commit_timeout))
     health.block("starting", "the worker is starting")
@@ -101,20 +92,20 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         ConfigError: a topic is missing, or the model cannot be loaded.
     """
     ensure_servable(settings.model.path)
-    fetcher, connection = _fetcher(settings), connection_options(settings.kafka.model_dump())
-    _check_kafka(settings, connection)
+    fetcher, connection = fetcher_of(settings), connection_options(settings.kafka.model_dump())
+    check_kafka(settings, connection)
     rules, clock = made.rules_of(settings), SystemClock()
-    validator, sheds = made.validator_of(settings, clock, made.masker_of(settings)), _shedder(settings, clock)
+    validator, sheds = made.validator_of(settings, clock, made.masker_of(settings)), made.sheds_of(settings, clock)
     with contextlib.ExitStack() as closing:
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
-        model = model_of(settings)
-        made.tell_settings(settings, observer, model.labels)
+        model = Models(model_of(settings))
+        made.tell_settings(settings, observer, model.now.labels)
         observer.gauge("model_info", 1, **model.info)
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
-        source = _source(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
+        source = source_of(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
         closing.callback(source.close)
-        sink = _sink(settings, connection, store, source, errors.put)
+        sink = sink_of(settings, connection, store, source, errors.put)
         closing.callback(sink.close)
         committer = Committer(
             lambda: sink, lambda: source.membership, lambda partition, *told: contexts.describe(partition, *told),
@@ -132,6 +123,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         outcomes = _outcomes(settings, committer, model, observer, clock)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer)
         closing.callback(batcher.close)
+        closing.callback(_reloader(settings, model, observer, log).close)
         leaving = Leaving(store, contexts.epochs, ring, batcher, rules, validator, sheds, observer, log)
         anchors = Anchors(store, contexts.epochs, contexts.progress, leaving, rules, observer, log)
         budget = _budget(settings, model.lanes, anchors, batcher, committer, contexts, ring, observer)
@@ -141,15 +133,8 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         )  # fmt: skip
 
 
-def _shedder(settings: Settings, clock: SystemClock) -> Callable[[Record], bool] | None:
-    oldest_us = micros(settings.limits.max_age)
-    if settings.limits.shed == "none":
-        return None
-    return lambda record: record.timestamp_ms >= 0 and clock.now_us() - record.timestamp_ms * 1000 > oldest_us
-
-
 def _outcomes(
-    settings: Settings, committer: Committer, model: ModelRuntime, observer: Any, clock: SystemClock
+    settings: Settings, committer: Committer, model: Models, observer: Any, clock: SystemClock
 ) -> Outcomes:  # fmt: skip
     streams = {stream.topic: name for name, stream in settings.streams.items()}
     anchor_topic = settings.streams[settings.anchor].topic
@@ -158,12 +143,12 @@ def _outcomes(
 
 
 def _batcher(
-    settings: Settings, model: ModelRuntime, store: RedisContextStore, outcomes: Outcomes, failed: Any, observer: Any
+    settings: Settings, model: Models, store: RedisContextStore, outcomes: Outcomes, failed: Any, observer: Any
 ) -> Batcher:
-    watch(model.drift, observer, get_logger())
+    watch(model.now.drift, observer, get_logger())
     return Batcher(
         model,
-        lambda aligned, event: _claim(store, aligned, event),
+        lambda aligned, event: claim(store, aligned, event),
         outcomes.fused,
         failed,
         observer,
@@ -172,6 +157,23 @@ def _batcher(
         threads=settings.model.decode_threads,
         required=[name for name, stream in settings.contexts.items() if stream.required],
     )
+
+
+def _reloader(settings: Settings, models: Models, observer: Any, log: Any) -> Reloader:
+    """Takes another model over at SIGHUP, or when the folder has one."""
+    reloader = Reloader(
+        models,
+        lambda: model_of(settings),
+        lambda: folder_of(settings.model.path),
+        observer,
+        log,
+        max_batch=settings.model.max_batch,
+        every_seconds=settings.model.watch.total_seconds(),
+        allow_labels=settings.model.allow_labels,
+    )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, reloader.ask)
+    return reloader
 
 
 def model_of(settings: Settings) -> ModelRuntime:
@@ -192,87 +194,6 @@ def model_of(settings: Settings) -> ModelRuntime:
         embedding=settings.output.embedding,
         evidence=settings.output.evidence,
     )
-
-
-def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) -> RedisContextStore:
-    """The context store, reached.
-
-    Raises:
-        Unreachable: Redis did not answer within `kafka.startup_timeout`, or refused the password.
-        ConfigError: it evicts.
-    """
-    bounds = {n: (s.max_events_per_key, int(s.max_bytes_per_key)) for n, s in settings.contexts.items()}
-    store = _reached(
-        settings, "redis.url",
-        lambda: RedisContextStore.connect(
-            settings.redis.model_dump(), settings.kafka.group_id, _worker_id(), rules, bounds, observer
-        ),
-    )  # fmt: skip
-    if unsure := _reached(settings, "redis.url", store.refuse_eviction):
-        get_logger().warning("eviction", reason=unsure)
-    return store
-
-
-def _reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Reached:
-    """What `connect` gives, as soon as its server answers; `key` names the address in the configuration."""
-    deadline = time.monotonic() + settings.kafka.startup_timeout.total_seconds()
-    while True:
-        try:
-            return connect()
-        except Retryable as error:
-            if time.monotonic() > deadline:
-                said = str(error).rstrip(".")
-                raise Unreachable(f"{key}: {said}; is the server up and the address right?") from error
-            time.sleep(0.2)
-
-
-def _worker_id() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def _check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
-    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    _reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, made.needs_of(settings)))
-
-
-def _source(
-    settings: Settings,
-    connection: Mapping[str, Any],
-    fetcher: Chosen,
-    on_revoked: Callable[[frozenset[Partition]], None],
-) -> KafkaSource:
-    options, topics = member_options(settings.kafka.model_dump()), settings.topics
-    return _reached(
-        settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked, fetcher.make)
-    )
-
-
-def _fetcher(settings: Settings) -> Chosen:
-    chosen = choose(settings.kafka.model_dump())
-    get_logger().info("records are read", by=chosen.told, **({"reason": chosen.instead} if chosen.instead else {}))
-    return chosen
-
-
-def _sink(
-    settings: Settings, connection: Mapping[str, Any], store: RedisContextStore, source: KafkaSource, failed: Any
-) -> SlotSink | PlainSink:
-    delivery = settings.delivery
-    if delivery.guarantee == "at_least_once":
-        return PlainSink(connection, source.commit_later)
-    return SlotSink(
-        store,
-        lambda slot: TransactionalSink(
-            connection,
-            f"{settings.kafka.group_id}-{slot}",
-            delivery.transaction_timeout.total_seconds(),
-            delivery.commit_timeout.total_seconds(),
-        ),
-        failed,
-    )
-
-
-def _claim(store: RedisContextStore, aligned: Aligned, event: Event) -> bool:
-    return store.claim(event.stream, event.key, Candidate(event.time_us, event.id), aligned.anchor.record.place)
 
 
 def _budget(

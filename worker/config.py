@@ -121,6 +121,10 @@ class Model(Section):
         timedelta(milliseconds=5), description="Longest wait of the oldest item for a fuller batch."
     )
     decode_threads: int = Field(2, ge=1, description="Threads that decode and tokenise ahead of the model.")
+    watch: Duration = Field(
+        timedelta(0), description="How often the directory is looked at for another model; 0s: at SIGHUP alone."
+    )
+    allow_labels: bool = Field(False, description="A model that is taken over while running may have other labels.")
 
 
 class Delivery(Section):

@@ -30,7 +30,7 @@ def forget(settings: Settings, keys: Sequence[str], say: Callable[[str], None]) 
     Raises:
         Unreachable: Redis did not answer.
     """
-    from worker.assemble import store_of
+    from worker.connect import store_of
     from worker.from_settings import rules_of
     from worker.ops.metrics import PrometheusObserver
 

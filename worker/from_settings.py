@@ -20,7 +20,7 @@ from worker.ops.metrics import PrometheusObserver
 from worker.ports import Mask
 from worker.privacy.masker import Masker
 from worker.privacy.texts import Kind, TextMask
-from worker.records import MatchRule
+from worker.records import MatchRule, Record
 from worker.stages.publish import ResultWriter
 from worker.stages.review import Reason, Reviewer
 from worker.stages.validate import StreamSpec, Validator
@@ -165,6 +165,14 @@ def needs_of(settings: Settings) -> Needs:
         group_id=settings.kafka.group_id,
         exactly_once=settings.delivery.guarantee == "exactly_once",
     )
+
+
+def sheds_of(settings: Settings, clock: SystemClock) -> Callable[[Record], bool] | None:
+    """Whether a record is so old that its anchor is shed; None: none is."""
+    oldest_us = micros(settings.limits.max_age)
+    if settings.limits.shed == "none":
+        return None
+    return lambda record: record.timestamp_ms >= 0 and clock.now_us() - record.timestamp_ms * 1000 > oldest_us
 
 
 def writer_of(settings: Settings, info: Mapping[str, str]) -> ResultWriter:

@@ -247,6 +247,7 @@ class Verdict:
         evidence: the chain from inputs to label, as the result tells it (schemas.result.Evidence); likewise.
         truncated: per stream of whose events the model's own bound took some, that bound.
         confidence: None of a model that was fitted without it.
+        model: name and version of what said it; None: of the one that the worker began with.
     """
 
     label: str
@@ -256,6 +257,7 @@ class Verdict:
     evidence: Mapping[str, Any] | None = None
     truncated: Mapping[str, str] = field(default_factory=dict)
     confidence: Confidence | None = None
+    model: Mapping[str, str] | None = None
 
 
 @value

@@ -23,9 +23,10 @@ from deploy.grafana.panels import ROWS as DECLARED
 from tests.prometheus_tools import Prometheus, serve, wait_until
 from worker.config import Settings
 from worker.from_settings import tell_settings
+from worker.ops.catalogue import METRICS, PREFIX, Kind, TimedStage
 from worker.ops.health import Health
 from worker.ops.http import OpsServer
-from worker.ops.metrics import METRICS, PREFIX, Kind, PrometheusObserver, TimedStage
+from worker.ops.metrics import PrometheusObserver
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 DASHBOARDS = DEPLOY / "grafana" / "dashboards"

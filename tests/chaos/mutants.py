@@ -58,7 +58,7 @@ def commit_before_publish() -> None:
 
 def publish_outside_the_transaction() -> None:
     """Results leave by a plain producer; a crash before the commit doubles them."""
-    make = assemble._sink
+    make = assemble.sink_of
 
     def wrong(settings: Any, connection: Any, *parts: Any) -> Any:
         plain = PlainSink(connection, lambda offsets: None)
@@ -73,7 +73,7 @@ def publish_outside_the_transaction() -> None:
         made.publish = twice  # type: ignore[method-assign]
         return made
 
-    assemble._sink = wrong  # type: ignore[assignment]
+    assemble.sink_of = wrong  # type: ignore[assignment]
 
 
 def ledger_ignored() -> None:

@@ -19,7 +19,7 @@ from tests.deploy.objects import Document, containers, deployment, of_kind, pod,
 from tests.deploy.stored import ALERTS, DASHBOARDS, FOLDER, is_dashboards, path_of, written
 from worker.cli import _parser
 from worker.config import Settings
-from worker.ops.metrics import METRICS
+from worker.ops.catalogue import METRICS
 from worker.settings import load
 
 ALL = cases()

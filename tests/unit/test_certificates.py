@@ -10,8 +10,9 @@ import pytest
 
 from worker.config import Settings
 from worker.from_settings import certificates_of, tell_settings
+from worker.ops.catalogue import PREFIX
 from worker.ops.certificates import ends_at
-from worker.ops.metrics import PREFIX, PrometheusObserver
+from worker.ops.metrics import PrometheusObserver
 
 # Made by `openssl req -x509`; until 2049 years are written with two digits, and with four from then on.
 SHORT = """-----BEGIN CERTIFICATE-----

@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.ops.metrics import METRICS, PREFIX, Kind, PrometheusObserver
+from worker.ops.catalogue import METRICS, PREFIX, Kind
+from worker.ops.metrics import PrometheusObserver
 from worker.ports import Observer
 
 WORKER = Path(__file__).resolve().parents[2] / "worker"
@@ -46,6 +47,7 @@ ADDED = {
     "verdict_score": set(),
     "verdict_familiar": set(),
     "drift_psi": {"quantity"},
+    "model_reloads_total": {"outcome"},
     "anchors_total": {"fate"},
     "work_left_seconds": set(),
     "work_done_seconds_total": set(),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.incoming import NOW_US, FixedClock, plain
 from tests.unit.test_batch import Silent
-from worker.assemble import _shedder
+from worker.from_settings import sheds_of
 from worker.pipeline.outcomes import Outcomes
 from worker.records import Outcome
 from worker.stages.publish import ResultWriter
@@ -72,4 +72,4 @@ def test_only_a_record_that_is_known_to_be_old_is_shed(age_ms: int, stale: bool)
     limits = SimpleNamespace(shed="stale", max_age=timedelta(seconds=10))
     settings: Any = SimpleNamespace(limits=limits)
     clock: Any = FixedClock()
-    assert _shedder(settings, clock)(plain(b"v", timestamp_ms=NOW_MS - age_ms)) == stale
+    assert sheds_of(settings, clock)(plain(b"v", timestamp_ms=NOW_MS - age_ms)) == stale

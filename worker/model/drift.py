@@ -145,6 +145,7 @@ class Drift:
     """The last verdicts against the reference. Thread-safe.
 
     Attributes:
+        quantities: the names of what is held against it.
         told: hears each quantity's index every few seconds; NaN: too few of the window have it.
     """
 
@@ -157,6 +158,7 @@ class Drift:
         if unknown := [name for name in reference.quantities if name not in names]:
             raise ConfigError(f"{REFERENCE}: {unknown[0]!r} is none of this model's: {', '.join(names)}")
         self.told: Callable[[str, float], object] | None = None
+        self.quantities = tuple(reference.quantities)
         self._quantities, self._least = reference.quantities, least
         self._columns = [list(names).index(name) for name in self._quantities]
         self._edges = _padded([one.edges for one in self._quantities.values()])

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from worker.errors import Poison
 from worker.ports import Model, Observer
@@ -66,6 +67,7 @@ class Batcher:
     ) -> None:
         """`claim(aligned, event)` says whether this anchor is the one that rejects this undecodable event; it may
         raise Retryable, and is then asked again. An anchor that misses one of the `required` streams has no result."""
+        self._model = model
         self._asker, self._done, self._failed, self._observer = Asker(model), done, failed, observer
         self._max_batch, self._max_delay = max_batch, max_delay_seconds
         self._queue: queue.SimpleQueue[_Ready | None] = queue.SimpleQueue()
@@ -173,14 +175,13 @@ class Batcher:
         verdicts = iter(self._asker.infer([prepared.item for prepared in usable]))
         fused = []
         for prepared in batch:
-            no_model = SHED if prepared.aligned.shed and not prepared.rejected else None
-            verdict = next(verdicts) if prepared.item is not None else no_model
+            verdict = next(verdicts) if prepared.item is not None else self._without_model(prepared)
             if isinstance(verdict, Poison):
                 rejected = (*prepared.rejected, reject(prepared.aligned.anchor.record, verdict))
                 fused.append(Fused(prepared.aligned, None, rejected))
             else:
                 fused.append(Fused(prepared.aligned, verdict, prepared.rejected))
-                if verdict is not None and verdict is not SHED:
+                if verdict is not None and prepared.item is not None:
                     self._observer.observe("verdict_score", verdict.score)
                     if verdict.confidence is not None:
                         self._observer.observe("verdict_familiar", verdict.confidence.familiar)
@@ -189,3 +190,8 @@ class Batcher:
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="model")
         self._observer.observe("batch_size", len(batch))
         return fused
+
+    def _without_model(self, prepared: Prepared) -> Verdict | None:
+        shed = prepared.aligned.shed and not prepared.rejected
+        info = self._model.info
+        return replace(SHED, model={"name": info["name"], "version": info["version"]}) if shed else None

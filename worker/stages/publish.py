@@ -88,7 +88,7 @@ class ResultWriter:
             "inputs": self._inputs(aligned, time),
             "missing": {name: str(aligned.missing[name]) for name in sorted(aligned.missing)},
             "complete": aligned.complete,
-            "model": self._model,
+            "model": verdict.model or self._model,
         }
         # A stream that lost events before the model saw any is told by that bound.
         if truncated := {**verdict.truncated, **aligned.truncated}:

@@ -1,0 +1,208 @@
+"""Another model is taken over between two batches, or refused with one line; no item meets a model that is not its."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.test_batch import item
+from worker.errors import ConfigError, Poison
+from worker.model.models import Models
+from worker.model.reload import Reloader
+from worker.records import Aligned, Verdict
+
+
+class Versioned:
+    """A model that answers what it prepared itself."""
+
+    lanes, drift = 1, None
+
+    def __init__(self, version: str, labels: Sequence[str] = ("a", "b"), broken: Exception | None = None) -> None:
+        self.labels, self._broken = labels, broken
+        self.info: Mapping[str, str] = {"name": "m", "version": version, "device": "cpu", "precision": "fp32"}
+
+    def prepare(self, aligned: Aligned, begins: Any = None) -> tuple[str, str]:
+        """With its own mark."""
+        return self.info["version"], aligned.anchor.id
+
+    def infer(self, batch: Sequence[tuple[str, str]]) -> list[Verdict]:
+        """Raises what it is told to raise."""
+        if self._broken is not None:
+            raise self._broken
+        assert {version for version, _ in batch} == {self.info["version"]}
+        return [Verdict(name, 1.0, {name: 1.0}) for _, name in batch]
+
+
+class Told:
+    """A log and an observer; `heard` wakes at each line."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+        self.counts: list[str] = []
+        self.heard = threading.Condition()
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Keeps it."""
+        with self.heard:
+            self.lines.append((event, fields))
+            self.heard.notify_all()
+
+    warning = error = info
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Keeps the outcome."""
+        self.counts.append(labels["outcome"])
+
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
+        """Nothing."""
+
+    observe = gauge
+
+    def wait(self, event: str) -> dict[str, Any]:
+        """The fields of the line, once it is there."""
+        with self.heard:
+            assert self.heard.wait_for(lambda: any(name == event for name, _ in self.lines), 10), self.lines
+            return next(fields for name, fields in reversed(self.lines) if name == event)
+
+
+Start = Callable[..., Reloader]
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def start(told: Told, tmp_path: Path) -> Iterator[Start]:
+    made: list[Reloader] = []
+
+    def begin(models: Models, load: Callable[[], Any], **options: Any) -> Reloader:
+        made.append(Reloader(models, load, lambda: tmp_path, told, told, max_batch=4, **options))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.close()
+
+
+def asked(models: Models, numbers: Sequence[int]) -> list[Any]:
+    return [models.prepare(item(number, b"ok"), lambda *_: None) for number in numbers]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30))
+def test_every_item_is_answered_by_the_model_that_prepared_it(versions: list[int]) -> None:
+    """Whatever models a batch is from; Versioned itself refuses what another prepared."""
+    models, ready = Models(Versioned("0")), []
+    for number, version in enumerate(versions):
+        models.take_over(Versioned(str(version)))
+        ready += asked(models, [number])
+    verdicts = models.infer(ready)
+    assert [verdict.label for verdict in verdicts] == [str(number) for number in range(len(versions))]
+    assert [verdict.model for verdict in verdicts] == [{"name": "m", "version": str(one)} for one in versions]
+
+
+def test_one_that_answers_is_taken_over(start: Start, told: Told) -> None:
+    """It was asked what the old one had answered, alone and in a full batch."""
+    sizes: list[int] = []
+
+    class Counting(Versioned):
+        def infer(self, batch: Sequence[tuple[str, str]]) -> list[Verdict]:
+            sizes.append(len(batch))
+            return super().infer(batch)
+
+    models = Models(Versioned("1"))
+    models.infer(asked(models, [7]))
+    start(models, lambda: Counting("2")).ask()
+    assert told.wait("model taken over") == {"before": "1", **Versioned("2").info}
+    assert models.info["version"] == "2"
+    assert sizes == [1, 4]
+    assert told.counts == ["taken_over"]
+
+
+def failing() -> Any:
+    raise ConfigError("model.path = 'x': no config.json there")
+
+
+@pytest.mark.parametrize(
+    ("load", "reason"),
+    [
+        (failing, "no config.json there"),
+        (lambda: Versioned("2", broken=Poison("MODEL", "not_finite", "its scores are not finite")), "not finite"),
+        (lambda: Versioned("2", broken=RuntimeError("no memory left")), "RuntimeError: no memory left"),
+        (lambda: Versioned("2", labels=("a", "c")), "its labels are a, c, and were a, b"),
+    ],
+)
+def test_one_that_does_not_fit_is_refused(start: Start, told: Told, load: Callable[[], Any], reason: str) -> None:
+    """With the reason; the old one goes on, and the next that is asked for is looked at again."""
+    models = Models(Versioned("1"))
+    models.infer(asked(models, [7]))
+    loads = iter((load, lambda: Versioned("3")))
+    reloader = start(models, lambda: next(loads)())
+    reloader.ask()
+    assert reason in told.wait("model not taken over")["reason"]
+    assert models.info["version"] == "1"
+    reloader.ask()
+    told.wait("model taken over")
+    assert told.counts == ["refused", "taken_over"]
+
+
+def test_other_labels_where_they_are_meant(start: Start, told: Told) -> None:
+    """With allow_labels; the same ones in another order are none."""
+    models = Models(Versioned("1"))
+    start(models, lambda: Versioned("2", labels=("b", "a"))).ask()
+    told.wait("model taken over")
+    start(models, lambda: Versioned("3", labels=("x", "y")), allow_labels=True).ask()
+    with told.heard:
+        assert told.heard.wait_for(lambda: models.info["version"] == "3", 10)
+
+
+def test_the_same_again_is_no_other(start: Start, told: Told) -> None:
+    """A signal without a new model changes nothing."""
+    models = Models(first := Versioned("1"))
+    start(models, lambda: Versioned("1")).ask()
+    told.wait("model is the same")
+    assert models.now is first
+
+
+def test_while_one_loads_the_old_one_answers(start: Start, told: Told) -> None:
+    """Also one that hangs for good: it stops neither verdicts nor the end."""
+    models, loading, go = Models(Versioned("1")), threading.Event(), threading.Event()
+
+    def load() -> Versioned:
+        loading.set()
+        go.wait(10)
+        return Versioned("2")
+
+    reloader = start(models, load)
+    reloader.ask()
+    assert loading.wait(10)
+    assert models.infer(asked(models, [1]))[0].model == {"name": "m", "version": "1"}
+    reloader.close(0.01)
+    assert models.info["version"] == "1"
+    go.set()
+
+
+def test_a_folder_that_is_watched(start: Start, told: Told, tmp_path: Path) -> None:
+    """What is in it is taken once it has stayed as it is for a look; a refused one is not asked for again."""
+    models, weights = Models(Versioned("1")), tmp_path / "weights"
+    weights.write_text("1")
+
+    def load() -> Versioned:
+        if (found := weights.read_text()) == "half":
+            raise ConfigError("cut short")
+        return Versioned(found)
+
+    start(models, load, every_seconds=0.02)
+    weights.write_text("half")
+    told.wait("model not taken over")
+    weights.write_text("2 and more")
+    told.wait("model taken over")
+    assert models.info["version"] == "2 and more"
+    assert told.counts == ["refused", "taken_over"]

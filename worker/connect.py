@@ -1,0 +1,107 @@
+"""Settings -> the servers of a worker, reached: Kafka's topics, its group, the producers, and Redis."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from worker.broker.admin import ensure_reachable
+from worker.broker.fetchers import Chosen, choose
+from worker.broker.options import member_options
+from worker.broker.rights import ensure_rights
+from worker.broker.sink import PlainSink, TransactionalSink
+from worker.broker.slots import SlotSink
+from worker.broker.source import KafkaSource
+from worker.config import Settings
+from worker.errors import Retryable, Unreachable
+from worker.from_settings import needs_of
+from worker.ops.logs import get_logger
+from worker.records import Aligned, Candidate, Event, MatchRule, Partition
+from worker.store.context_store import RedisContextStore
+
+Reached = TypeVar("Reached")
+
+
+def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) -> RedisContextStore:
+    """The context store, reached.
+
+    Raises:
+        Unreachable: Redis did not answer within `kafka.startup_timeout`, or refused the password.
+        ConfigError: it evicts.
+    """
+    bounds = {n: (s.max_events_per_key, int(s.max_bytes_per_key)) for n, s in settings.contexts.items()}
+    store = _reached(
+        settings, "redis.url",
+        lambda: RedisContextStore.connect(
+            settings.redis.model_dump(), settings.kafka.group_id, _worker_id(), rules, bounds, observer
+        ),
+    )  # fmt: skip
+    if unsure := _reached(settings, "redis.url", store.refuse_eviction):
+        get_logger().warning("eviction", reason=unsure)
+    return store
+
+
+def _reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Reached:
+    """What `connect` gives, as soon as its server answers; `key` names the address in the configuration."""
+    deadline = time.monotonic() + settings.kafka.startup_timeout.total_seconds()
+    while True:
+        try:
+            return connect()
+        except Retryable as error:
+            if time.monotonic() > deadline:
+                said = str(error).rstrip(".")
+                raise Unreachable(f"{key}: {said}; is the server up and the address right?") from error
+            time.sleep(0.2)
+
+
+def _worker_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
+    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
+    _reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, needs_of(settings)))
+
+
+def source_of(
+    settings: Settings,
+    connection: Mapping[str, Any],
+    fetcher: Chosen,
+    on_revoked: Callable[[frozenset[Partition]], None],
+) -> KafkaSource:
+    options, topics = member_options(settings.kafka.model_dump()), settings.topics
+    return _reached(
+        settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked, fetcher.make)
+    )
+
+
+def fetcher_of(settings: Settings) -> Chosen:
+    chosen = choose(settings.kafka.model_dump())
+    get_logger().info("records are read", by=chosen.told, **({"reason": chosen.instead} if chosen.instead else {}))
+    return chosen
+
+
+def sink_of(
+    settings: Settings, connection: Mapping[str, Any], store: RedisContextStore, source: KafkaSource, failed: Any
+) -> SlotSink | PlainSink:
+    delivery = settings.delivery
+    if delivery.guarantee == "at_least_once":
+        return PlainSink(connection, source.commit_later)
+    return SlotSink(
+        store,
+        lambda slot: TransactionalSink(
+            connection,
+            f"{settings.kafka.group_id}-{slot}",
+            delivery.transaction_timeout.total_seconds(),
+            delivery.commit_timeout.total_seconds(),
+        ),
+        failed,
+    )
+
+
+def claim(store: RedisContextStore, aligned: Aligned, event: Event) -> bool:
+    return store.claim(event.stream, event.key, Candidate(event.time_us, event.id), aligned.anchor.record.place)

@@ -1,0 +1,84 @@
+"""The model of now, which another may follow between two batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Protocol
+
+from worker.model.drift import Drift
+from worker.ports import Model
+from worker.records import Aligned, Verdict, value
+
+
+class Servable(Model, Protocol):
+    """A model with what a worker tells of it."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """What it may say."""
+
+    @property
+    def drift(self) -> Drift | None:
+        """Its last verdicts against its reference; None: it has none."""
+
+
+@value
+class Ready:
+    """An item, with the model that prepared it: no other can answer it."""
+
+    model: Servable
+    item: Any
+    aligned: Aligned
+
+    @property
+    def nbytes(self) -> int:
+        """Of what was prepared."""
+        return int(getattr(self.item, "nbytes", 0))
+
+
+class Models:
+    """worker.ports.Model: hands everything to the model of now. Thread-safe.
+
+    Guarantees: an item is answered by the model that prepared it, and its verdict names that model; a model is let go
+    with the last of its items.
+
+    Attributes:
+        now: the model of now.
+        answered: an anchor of the last batch that was answered; None: there was none.
+    """
+
+    def __init__(self, first: Servable) -> None:
+        self.now = first
+        self.answered: Aligned | None = None
+        self.lanes = first.lanes
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """Of the model of now."""
+        return self.now.info
+
+    def take_over(self, model: Servable) -> None:
+        """From now on items are prepared for this model."""
+        self.now = model
+
+    def prepare(self, aligned: Aligned, begins: Callable[[str, int], None]) -> Ready:
+        """See Model."""
+        model = self.now
+        return Ready(model, model.prepare(aligned, begins), aligned)
+
+    def infer(self, batch: Sequence[Ready]) -> list[Verdict]:
+        """See Model. A batch across a change is asked in parts."""
+        verdicts: list[Verdict] = []
+        for model, ready in groupby(batch, key=attrgetter("model")):
+            told = told_of(model)
+            verdicts += [replace(one, model=told) for one in model.infer([one.item for one in ready])]
+        self.answered = batch[-1].aligned
+        return verdicts
+
+
+def told_of(model: Model) -> Mapping[str, str]:
+    """Name and version, as results tell them."""
+    return {name: model.info[name] for name in ("name", "version")}

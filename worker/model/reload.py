@@ -1,0 +1,119 @@
+"""Another model is taken over while the worker runs: loaded and asked once beside the old one, then between batches.
+
+Whatever goes wrong before that costs a line in the log and a count, and the old one goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from worker.errors import ConfigError, Poison
+from worker.model.drift import watch
+from worker.model.models import Models, Servable
+from worker.ports import Log, Observer
+
+State = tuple[tuple[str, int, int], ...]
+
+
+class Reloader:
+    """A thread that waits to be asked, or looks at the model's folder itself.
+
+    Guarantees: what `models` answers with is changed only after the new model has answered an anchor that the old one
+    had answered, alone and in a full batch.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        load: Callable[[], Servable],
+        folder: Callable[[], Path],
+        observer: Observer,
+        log: Log,
+        *,
+        max_batch: int,
+        every_seconds: float = 0.0,
+        allow_labels: bool = False,
+    ) -> None:
+        """`folder`: where the model lies now; `every_seconds`: how often it is looked at, 0: never."""
+        self._models, self._load, self._folder, self._observer, self._log = models, load, folder, observer, log
+        self._max_batch, self._every, self._allow_labels = max_batch, every_seconds, allow_labels
+        self._asked, self._stop = threading.Event(), False
+        self._seen: State | None = None  # as last looked at
+        self._taken = self._state()  # as last loaded, or refused
+        self._thread = threading.Thread(target=self._run, name="model-reload", daemon=True)
+        self._thread.start()
+
+    def ask(self, *_: object) -> None:
+        """Load it now; as the handler of a signal."""
+        self._asked.set()
+
+    def close(self, timeout_seconds: float = 1.0) -> None:
+        """Ends the thread; a model that is being loaded is not waited for."""
+        self._stop = True
+        self._asked.set()
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while not self._stop:
+            asked = self._asked.wait(self._every or None)
+            self._asked.clear()
+            if not self._stop and (asked or self._is_new()):
+                self._reload()
+
+    def _state(self) -> State | None:
+        """Names, sizes and times of the folder's files; None while it cannot be read."""
+        try:
+            folder = self._folder().resolve(strict=True)
+            found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+            return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found)
+        except (OSError, ConfigError):
+            return None
+
+    def _is_new(self) -> bool:
+        """Whether the folder differs from what was loaded, and is as at the last look: it may be being written."""
+        before, self._seen = self._seen, self._state()
+        return self._seen is not None and self._seen == before and self._seen != self._taken
+
+    def _reload(self) -> None:
+        self._taken = self._state()
+        old = self._models.now
+        try:
+            new = self._load()
+            if new.info == old.info:
+                self._log.info("model is the same", version=new.info["version"])
+                self._observer.count("model_reloads_total", outcome="same")
+                return
+            self._check(old, new)
+        except Exception as error:  # noqa: BLE001  whatever a model does while it loads, the old one goes on
+            kind = "" if isinstance(error, ConfigError | Poison) else f"{type(error).__name__}: "
+            self._log.warning("model not taken over", reason=f"{kind}{error}", action="the old one goes on")
+            self._observer.count("model_reloads_total", outcome="refused")
+            return
+        self._take_over(old, new)
+
+    def _check(self, old: Servable, new: Servable) -> None:
+        """Raises ConfigError where it says other labels, whatever else where it cannot answer."""
+        if sorted(new.labels) != sorted(old.labels) and not self._allow_labels:
+            raise ConfigError(
+                f"its labels are {', '.join(new.labels)}, and were {', '.join(old.labels)}; "
+                "set model.allow_labels = true where that is meant"
+            )
+        if (aligned := self._models.answered) is not None:
+            item: Any = new.prepare(aligned, lambda *_: None)
+            for size in sorted({1, self._max_batch}):
+                new.infer([item] * size)
+
+    def _take_over(self, old: Servable, new: Servable) -> None:
+        self._models.take_over(new)
+        gone = set(old.drift.quantities) if old.drift is not None else set()
+        for quantity in gone - set(new.drift.quantities if new.drift is not None else ()):
+            self._observer.gauge("drift_psi", math.nan, quantity=quantity)
+        watch(new.drift, self._observer, self._log)
+        self._observer.gauge("model_info", math.nan, **old.info)
+        self._observer.gauge("model_info", 1, **new.info)
+        self._observer.count("model_reloads_total", outcome="taken_over")
+        self._log.info("model taken over", before=old.info["version"], **new.info)
