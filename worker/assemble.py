@@ -116,8 +116,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         closing.callback(committer.close)
         anchor_topic = settings.streams[settings.anchor].topic
         named = {stream.topic: name for name, stream in settings.contexts.items()}
-        reader = BodyReader(connection, log, errors.put)
-        closing.callback(reader.close)
+        closing.callback((reader := BodyReader(connection, log, errors.put)).close)
         ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES, validator.masked)
         contexts = Contexts(store, source, ring, rules, named, anchor_topic, observer, health, log)
         outcomes = _outcomes(settings, committer, model, observer, clock)
