@@ -243,11 +243,9 @@ class Verdict:
     """What the model says of one Aligned.
 
     Attributes:
-        embedding: D numbers, or None when not asked for.
-        evidence: the chain from inputs to label, as the result tells it (schemas.result.Evidence); likewise.
+        embedding, evidence: D numbers, and the chain from inputs to label (schemas.result.Evidence), where asked for.
         truncated: per stream of whose events the model's own bound took some, that bound.
-        confidence: None of a model that was fitted without it.
-        model: name and version of what said it; None: of the one that the worker began with.
+        model: its name and version; None: of the one that the worker began with.
     """
 
     label: str
