@@ -62,7 +62,7 @@ def seen(count: int, seed: int, *, strange: Sequence[int] = (), without: Sequenc
 def familiar(knowledge: Knowledge, some: Seen) -> list[float]:
     """Of each of these items."""
     sets = [sum(1 << n for n, there in enumerate(row[1:]) if there) for row in some.there.T.tolist()]
-    out = FusionOutput(fused=some.views[0], pooled=tuple(some.views[1:]))
+    out = FusionOutput(fused=some.views[0], views=tuple(some.views[1:]))
     return [
         knowledge.familiar(inputs, one)
         for inputs, one in zip(sets, knowledge.strangeness(out, sets)[:, 0].tolist(), strict=True)

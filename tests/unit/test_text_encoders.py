@@ -45,6 +45,27 @@ def test_a_text_without_tokens_is_a_vector_too(kind: str) -> None:
     torch.testing.assert_close(features[1:], alone, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["bert", "t5"])
+@pytest.mark.parametrize("dim", [16, 48])
+def test_a_layer_before_the_last_is_the_texts_view(kind: str, dim: int) -> None:
+    """The mean over its tokens, cut to D or filled up; whatever else is in the batch. The features stay as they are."""
+    config = {**KINDS[kind], "num_layers" if kind == "t5" else "num_hidden_layers": 3}
+    encoder = TextEncoder({"model_type": kind, **config}, dim, view=2).eval()
+    ids = torch.full((3, 32), NO_TOKEN)
+    ids[0, :3], ids[1, :12], ids[2, :32] = torch.arange(4, 7), torch.arange(4, 16), torch.arange(4, 36)
+    with torch.no_grad():
+        features, mask, views = encoder(ids)
+        given = {"input_ids": ids[1:2, :12], "attention_mask": torch.ones(1, 12, dtype=torch.long)}
+        mean = encoder.encoder(**given, output_hidden_states=True).hidden_states[2].mean(dim=1)[0]
+        encoder.view = 0
+        same, _ = encoder(ids)
+    assert views.shape == (3, dim)
+    torch.testing.assert_close(views[1, :32], mean[:dim], rtol=0, atol=1e-5)
+    assert not views[1, 32:].any()
+    torch.testing.assert_close(features, same, rtol=0, atol=0)
+    assert mask.sum(dim=1).tolist() == [3, 12, 32]
+
+
 def written(path: Path, kind: str) -> Path:
     """A from_pretrained directory of a text encoder."""
     torch.manual_seed(1)

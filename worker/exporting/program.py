@@ -28,7 +28,7 @@ class _Answers(nn.Module):
         out = self.model(bodies, item_of, items.shape[0], evidence=self.evidence, when=when)
         if not self.evidence:
             return out.logits, out.fused
-        return (out.logits, out.fused, *out.pooled, out.coalitions, *out.weights)
+        return (out.logits, out.fused, *out.views, out.coalitions, *out.weights)
 
 
 def program_of(model: FusionModel, items: Sequence[Item], *, evidence: bool) -> torch.export.ExportedProgram:

@@ -25,7 +25,7 @@ _SMALLEST = 1e-12
 
 
 class Space(NamedTuple):
-    """Where the train split lies, for each of V views: F, then each input's pooled features.
+    """Where the train split lies, for each of V views: F, then that of each input (FusionOutput).
 
     The Mahalanobis distance under a covariance of R directions, and one variance for all others, is
     |x|^2 - |x basis|^2 but for a factor, with each direction as long as sqrt(1 - other variance / its variance).
@@ -157,8 +157,8 @@ def strangest(apart: Tensor, middle: Tensor, spread: Tensor, absent: Tensor) -> 
 
 
 def views_of(out: FusionOutput) -> Tensor:
-    """F and each input's pooled features, [V, B, D]."""
-    return torch.stack([out.fused, *out.pooled]).float()
+    """F and each input's view, [V, B, D]."""
+    return torch.stack([out.fused, *out.views]).float()
 
 
 def _parts(told: dict[str, Tensor]) -> tuple[Space, dict[int, Known]]:

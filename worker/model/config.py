@@ -88,6 +88,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
         text: Mapping[str, Any] | None = None, packages: Mapping[str, Mapping[str, str]] | None = None,
+        text_view: int = 0,
         max_tokens: int = 32,
         channels: Sequence[str] = (),
         channel_words: Sequence[str | None] | None = None, channel_inputs: Sequence[str] | None = None,

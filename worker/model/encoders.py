@@ -71,9 +71,14 @@ class TextEncoder(nn.Module):
 
     whole = False
 
-    def __init__(self, config: Mapping[str, Any], dim: int) -> None:
-        """Raises ValueError when transformers knows no such `model_type`."""
+    def __init__(self, config: Mapping[str, Any], dim: int, view: int = 0) -> None:
+        """`view`: the layer whose states are the texts' view; 0: none.
+
+        Raises:
+            ValueError: transformers knows no such `model_type`.
+        """
         super().__init__()
+        self.view = view
         made = AutoConfig.for_model(**config)
         self.encoder = encoder_alone(text_class(made).from_config(made))
         # What stands where there is no token; some count positions by it.
@@ -82,8 +87,9 @@ class TextEncoder(nn.Module):
         self.projection = nn.Linear(made.hidden_size, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """`ids` [M, T], NO_TOKEN where there is none -> tokens [M, T, D] and their mask [M, T].
+    def forward(self, ids: Tensor) -> tuple[Tensor, ...]:
+        """`ids` [M, T], NO_TOKEN where there is none -> tokens [M, T, D], their mask [M, T], and with `view` the mean
+        of that layer's states, [M, D]: cut to D, or filled up with zeros.
 
         Of a text without any the first place is one, of padding: no token to look at would be no number. What has
         another dimension, [M, T, H], is taken for the encoder's states, computed before, NaN where there is no token.
@@ -93,10 +99,17 @@ class TextEncoder(nn.Module):
             return self._projected(ids.nan_to_num(0.0).to(self.projection.weight.dtype)), mask
         first = torch.arange(ids.shape[1], device=ids.device) == 0
         mask = (ids != NO_TOKEN) | (first & (ids == NO_TOKEN).all(dim=1, keepdim=True))
-        return self._projected(self.states(ids, mask)), mask
+        found = self.states(ids, mask)
+        if not self.view:
+            return self._projected(found), mask
+        hidden, earlier = found.chunk(2, dim=2)
+        weight = mask[:, :, None].to(earlier.dtype)
+        mean = (earlier * weight).sum(dim=1) / weight.sum(dim=1)
+        return self._projected(hidden), mask, F.pad(mean, (0, self.projection.out_features - mean.shape[1]))
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """`ids` [M, T] -> the encoder's states [M, T, H]; what `mask` leaves out says nothing.
+        """`ids` [M, T] -> the encoder's states [M, T, H], or with `view` both layers' [M, T, 2H]; what `mask` leaves
+        out says nothing.
 
         On a CPU texts are read with those of their length, in steps of 8 tokens, and beyond it states are 0: no text
         pays for the places of a longer one, and none is read otherwise for the company that it has.
@@ -117,8 +130,10 @@ class TextEncoder(nn.Module):
 
     def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
         given = ids.where(ids != NO_TOKEN, self.padding)
-        found: Tensor = self.encoder(input_ids=given, attention_mask=mask.long()).last_hidden_state
-        return found
+        options = {"output_hidden_states": True} if self.view else {}
+        found = self.encoder(input_ids=given, attention_mask=mask.long(), **options)
+        hidden: Tensor = found.last_hidden_state
+        return torch.cat([hidden, found.hidden_states[self.view]], dim=2) if self.view else hidden
 
     def _projected(self, hidden: Tensor) -> Tensor:
         normed: Tensor = self.norm(self.projection(hidden))
@@ -210,7 +225,7 @@ def encoder_of(modality: str, config: FusionConfig) -> nn.Module:
     if modality == "image":
         return ImageEncoder(config)
     if modality == "text":
-        return TextEncoder(config.text, config.dim)
+        return TextEncoder(config.text, config.dim, config.text_view)
     if modality == "sensor":
         return SensorEncoder(config.channel_mean, config.channel_std, config.max_steps, config.dim, config.times)
     return AudioEncoder(config.mels, config.dim)

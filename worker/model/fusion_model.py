@@ -34,6 +34,7 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
         logits: [B, K].
         fused: F, [B, D].
         pooled: per input its features' mean before fusion, [B, D] each; of a missing one the learned token.
+        views: likewise what tells how familiar it is: `pooled`, or of texts the mean of an earlier layer.
         present: per input, [B], False where it is missing.
         weights: per input what each of its places weighed, [B, N]; with evidence.
         coalitions: [B, 2^inputs, K], the logits of every set of the inputs; bit n of a set's number is input n; with
@@ -43,6 +44,7 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
     logits: Tensor = None  # type: ignore[assignment]
     fused: Tensor = None  # type: ignore[assignment]
     pooled: tuple[Tensor, ...] = None  # type: ignore[assignment]
+    views: tuple[Tensor, ...] = None  # type: ignore[assignment]
     present: tuple[Tensor, ...] = None  # type: ignore[assignment]
     weights: tuple[Tensor, ...] = None  # type: ignore[assignment]
     coalitions: Tensor = None  # type: ignore[assignment]
@@ -122,12 +124,14 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         times: Sequence[Tensor | None] = when or [None] * len(bodies)
         given = zip(bodies, item_of, times, strict=True)
         encoded = [self._part(number, *one, items) for number, one in enumerate(given)]
-        parts, present = [part for part, _ in encoded], tuple(there for _, there in encoded)
+        parts, present = [part for part, _, _ in encoded], tuple(there for _, there, _ in encoded)
         prepared = [self.fusion.prepare(number, part) for number, part in enumerate(parts)]
         fused, weights = self.fusion.fuse(prepared)
         fused = self.norm(fused)
         pooled = tuple(masked_mean(*part) for part in parts)
-        out = FusionOutput(logits=self.head(self.dropout(fused)), fused=fused, pooled=pooled, present=present)
+        views = tuple(mean if view is None else view for mean, (_, _, view) in zip(pooled, encoded, strict=True))
+        logits = self.head(self.dropout(fused))
+        out = FusionOutput(logits=logits, fused=fused, pooled=pooled, views=views, present=present)
         if evidence:
             out.weights = tuple(weights)
             out.coalitions = self._coalitions(prepared, out.logits)
@@ -156,13 +160,13 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
 
     def _part(
         self, number: int, bodies: Tensor, item_of: Tensor, when: Tensor | None, items: int
-    ) -> tuple[Part, Tensor]:
-        """The input as one Part, and where it is present, [B]."""
+    ) -> tuple[Part, Tensor, Tensor | None]:
+        """The input as one Part, where it is present, [B], and its view, [B, D], where its encoder has one."""
         modality = self.config.inputs[number]
         absent = self._absent(number, items, places_of(modality, self.config))
         if not bodies.shape[0]:
-            return absent, absent.mask.new_zeros(items)
-        features, mask = self.encoders[modality](bodies)  # [M, N, D], [M, N]
+            return absent, absent.mask.new_zeros(items), None
+        features, mask, *views = self.encoders[modality](bodies)  # [M, N, D], [M, N], [M, D]
         if when is not None:
             features = self.timing[modality](features, when)
         weight = self._weight(modality, features, item_of, items)  # [M]
@@ -170,7 +174,9 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         seen = summed(features.new_zeros(absent.mask.shape), item_of, mask.to(features.dtype)) > 0
         present = torch.zeros_like(seen[:, 0]).index_fill(0, item_of, True)
         features = torch.where(present[:, None, None], pooled + self.role[number], absent.features)
-        return Part(features, seen | (absent.mask & ~present[:, None])), present
+        part = Part(features, seen | (absent.mask & ~present[:, None]))
+        nothing = features.new_zeros(items, features.shape[2])
+        return part, present, summed(nothing, item_of, views[0] * weight[:, None]) if views else None
 
     def _weight(self, modality: str, features: Tensor, item_of: Tensor, items: int) -> Tensor:
         """How much each body of an item counts, [M]; the bodies of an item sum to 1."""

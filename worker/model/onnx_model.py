@@ -127,7 +127,7 @@ class OnnxModel:
         inputs = len(self.config.inputs)
         out = FusionOutput(logits=logits, fused=fused)
         if self._pooled:
-            out.pooled, rest = tuple(rest[:inputs]), rest[inputs:]
+            out.views, rest = tuple(rest[:inputs]), rest[inputs:]
         if evidence:
             out.coalitions, *weights = rest
             out.weights = tuple(weights)

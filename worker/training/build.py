@@ -16,6 +16,7 @@ from worker.model.load import device_of
 from worker.model.packages import MINILM, told_of
 from worker.model.preprocess import Preprocessor, text_of
 from worker.training.encoders import (
+    FROZEN,
     FULL,
     check_text,
     load_image_weights,
@@ -69,7 +70,8 @@ def build(arguments: Namespace, data: Data) -> Built:
             backbone=arguments.backbone, image_size=arguments.image_size, max_steps=arguments.max_steps,
             audio_seconds=arguments.audio_seconds, mels=arguments.mels, dropout=arguments.dropout,
             text=text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)},
-            packages=_packages(arguments, encoder is not None), max_tokens=arguments.max_tokens, times=True,
+            packages=_packages(arguments, encoder is not None), text_view=_text_view(arguments, encoder),
+            max_tokens=arguments.max_tokens, times=True,
             fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank, glimpses=arguments.glimpses,
             **channels_of(data),
             id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
@@ -105,6 +107,13 @@ def _packages(arguments: Namespace, has_text: bool) -> dict[str, dict[str, str]]
     """Encoders that stay as their package has them, but for additions."""
     stays = has_text and arguments.text == MINILM and tuning_of(arguments.encoders, "text") != FULL
     return {"text": told_of(MINILM)} if stays else {}
+
+
+def _text_view(arguments: Namespace, encoder: Any) -> int:
+    """The middle layer of an encoder that is trained on: of what its last one knew, it keeps what labels need."""
+    if encoder is None or tuning_of(arguments.encoders, "text") == FROZEN:
+        return 0
+    return int(encoder.config.num_hidden_layers) // 2
 
 
 def _held(model: FusionModel, arguments: Namespace, has_text: bool) -> tuple[str, ...]:
