@@ -87,9 +87,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel("Redis rebuilds, last hour", "Times Redis was found empty and read again from Kafka.", "short",
                   ((f"sum(increase({_of('redis_rebuilds_total')}[1h]))", "rebuilds"),), "stat", 4, 5,
                   ("FusionRedisRebuilds",), (("green", None), ("orange", 1)), whole=True),
-            Panel("Anchors by fate",
+            Panel("Anchors by state",
                   "Read, done (an outcome is committed) and given back (their lease ended before), a second.",
-                  "ops", ((_rate("anchors_total", "fate"), "{{fate}}"),), height=7,
+                  "ops", ((_rate("anchors_total", "state"), "{{state}}"),), height=7,
                   alerts=("FusionNoResults", "FusionStuck")),
             Panel("Anchors held", "Anchors read that have no outcome yet, by worker.", "short",
                   ((_of("pending_anchors"), "{{instance}}"),
@@ -176,7 +176,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                    (_quantile(0.95, "batch_size"), "p95")), width=12),
             Panel("Anchors a transaction",
                   "Outcomes in one transaction on average: the price of a commit is shared by so many.", "short",
-                  ((f"{_rate('anchors_total', where=_is('fate', 'done'))} / "
+                  ((f"{_rate('anchors_total', where=_is('state', 'done'))} / "
                     f"{_rate('transactions_total', where=_is('outcome', 'committed'))}", "outcomes"),), width=12),
             Panel("Work left",
                   "Seconds that each worker needs for anchors that wait for nothing else; 0 until it was measured.",

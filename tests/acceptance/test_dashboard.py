@@ -103,8 +103,8 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.observe("verdict_score", 0.5 + turn % 5 / 10)
     observer.observe("verdict_familiar", turn % 20 / 20)
     observer.gauge("drift_psi", turn % 5 / 100, quantity="score")
-    for fate in ("read", "done"):
-        observer.count("anchors_total", 4, fate=fate)
+    for state in ("read", "done"):
+        observer.count("anchors_total", 4, state=state)
     observer.gauge("imbalance_anchors", 0)
     observer.gauge("work_left_seconds", turn % 3)
     observer.count("work_done_seconds_total", 0.05)

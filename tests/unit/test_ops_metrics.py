@@ -48,7 +48,7 @@ ADDED = {
     "verdict_familiar": set(),
     "drift_psi": {"quantity"},
     "model_reloads_total": {"outcome"},
-    "anchors_total": {"fate"},
+    "anchors_total": {"state"},
     "work_left_seconds": set(),
     "work_done_seconds_total": set(),
     "imbalance_anchors": set(),

@@ -175,7 +175,7 @@ _TABLE = (
     ),
     Metric(Name.WORK_LEFT, Kind.GAUGE, "Seconds that this worker needs for anchors that wait for nothing else."),
     Metric(Name.WORK_DONE, Kind.COUNTER, "Seconds that what was committed took, had this worker had no rest."),
-    Metric(Name.ANCHORS, Kind.COUNTER, "Anchors read, done (an outcome is committed) and given back.", ("fate",)),
+    Metric(Name.ANCHORS, Kind.COUNTER, "Anchors read, done (an outcome is committed) and given back.", ("state",)),
     Metric(Name.IMBALANCE, Kind.GAUGE, "Anchors read less those done, given back and pending; must stay 0."),
     Metric(Name.SILENT_PARTITIONS, Kind.GAUGE, "Partitions from which large bodies are awaited and do not come."),
     Metric(Name.STREAM_INFO, Kind.GAUGE, "A configured stream; always 1.", ("stream", "topic", "role")),

@@ -96,8 +96,8 @@ class PrometheusObserver:
             self.count(Name.BODIES, 0, **{"from": where})
         for reload in ("taken_over", "same", "refused"):
             self.count(Name.MODEL_RELOADS, 0, outcome=reload)
-        for fate in ("read", "done", "given_back"):
-            self.count(Name.ANCHORS, 0, fate=fate)
+        for state in ("read", "done", "given_back"):
+            self.count(Name.ANCHORS, 0, state=state)
 
     def _find(self, kind: Kind, name: str, labels: Mapping[str, str]) -> Any:
         key = (kind, name, *labels.items())

@@ -197,8 +197,8 @@ class Budget:
     def _tell(self, books: Books) -> None:
         before, self._books = self._books, books
         self._observer.gauge("imbalance_anchors", books.imbalance)
-        for fate in ("read", "done", "given_back"):
-            self._observer.count("anchors_total", getattr(books, fate) - getattr(before, fate), fate=fate)
+        for state in ("read", "done", "given_back"):
+            self._observer.count("anchors_total", getattr(books, state) - getattr(before, state), state=state)
 
     def _tell_work(self, now: float, done: int, places: Mapping[str, Load]) -> None:
         """An anchor that waits for context is no work: it is in neither number."""
