@@ -103,6 +103,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel("Model", "The model that each worker runs.", "short",
                   ((f"max by (instance, name, version, device, precision) ({_of('model_info')})", ""),), "table",
                   height=6, alerts=("FusionModelSkew",)),
+            Panel("Other models", "Asked for while running, by SIGHUP or a changed folder.",
+                  "ops", ((_rate("model_reloads_total", "outcome"), "{{outcome}}"),), height=6),
             Panel("Certificates",
                   "How long the certificates that are configured are still good; empty where none is.", "s",
                   ((f"min by (which) ({_of('certificate_expiry_timestamp_seconds')}) - time()", "{{which}}"),), "stat",

@@ -17,9 +17,10 @@ from kafka.admin import KafkaAdminClient
 
 from tests.alerts.watch import Fired, Watch, watched
 from tests.chaos.ground import Ground
+from tests.security.redis_server import redis_over_tls
 from tests.story import Fed, frame
 from tests.town import Town
-from tests.unit.test_certificates import FAR, SHORT
+from tests.unit.test_certificates import FAR
 
 KEYS = ("junction-1", "junction-2", "junction-3", "junction-4")
 
@@ -252,15 +253,13 @@ def two_models(ground: Ground, folder: Path) -> list[Fired]:
 
 
 def a_certificate_ends(ground: Ground, folder: Path) -> list[Fired]:
-    """The file of authorities that is configured holds one that has ended; then another is put in its place."""
-    path = folder / "ca.pem"
-    path.write_text(SHORT)
-    with watched(ground, folder, kafka={"ssl_cafile": str(path)}) as watch:
-        watch.strike("the authority's certificate has ended, or does within days", "FusionCertificateEnds")
+    """The CA of Redis ends within days; then another is put beside it."""
+    with redis_over_tls(folder) as (path, url), watched(ground, folder, redis={"url": url}) as watch:
+        watch.strike("the authority's certificate ends within days", "FusionCertificateEnds")
         traffic = begin(watch)
         watch.fires("FusionCertificateEnds", busy=traffic)
-        watch.mend("another file in its place")
-        path.write_text(FAR)
+        watch.mend("another one beside it")
+        path.write_text(path.read_text() + FAR)
         watch.ends("FusionCertificateEnds", busy=traffic)
         return watch.fired
 

@@ -12,8 +12,8 @@ from tests.acceptance.test_dashboard import filled_in, numbers
 from tests.alerts.faults import Traffic
 from tests.alerts.watch import Watch
 from tests.prometheus_tools import serve
+from tests.security.redis_server import redis_over_tls
 from tests.town import town
-from tests.unit.test_certificates import FAR
 
 PANELS = {panel.title: panel for _, panels in ROWS for panel in panels}
 # Of a worker that is well, with the model of the tests.
@@ -42,9 +42,11 @@ class Unfilled:
 def test_no_panel_is_empty(stack: Any, tmp_path: Path) -> None:
     """Ordinary traffic with a bad record now and then, a review topic and a certificate: all is shown but what is told
     above, which is empty."""
-    (tmp_path / "ca.pem").write_text(FAR)
-    kafka = {"ssl_cafile": str(tmp_path / "ca.pem")}
-    with town(stack, tmp_path, {"reviews": 1}, kafka=kafka) as made, serve(tmp_path, ()) as server:
+    with (
+        redis_over_tls(tmp_path) as (_, url),
+        town(stack, tmp_path, {"reviews": 1}, redis={"url": url}) as made,
+        serve(tmp_path, ()) as server,
+    ):
         made.settings["review"] = {"topic": f"{made.name}.reviews", "below": 0.9}
         watch, traffic = Watch(made, server), Traffic(made)
         made.start()

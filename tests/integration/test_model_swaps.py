@@ -47,7 +47,8 @@ def test_models_are_swapped_under_load(stack: Any, tmp_path: Path, swaps: int) -
     events = story(5, minutes_ago(60), keys=8, anchors_per_key=25 * (swaps + 1))
     texts = sum(event.stream == "texts" for event in events)
     step = len(events) // (swaps + 2)
-    with town(stack, tmp_path, cost_ms=None, model={"path": str(link)}) as made:
+    waits = {"frames": {"max_wait": "90s"}}  # A step's last texts have their frames in the next.
+    with town(stack, tmp_path, cost_ms=None, model={"path": str(link)}, streams=waits) as made:
         made.feed(events[:step])
         (worker,) = made.start()
         made.read_until(lambda: bool(made.results), 180)
@@ -76,7 +77,9 @@ def test_a_folder_that_is_watched(stack: Any, tmp_path: Path) -> None:
     point(link, folders[0])
     events = story(6, minutes_ago(60), keys=2, anchors_per_key=20)
     half = len(events) // 2
-    with town(stack, tmp_path, cost_ms=None, model={"path": str(link), "watch": "200ms"}) as made:
+    waits = {"frames": {"max_wait": "90s"}}
+    watched = {"path": str(link), "watch": "200ms"}
+    with town(stack, tmp_path, cost_ms=None, model=watched, streams=waits) as made:
         made.feed(events[:half])
         made.start()
         made.read_until(lambda: bool(made.results), 180)

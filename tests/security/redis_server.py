@@ -128,3 +128,11 @@ def open_redis(kind: Any, folder: Path, pair: Pair, authority: Authority, *, mut
     """A server of that kind, closed at the end."""
     with contextlib.closing(kind(folder, pair, authority, mutual=mutual)) as opened:
         yield opened
+
+
+@contextlib.contextmanager
+def redis_over_tls(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Valkey behind a door, with a CA that is good for ten days: the CA's file, and the address that names it."""
+    authority = Authority(folder, "authority")
+    with open_redis(Door, folder, authority.sign("redis"), authority) as server:
+        yield authority.file, f"rediss://localhost:{server.port}/0?ssl_ca_certs={authority.file}"

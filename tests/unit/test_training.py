@@ -179,7 +179,7 @@ def test_encoders_with_weights_of_their_own(tmp_path: Path, tuning: str, capsys:
 
     given = ("--text", "minilm", "--backbone", "efficientnet_lite0", "--encoders", tuning, "--dim", "64")
     data = folder(tmp_path, 6)
-    train(arguments("--data", str(data), "--out", str(tmp_path / "out"), "--epochs", "1", "--batch", "4", *given))
+    train(arguments("--data", str(data), "--out", str(tmp_path / "out"), "--epochs", "4", "--batch", "4", *given))
     assert int(re.findall(r"(\d+)% of the weights", capsys.readouterr().out)[0]) < 5
     saved = weights(tmp_path / "out")
     texts = load_file(Path(get_model_path()) / "model.safetensors")

@@ -253,7 +253,7 @@ def check_text(model: FusionModel) -> None:
     ids[0] = encoder.padding
     try:
         with torch.no_grad():
-            features, _ = encoder.eval()(ids)
+            features, *_ = encoder.eval()(ids)
     except Exception as error:  # whatever a model of another kind raises
         raise ValueError(f"text = {kind!r}: cannot be used as an encoder of texts: {error}") from error
     if features.shape[:2] != ids.shape or not bool(features.isfinite().all()):
