@@ -53,10 +53,16 @@ class Board:
             self._console.print(f"{name:<22} {value}", highlight=False, soft_wrap=True)
 
 
+_TEXT_WIDTH = 60  # What is longer is cut, so that nothing else is at 150.
+
+
 def _table(results: list[Shown]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in _COLUMNS:
-        table.add_column(name, justify="right" if name in ("distance", "score") else "left", no_wrap=True)
+        most = _TEXT_WIDTH if name == "text" else None
+        table.add_column(
+            name, justify="right" if name in ("distance", "score") else "left", no_wrap=True, max_width=most
+        )
     for one in results:
         distance = "" if one.distance_ms is None else f"{one.distance_ms:+.0f} ms"
         table.add_row(one.key, one.text, one.frame, distance, one.label, f"{one.score:.2f}", one.missing)
