@@ -171,7 +171,7 @@ def test_an_onnx_graph_says_what_the_model_says(fusion: str, tmp_path: Path) -> 
         with torch.inference_mode():
             wanted = model(**given, evidence=True)
         told = opened.ask(**given, evidence=True)
-        for name in ("logits", "fused", "pooled", "coalitions", "weights"):
+        for name in ("logits", "fused", "views", "coalitions", "weights"):
             torch.testing.assert_close(getattr(told, name), getattr(wanted, name), rtol=0, atol=1e-4, msg=name)
 
 

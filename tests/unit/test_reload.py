@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -200,9 +201,14 @@ def test_a_folder_that_is_watched(start: Start, told: Told, tmp_path: Path) -> N
         return Versioned(found)
 
     start(models, load, every_seconds=0.02)
-    weights.write_text("half")
+
+    def put(content: str) -> None:
+        (tmp_path.parent / "new").write_text(content)
+        os.replace(tmp_path.parent / "new", weights)
+
+    put("half")
     told.wait("model not taken over")
-    weights.write_text("2 and more")
+    put("2 and more")
     told.wait("model taken over")
     assert models.info["version"] == "2 and more"
     assert told.counts == ["refused", "taken_over"]
