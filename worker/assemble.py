@@ -7,6 +7,7 @@ import queue
 import signal
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker import from_settings as made
@@ -166,6 +167,7 @@ def _reloader(settings: Settings, models: Models, observer: Any, log: Any) -> Re
         lambda: folder_of(settings.model.path),
         observer,
         log,
+        partial(observer.initialise, ()),
         max_batch=settings.model.max_batch,
         every_seconds=settings.model.watch.total_seconds(),
         allow_labels=settings.model.allow_labels,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.test_batch import item
 from worker.errors import ConfigError, Poison
+from worker.model.drift import Drift, Quantity, Reference
 from worker.model.models import Models
 from worker.model.reload import Reloader
 from worker.records import Aligned, Verdict
@@ -22,7 +25,8 @@ from worker.records import Aligned, Verdict
 class Versioned:
     """A model that answers what it prepared itself."""
 
-    lanes, drift = 1, None
+    lanes = 1
+    drift: Drift | None = None
 
     def __init__(self, version: str, labels: Sequence[str] = ("a", "b"), broken: Exception | None = None) -> None:
         self.labels, self._broken = labels, broken
@@ -46,6 +50,7 @@ class Told:
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, Any]]] = []
         self.counts: list[str] = []
+        self.opened: list[str] = []
         self.heard = threading.Condition()
 
     def info(self, event: str, **fields: Any) -> None:
@@ -85,7 +90,7 @@ def start(told: Told, tmp_path: Path) -> Iterator[Start]:
     made: list[Reloader] = []
 
     def begin(models: Models, load: Callable[[], Any], **options: Any) -> Reloader:
-        made.append(Reloader(models, load, lambda: tmp_path, told, told, max_batch=4, **options))
+        made.append(Reloader(models, load, lambda: tmp_path, told, told, told.opened.extend, max_batch=4, **options))
         return made[-1]
 
     yield begin
@@ -155,13 +160,34 @@ def test_one_that_does_not_fit_is_refused(start: Start, told: Told, load: Callab
 
 
 def test_other_labels_where_they_are_meant(start: Start, told: Told) -> None:
-    """With allow_labels; the same ones in another order are none."""
+    """With allow_labels, and their series are opened; the same ones in another order are none."""
     models = Models(Versioned("1"))
     start(models, lambda: Versioned("2", labels=("b", "a"))).ask()
     told.wait("model taken over")
     start(models, lambda: Versioned("3", labels=("x", "y")), allow_labels=True).ask()
     with told.heard:
         assert told.heard.wait_for(lambda: models.info["version"] == "3", 10)
+    assert told.opened == ["b", "a", "x", "y"]
+
+
+def test_the_trial_is_not_in_the_window_of_drift(start: Start, told: Told) -> None:
+    """One anchor, asked over and over, would fill the new model's window."""
+    window = Drift(Reference({"score": Quantity((0.5,), (100, 100, 0))}), ["score"], window=4, least=1)
+
+    class Watched(Versioned):
+        drift = window
+
+        def infer(self, batch: Sequence[tuple[str, str]]) -> list[Verdict]:
+            window.add(np.ones((len(batch), 1)))
+            return super().infer(batch)
+
+    models = Models(Versioned("1"))
+    models.infer(asked(models, [7]))
+    start(models, lambda: Watched("2")).ask()
+    told.wait("model taken over")
+    assert math.isnan(window.psi()["score"])
+    models.infer(asked(models, [8]))
+    assert not math.isnan(window.psi()["score"])
 
 
 def test_the_same_again_is_no_other(start: Start, told: Told) -> None:

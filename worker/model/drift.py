@@ -167,6 +167,11 @@ class Drift:
         self._next, self._due = 0, 0.0
         self._lock = threading.Lock()
 
+    def forget(self) -> None:
+        """Empties the window."""
+        with self._lock:
+            self._ring[:], self._next = self._absent, 0
+
     def add(self, values: NDArray[np.float64]) -> None:
         """Values [B, Q] of verdicts."""
         chosen = values[:, self._columns]

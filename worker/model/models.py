@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from worker.model.drift import Drift
-from worker.ports import Model
+from worker.ports import Model, told_of
 from worker.records import Aligned, Verdict, value
 
 
@@ -77,8 +77,3 @@ class Models:
             verdicts += [replace(one, model=told) for one in model.infer([one.item for one in ready])]
         self.answered = batch[-1].aligned
         return verdicts
-
-
-def told_of(model: Model) -> Mapping[str, str]:
-    """Name and version, as results tell them."""
-    return {name: model.info[name] for name in ("name", "version")}

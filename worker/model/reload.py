@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,17 @@ class Reloader:
         folder: Callable[[], Path],
         observer: Observer,
         log: Log,
+        labels: Callable[[Sequence[str]], None],
         *,
         max_batch: int,
         every_seconds: float = 0.0,
         allow_labels: bool = False,
     ) -> None:
-        """`folder`: where the model lies now; `every_seconds`: how often it is looked at, 0: never."""
+        """`folder`: where the model lies now; `labels` hears those of a model before it answers; `every_seconds`: how
+        often the folder is looked at, 0: never."""
         self._models, self._load, self._folder, self._observer, self._log = models, load, folder, observer, log
         self._max_batch, self._every, self._allow_labels = max_batch, every_seconds, allow_labels
+        self._labels = labels
         self._asked, self._stop = threading.Event(), False
         self._seen: State | None = None  # as last looked at
         self._taken = self._state()  # as last loaded, or refused
@@ -108,6 +111,9 @@ class Reloader:
                 new.infer([item] * size)
 
     def _take_over(self, old: Servable, new: Servable) -> None:
+        if new.drift is not None:
+            new.drift.forget()  # The anchor that it was asked about to see whether it answers.
+        self._labels(new.labels)
         self._models.take_over(new)
         gone = set(old.drift.quantities) if old.drift is not None else set()
         for quantity in gone - set(new.drift.quantities if new.drift is not None else ()):

@@ -92,6 +92,22 @@ class BodyFrom(StrEnum):
     EXPIRED = "expired"
 
 
+class ReloadOutcome(StrEnum):
+    """Values of the `outcome` label of `model_reloads_total`."""
+
+    TAKEN_OVER = "taken_over"
+    SAME = "same"
+    REFUSED = "refused"
+
+
+class AnchorState(StrEnum):
+    """Values of the `state` label of `anchors_total`."""
+
+    READ = "read"
+    DONE = "done"
+    GIVEN_BACK = "given_back"
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One declared metric.

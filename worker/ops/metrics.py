@@ -20,11 +20,13 @@ from prometheus_client import (
 from worker.ops.catalogue import (
     METRICS,
     PREFIX,
+    AnchorState,
     BodyFrom,
     EventOutcome,
     Kind,
     Metric,
     Name,
+    ReloadOutcome,
     TimedStage,
     TransactionOutcome,
 )
@@ -94,9 +96,9 @@ class PrometheusObserver:
             self.count(Name.TRANSACTIONS, 0, outcome=end)
         for where in BodyFrom:
             self.count(Name.BODIES, 0, **{"from": where})
-        for reload in ("taken_over", "same", "refused"):
+        for reload in ReloadOutcome:
             self.count(Name.MODEL_RELOADS, 0, outcome=reload)
-        for state in ("read", "done", "given_back"):
+        for state in AnchorState:
             self.count(Name.ANCHORS, 0, state=state)
 
     def _find(self, kind: Kind, name: str, labels: Mapping[str, str]) -> Any:

@@ -32,3 +32,8 @@ class Model(Protocol):
         Raises:
             Poison: stage MODEL, for a batch of one whose item gives no finite scores.
         """
+
+
+def told_of(model: Model) -> Mapping[str, str]:
+    """Name and version, as results tell them."""
+    return {name: model.info[name] for name in ("name", "version")}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from worker.errors import Poison
-from worker.ports import Model, Observer
+from worker.ports import Model, Observer, told_of
 from worker.records import Aligned, Event, Rejected, Verdict, value
 from worker.stages.decode import DECODE_SECONDS, Decoder, Prepared, reject
 from worker.stages.infer import Asker
@@ -193,5 +193,4 @@ class Batcher:
 
     def _without_model(self, prepared: Prepared) -> Verdict | None:
         shed = prepared.aligned.shed and not prepared.rejected
-        info = self._model.info
-        return replace(SHED, model={"name": info["name"], "version": info["version"]}) if shed else None
+        return replace(SHED, model=told_of(self._model)) if shed else None
