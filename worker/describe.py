@@ -170,7 +170,10 @@ def _render_plain(value: Any) -> str:
     if isinstance(value, ByteSize):
         unit = next(((size, name) for size, name in _SIZES if value and value % size == 0), None)
         return f'"{value // unit[0]}{unit[1]}"' if unit else str(int(value))
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # Python writes no number of over 4,300 digits; TOML reads one that is hexadecimal.
+        return "a number that is too long to show"
 
 
 def _first_line(cls: type[BaseModel]) -> str:

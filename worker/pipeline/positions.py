@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
+from worker.errors import Fatal
 from worker.ports import Log, Observer, Source
-from worker.records import MatchRule, Partition
+from worker.records import MatchRule, Partition, value
+from worker.stages.guard import without_tally
 
-# A context position's metadata: version, Redis epoch, record time (ms) up to which Redis holds the events, the offset
-# below which bad records have had their dead letter (the committed offset is its least, and its default), and how far
-# the reading again after a loss of Redis goes.
 _VERSION, _WITHOUT_SETTLED = "c2", "c1"
+_FORM = re.compile(r"c[12]:([^:]*):(\d{1,18})(?::(\d{1,18}))?(?::(\d{1,18}))?", re.ASCII)
+
+
+@value
+class Position:
+    """A context position's metadata.
+
+    Attributes:
+        epoch: of Redis.
+        indexed_ms: record time up to which Redis holds the events.
+        settled: below this offset bad records have had their dead letter.
+        target: how far the reading again after a loss of Redis goes.
+    """
+
+    epoch: str
+    indexed_ms: int
+    settled: int
+    target: int
+
+
+def position_of(metadata: str) -> Position | None:
+    """None for metadata of another origin.
+
+    Raises:
+        Fatal: it begins like ours and cannot be read; guessing would repeat dead letters.
+    """
+    if not metadata.startswith((f"{_VERSION}:", f"{_WITHOUT_SETTLED}:")):
+        return None
+    found = _FORM.fullmatch(without_tally(metadata))
+    if found is None:
+        raise Fatal(
+            f"the committed metadata {metadata[:64]!r} of a context cannot be read; it is "
+            f"{_VERSION}:EPOCH:TIME:SETTLED:TARGET. Reset the group's offset of that partition"
+        )
+    epoch, *numbers = found.groups("0")
+    return Position(epoch, *map(int, numbers))
 
 
 class Positions:
@@ -45,12 +81,11 @@ class Positions:
                 records=first - offset, action="keep the topic for longer than a worker may be down",
             )  # fmt: skip
             offset = first
-        version, *told = committed[1].split(":")
-        if version in (_VERSION, _WITHOUT_SETTLED) and told[1:2] > [""]:
-            self._indexed_ms[partition] = int(told[1])
-            if told[0] == epoch:
-                if (target := int((told[3:4] or ["0"])[0])) > offset:
-                    self.targets[partition] = target
+        if (told := position_of(committed[1])) is not None:
+            self._indexed_ms[partition] = told.indexed_ms
+            if told.epoch == epoch:
+                if told.target > offset:
+                    self.targets[partition] = told.target
                 return offset
         return self.before(partition, offset)
 
@@ -76,6 +111,6 @@ class Positions:
 
 
 def settled_of(metadata: str) -> int:
-    """The offset below which bad records have had their dead letter, from a position's metadata."""
-    version, *rest = metadata.split(":")
-    return int(rest[2]) if version == _VERSION else 0
+    """The offset below which bad records have had their dead letter (the committed offset is its least)."""
+    told = position_of(metadata)
+    return 0 if told is None else told.settled

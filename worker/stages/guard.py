@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from worker.records import Outcome, Partition
 WINDOW_RECORDS = 1_000
 # Ends a commit's metadata: `:g1,` row `,` time `,` window. Neither what is before it nor the window has a colon.
 _MARK = ":g1,"
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 Judged = tuple[bool, str]
 
 
@@ -110,12 +112,20 @@ def suffix(tally: Tally) -> str:
     return f"{_MARK}{tally.row},{tally.at_ms},{base64.b85encode(window).decode('ascii')}"
 
 
+def without_tally(metadata: str) -> str:
+    """What stands before the tally."""
+    return metadata.rpartition(_MARK)[0] or metadata
+
+
 def _decode(told: str) -> Tally:
     try:
         row, at_ms, window = told.split(",", 2)
-        return Tally(int(row), int.from_bytes(base64.b85decode(window), "big"), int(at_ms))
+        bits = int.from_bytes(base64.b85decode(window), "big")
+        if not (_NUMBER.fullmatch(row) and _NUMBER.fullmatch(at_ms)) or bits.bit_length() > WINDOW_RECORDS:
+            raise ValueError(f"it is two counts and a window of {WINDOW_RECORDS} records")
+        return Tally(int(row), bits, int(at_ms))
     except (ValueError, binascii.Error) as error:
-        raise Fatal(f"the dead letters' tally {told!r} in a commit's metadata cannot be read: {error}") from error
+        raise Fatal(f"the dead letters' tally {told[:64]!r} in a commit's metadata cannot be read: {error}") from error
 
 
 def judged_of(

@@ -19,6 +19,9 @@ from worker.stages.runs import Runs
 # The broker refuses metadata over 4,096 bytes (offset.metadata.max.bytes); the dead letters' tally takes up to 190.
 MAX_METADATA_BYTES = 3_850
 _VERSION = "a1:"
+# zlib makes 4,096 bytes of at most 1,032 times as many; more than that is not ours.
+_MOST_BYTES = 4 * 2**20
+_END_OF_OFFSETS, _MOST_SHIFT = 2**63, 56
 # So few runs take less than half of it whatever they are: 18 bytes each for a gap and a length of up to 63 bits, which
 # zlib makes no longer but for its frame, and base85 a quarter longer.
 _NEVER_WIDE_RUNS = MAX_METADATA_BYTES // 2 * 4 // 5 // 18 - 2
@@ -198,13 +201,29 @@ def decode_finished(base: int, metadata: str) -> Iterator[tuple[int, int]]:
         return
     try:
         packed = metadata[len(_VERSION) :].partition(":")[0]  # what follows is the dead letters' tally
-        numbers = list(_numbers(zlib.decompress(base64.b85decode(packed))))
+        runs = list(_runs(base, _numbers(_unpacked(base64.b85decode(packed)))))
     except (ValueError, zlib.error, binascii.Error) as error:
         raise Fatal(f"the committed metadata at offset {base} cannot be read: {error}") from error
-    position = base
-    for gap, length in zip(numbers[::2], numbers[1::2], strict=True):
-        yield position + gap, position + gap + length
-        position += gap + length
+    yield from runs
+
+
+def _unpacked(packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(packed, _MOST_BYTES)
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError(f"it is cut off, or more than {_MOST_BYTES} bytes")
+    return data
+
+
+def _runs(base: int, numbers: Iterator[int]) -> Iterator[tuple[int, int]]:
+    """Ascending, disjoint and not adjacent; the first may begin at `base`."""
+    end, least_gap = base, 0
+    for gap in numbers:
+        length = next(numbers, 0)
+        if gap < least_gap or not length or (start := end + gap) + length > _END_OF_OFFSETS:
+            raise ValueError(f"no run of offsets after {end}: {length} from {gap} further on")
+        end, least_gap = start + length, 1
+        yield start, end
 
 
 def _varint(number: int) -> bytes:
@@ -219,8 +238,12 @@ def _varint(number: int) -> bytes:
 def _numbers(data: bytes) -> Iterator[int]:
     number = shift = 0
     for byte in data:
+        if shift > _MOST_SHIFT:
+            raise ValueError("a number of more than 63 bits")
         number |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
             yield number
             number = shift = 0
+    if shift:
+        raise ValueError("its last number is cut off")
