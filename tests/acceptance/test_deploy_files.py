@@ -164,7 +164,8 @@ def test_image_gets_what_it_copies() -> None:
     allowed = {
         line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"
     }
-    assert paths == allowed == {"deploy/requirements.txt", "pyproject.toml", "README.md", "schemas", "worker"}
+    files = {"deploy/requirements.txt", "deploy/sbom.cdx.json", "pyproject.toml", "README.md"}
+    assert paths == allowed == {*files, "schemas", "worker"}
 
 
 def pins(path: Path) -> dict[str, str]:
