@@ -9,7 +9,7 @@ from schemas import names
 Document = dict[str, Any]
 
 # One channel a topic. Topics can be renamed in the configuration; these are its defaults, and for sensors, microphones,
-# reviews and labels, which no default has, a name each.
+# reviews, labels and shadows, which no default has, a name each.
 CHANNELS = {
     "frames": ("Images, keyed by what they show.", ("frameBinary", "structured")),
     "texts": ("Texts, keyed by what they speak of.", ("textBinary", "textJson", "structured")),
@@ -18,6 +18,7 @@ CHANNELS = {
     "fusions": ("One result per anchor event.", ("result",)),
     "fusions.review": ("Results that a person should look at.", ("review",)),
     "labels": ("What people say of these.", ("label",)),
+    "fusions.shadow": ("Anchors on which a shadow model says another label.", ("shadow",)),
     "fusions.dead": ("Records that could not be used, as they came.", ("deadLetter",)),
 }
 RECEIVED = ("frames", "texts", "readings", "sounds", "labels")
@@ -100,6 +101,14 @@ def _outgoing(event: Document) -> Document:
             "title": "A result that a person should look at",
             "contentType": names.JSON,
             "payload": _file("ReviewV1"),
+        },
+        "shadow": {
+            "bindings": event["bindings"],
+            "headers": _file("ShadowHeaders"),
+            "title": "What a shadow model says otherwise",
+            "summary": "Outside any transaction: some may be lost, or come twice.",
+            "contentType": names.JSON,
+            "payload": _file("ShadowV1"),
         },
         "label": {
             "bindings": event["bindings"],

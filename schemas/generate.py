@@ -13,6 +13,7 @@ from schemas.dead_letter import DeadLetterHeaders
 from schemas.event import EventHeaders, SensorJson, StructuredEvent, TextJson
 from schemas.result import ResultHeaders, ResultV1
 from schemas.review import LabelV1, ReviewHeaders, ReviewV1
+from schemas.shadow import ShadowHeaders, ShadowV1
 
 MODELS: dict[str, type[BaseModel]] = {
     "event.headers": EventHeaders,
@@ -24,6 +25,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "review.v1": ReviewV1,
     "review.headers": ReviewHeaders,
     "label.v1": LabelV1,
+    "shadow.v1": ShadowV1,
+    "shadow.headers": ShadowHeaders,
     "dead_letter.headers": DeadLetterHeaders,
 }
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

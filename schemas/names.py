@@ -7,6 +7,7 @@ from typing import Final
 SPEC_VERSION: Final = "1.0"
 RESULT_TYPE: Final = "fusion.result.v1"
 REVIEW_TYPE: Final = "fusion.review.v1"
+SHADOW_TYPE: Final = "fusion.shadow.v1"
 LABEL_TYPE: Final = "fusion.label.v1"
 
 CONTENT_TYPE: Final = "content-type"

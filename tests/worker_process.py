@@ -11,8 +11,10 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ class EchoModel:
     labels = ("even", "odd")
     lanes = 1
     drift = None
+    prepares = "as it came"
 
     def __init__(self, cost_ms: float = 1.0, decodes: bool = False) -> None:
         self._cost, self._decodes = cost_ms / 1000, decodes
@@ -67,6 +70,41 @@ class EchoModel:
         return Verdict(label, score, {label: score})
 
 
+class Hanging(EchoModel):
+    """One that never comes back, as a shadow."""
+
+    def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+        """Stands."""
+        threading.Event().wait()
+        return []
+
+
+class Throwing(EchoModel):
+    """One that has no answer to anything, as a shadow."""
+
+    def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+        """Raises what is no Poison."""
+        raise RuntimeError("no kernel")
+
+
+class Contrary(EchoModel):
+    """One that says the other label of every text of odd length, as a shadow that prepares otherwise."""
+
+    prepares = "otherwise"
+
+    def infer(self, batch: Sequence[Any]) -> list[Verdict]:
+        """The other label."""
+        both = dict(zip(self.labels, reversed(self.labels), strict=True))
+        found = super().infer(batch)
+        return [
+            replace(one, label=both[one.label]) if len(text) % 2 else one
+            for one, (text, _) in zip(found, batch, strict=True)
+        ]
+
+
+SHADOWS = {"hanging": Hanging, "throwing": Throwing, "contrary": Contrary}
+
+
 def _spoil(what: str, folder: Path) -> None:
     """`NAME` is a mutant's; `tests.hangs:NAME` a library's that never comes back."""
     if what.startswith("tests.hangs:"):
@@ -98,7 +136,9 @@ def main() -> int:
     """Runs until a signal; the exit code is the worker's."""
     given = json.loads(Path(sys.argv[1]).read_text())
     if given["cost_ms"] is not None:
-        assemble.model_of = lambda settings: EchoModel(given["cost_ms"], given["decodes"])  # type: ignore[assignment,return-value]
+        assemble.model_of = lambda settings: SHADOWS.get(settings.model.path or "", EchoModel)(  # type: ignore[assignment,return-value]
+            given["cost_ms"], given["decodes"]
+        )
     if given["lifetime_ms"] is not None:
         _live_for(given["lifetime_ms"])
     if given.get("mutant") is not None:

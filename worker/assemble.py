@@ -6,19 +6,22 @@ import contextlib
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker import from_settings as made
 from worker.broker.bodies import BodyReader
 from worker.broker.options import connection_options
+from worker.broker.producer import SpareProducer
 from worker.config import Settings
 from worker.connect import check_kafka, claim, fetcher_of, sink_of, source_of, store_of
+from worker.errors import ConfigError
 from worker.model.drift import watch
 from worker.model.folder import ensure_servable, folder_of
 from worker.model.models import Models
 from worker.model.reload import Reloader
+from worker.model.shadow import Shadow
 from worker.ops import memory
 from worker.ops.clock import SystemClock
 from worker.ops.health import Health, stall_seconds
@@ -100,9 +103,8 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
     with contextlib.ExitStack() as closing:
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
-        model = Models(model_of(settings))
-        made.tell_settings(settings, observer, model.now.labels)
-        observer.gauge("model_info", 1, **model.info)
+        model = _models(settings, observer)
+        closing.callback(_shadow(settings, connection, model, observer, clock, log))
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = source_of(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
         closing.callback(source.close)
@@ -133,6 +135,14 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         )  # fmt: skip
 
 
+def _models(settings: Settings, observer: Any) -> Models:
+    models = Models(model_of(settings))
+    made.tell_settings(settings, observer, models.now.labels)
+    observer.gauge("model_info", 1, **models.info)
+    watch(models.now.drift, observer, get_logger())
+    return models
+
+
 def _outcomes(
     settings: Settings, committer: Committer, model: Models, observer: Any, clock: SystemClock
 ) -> Outcomes:  # fmt: skip
@@ -145,7 +155,6 @@ def _outcomes(
 def _batcher(
     settings: Settings, model: Models, store: RedisContextStore, outcomes: Outcomes, failed: Any, observer: Any
 ) -> Batcher:
-    watch(model.now.drift, observer, get_logger())
     return Batcher(
         model,
         lambda aligned, event: claim(store, aligned, event),
@@ -175,6 +184,41 @@ def _reloader(settings: Settings, models: Models, observer: Any, log: Any) -> Re
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGHUP, reloader.ask)
     return reloader
+
+
+def _shadow(
+    settings: Settings, connection: Mapping[str, Any], models: Models, observer: Any, clock: SystemClock, log: Any
+) -> Callable[[], object]:
+    """Asks another model beside the one that serves, where one is set; gives what ends that."""
+    if settings.model.shadow is None:
+        return lambda: None
+    topic, producer = settings.model.shadow_topic, SpareProducer(connection)
+    writer = made.writer_of(settings, models.info)
+
+    def differ(*said: Any) -> None:
+        if topic is not None:
+            producer.send(writer.disagreement(topic, *said), clock.now_us() // 1000)
+
+    shadow = Shadow(lambda: shadow_of(settings), differ, observer, log, share=settings.model.shadow_share)
+    models.heard = shadow.offer
+
+    def close() -> None:
+        shadow.close()
+        producer.close()
+
+    return close
+
+
+def shadow_of(settings: Settings) -> ModelRuntime:
+    """The shadow model, loaded; as `model_of`."""
+    model = settings.model.model_copy(update={"path": settings.model.shadow})
+    output = settings.output.model_copy(update={"embedding": False, "evidence": False})
+    try:
+        runtime = model_of(settings.model_copy(update={"model": model, "output": output}))
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("model.path", "model.shadow")) from error
+    runtime.summarised = None
+    return runtime
 
 
 def model_of(settings: Settings) -> ModelRuntime:

@@ -144,13 +144,14 @@ def _redis(settings: Settings) -> Told:
 
 
 def _model(settings: Settings) -> Told:
-    from worker.assemble import model_of
+    from worker.assemble import model_of, shadow_of
     from worker.from_settings import masker_of, seen_by_model
 
     masker_of(settings)
     model = model_of(settings)
     sees = f"; sees {seen_by_model(settings)}" if settings.privacy.enabled else ""
-    return Told(f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}{sees}")
+    shadow = f"; shadow: {' '.join(shadow_of(settings).info.values())}" if settings.model.shadow else ""
+    return Told(f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}{sees}{shadow}")
 
 
 def create(settings: Settings, partitions: int, replication_factor: int, say: Callable[[str], None]) -> int:

@@ -12,7 +12,7 @@ from pydantic import ByteSize, Field, model_validator
 from worker.durations import Duration, Timeout, format_duration
 from worker.masking import Privacy
 from worker.sections import TOPIC_FORM, Section, Topic
-from worker.servers import Kafka, Redis
+from worker.servers import Http, Kafka, Redis
 
 
 class Stream(Section):
@@ -89,10 +89,7 @@ class Review(Section):
 
     @model_validator(mode="after")
     def _has_somewhere_to_go(self) -> Review:
-        for name in ("below", "unfamiliar", "several"):
-            if self.topic is None and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} has no effect without topic, where the results go that are unsure")
-        return self
+        return self.idle_without("topic", "where the results go that are unsure", "below", "unfamiliar", "several")
 
 
 class Model(Section):
@@ -125,6 +122,21 @@ class Model(Section):
         timedelta(0), description="How often the directory is looked at for another model; 0s: at SIGHUP alone."
     )
     allow_labels: bool = Field(False, description="A model that is taken over while running may have other labels.")
+    shadow: str | None = Field(
+        None,
+        description="A directory as path: its model is asked the same beside it, and only where they differ is told; "
+        "not set: none is.",
+    )
+    shadow_share: float = Field(1.0, gt=0, le=1, description="Share of the batches that the shadow model is asked.")
+    shadow_topic: Topic | None = Field(
+        None,
+        description="Topic of the anchors on which the shadow model says another label; not set: they are counted.",
+        json_schema_extra={"form": TOPIC_FORM},
+    )
+
+    @model_validator(mode="after")
+    def _has_a_shadow(self) -> Model:
+        return self.idle_without("shadow", "the directory of a model", "shadow_share", "shadow_topic")
 
 
 class Delivery(Section):
@@ -147,13 +159,6 @@ class Delivery(Section):
     drain_timeout: Timeout = Field(
         timedelta(seconds=10), description="Longest time to finish work on SIGTERM or revoke."
     )
-
-
-class Http(Section):
-    """The HTTP server of /metrics, /livez and /readyz."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(9108, ge=0, le=65535, description="Port; 0 takes any free one.")
 
 
 class Limits(Section):
@@ -282,9 +287,10 @@ class Settings(Section):
 
     @property
     def every_topic(self) -> list[str]:
-        """The input topics, then those of outcomes, then those of `[review]` that are set."""
-        review = [topic for topic in (self.review.topic, self.review.labels) if topic is not None]
-        return [*self.topics, self.output.topic, self.output.dead_letter_topic, *review]
+        """The input topics, then those of outcomes, then those of `[review]` and of the shadow model that are set."""
+        more = (self.review.topic, self.review.labels, self.model.shadow_topic)
+        set_ = [topic for topic in more if topic is not None]
+        return [*self.topics, self.output.topic, self.output.dead_letter_topic, *set_]
 
     @property
     def contexts(self) -> dict[str, Stream]:

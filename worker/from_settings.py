@@ -157,10 +157,11 @@ def validator_of(settings: Settings, clock: SystemClock, mask: Mask | None = Non
 
 def needs_of(settings: Settings) -> Needs:
     """What a worker names in the cluster."""
-    review = settings.review
+    review, output = settings.review, settings.output
+    written = (output.topic, output.dead_letter_topic, review.topic, settings.model.shadow_topic)
     return Needs(
         read=settings.topics,
-        written=[settings.output.topic, settings.output.dead_letter_topic, *([review.topic] if review.topic else [])],
+        written=[topic for topic in written if topic is not None],
         told_of=[review.labels] if review.labels else [],
         group_id=settings.kafka.group_id,
         exactly_once=settings.delivery.guarantee == "exactly_once",

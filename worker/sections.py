@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -14,6 +14,13 @@ class Section(BaseModel):
     """A section of the configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+
+    def idle_without(self, lead: str, what: str, *names: str) -> Self:
+        """Raises ValueError where one of `names` is set and `lead`, which is `what`, is not."""
+        for name in names if getattr(self, lead) is None else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} has no effect without {lead}, {what}")
+        return self
 
     @field_validator("*", mode="before")
     @classmethod

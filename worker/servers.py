@@ -97,3 +97,10 @@ class Redis(Section):
     password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
     cluster: bool = Field(False, description="The address is a node of a Redis Cluster.")
     timeout: Timeout = Field(timedelta(seconds=2), description="Longest wait for one answer.")
+
+
+class Http(Section):
+    """The HTTP server of /metrics, /livez and /readyz."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(9108, ge=0, le=65535, description="Port; 0 takes any free one.")

@@ -103,6 +103,8 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.observe("verdict_score", 0.5 + turn % 5 / 10)
     observer.observe("verdict_familiar", turn % 20 / 20)
     observer.gauge("drift_psi", turn % 5 / 100, quantity="score")
+    observer.count("shadow_items_total", 4, outcome="agreed")
+    observer.count("shadow_disagreements_total", label="free_flow", shadow="congestion")
     for state in ("read", "done"):
         observer.count("anchors_total", 4, state=state)
     observer.gauge("imbalance_anchors", 0)

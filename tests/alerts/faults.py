@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import redis
 from kafka import TopicPartition
@@ -30,16 +31,14 @@ class Traffic:
 
     def __init__(self, made: Town, texts: int = 1, frames: int = 1) -> None:
         """`texts`, `frames`: of each key and moment."""
-        self._made, self._texts, self._frames = made, texts, frames
-        self._numbers = itertools.count()
+        self._made, self._texts, self._frames, self._numbers = made, texts, frames, itertools.count()
 
     def __call__(self) -> None:
         now_us, number = time.time_ns() // 1000, next(self._numbers)
         events = []
         for key in KEYS:
             for n in range(self._frames):
-                name = f"{key}-f{number}-{n}"
-                events.append(Fed(now_us - n * 1000, "frames", key, name, frame(name)))
+                events.append(Fed(now_us - n * 1000, "frames", key, name := f"{key}-f{number}-{n}", frame(name)))
             for n in range(self._texts):
                 events.append(Fed(now_us - n, "texts", key, f"{key}-t{number}-{n}", f"report {key} {number}".encode()))
         self._made.feed(sorted(events))
@@ -47,7 +46,7 @@ class Traffic:
 
 def held(made: Town) -> float:
     """How many anchors the workers say that they hold."""
-    return sum(float(found) for found in re.findall(r"^fusion_pending_anchors (\S+)", made.metrics(), re.MULTILINE))
+    return sum(map(float, re.findall(r"^fusion_pending_anchors (\S+)", made.metrics(), re.MULTILINE)))
 
 
 def begin(watch: Watch, workers: int = 1, results: int = 20) -> Traffic:
@@ -252,6 +251,11 @@ def two_models(ground: Ground, folder: Path) -> list[Fired]:
         return watch.fired
 
 
+def a_shadow_fails(ground: Ground, folder: Path) -> list[Fired]:
+    """The shadow model raises on whatever it is asked; results go on."""
+    return _from_the_start(ground, folder, "FusionShadowOff", "it raises on everything", model={"shadow": "throwing"})
+
+
 def a_certificate_ends(ground: Ground, folder: Path) -> list[Fired]:
     """The CA of Redis ends within days; then another is put beside it."""
     with redis_over_tls(folder) as (path, url), watched(ground, folder, redis={"url": url}) as watch:
@@ -266,28 +270,25 @@ def a_certificate_ends(ground: Ground, folder: Path) -> list[Fired]:
 
 def the_camera_sees_a_wall(ground: Ground, folder: Path) -> list[Fired]:
     """The real model, whose folder has a reference, is given grey pictures and reports in no language."""
-    with watched(ground, folder, model={"path": "shipped:junction"}, cost_ms=None) as watch:
-        traffic = begin(watch)
-        watch.strike("grey pictures, and reports of no language that the model knows", "FusionDrift")
-        watch.fires("FusionDrift", busy=traffic)
-        return watch.fired
+    told = "grey pictures, and reports of no language that the model knows"
+    return _from_the_start(ground, folder, "FusionDrift", told, model={"path": "shipped:junction"}, cost_ms=None)
 
 
 def an_anchor_is_lost(ground: Ground, folder: Path) -> list[Fired]:
     """A wrong worker, since a right one does not: an anchor is finished without its outcome."""
-    return _by_mutant(ground, folder, "outcome_lost", "FusionPossibleLoss")
+    return _from_the_start(ground, folder, "FusionPossibleLoss", mutant="outcome_lost")
 
 
 def an_anchor_is_forgotten(ground: Ground, folder: Path) -> list[Fired]:
     """A wrong worker, since a right one does not: a verdict never reaches the committer."""
-    return _by_mutant(ground, folder, "verdict_forgotten", "FusionUnaccountedAnchors")
+    return _from_the_start(ground, folder, "FusionUnaccountedAnchors", mutant="verdict_forgotten")
 
 
-def _by_mutant(ground: Ground, folder: Path, mutant: str, alert: str) -> list[Fired]:
-    with watched(ground, folder, mutant=mutant) as watch:
+def _from_the_start(ground: Ground, folder: Path, alert: str, told: str = "", **settings: Any) -> list[Fired]:
+    with watched(ground, folder, **settings) as watch:
         watch.made.start()
         watch.sees(1)
-        watch.strike(f"a worker with a mistake: {mutant}", alert)
+        watch.strike(told or f"a worker with a mistake: {settings['mutant']}", alert)
         watch.fires(alert, busy=Traffic(watch.made))
         return watch.fired
 
@@ -295,5 +296,5 @@ def _by_mutant(ground: Ground, folder: Path, mutant: str, alert: str) -> list[Fi
 FAULTS: tuple[Callable[[Ground, Path], list[Fired]], ...] = (
     workers_end, redis_hangs, redis_is_emptied, records_are_malformed, too_much_comes, a_bound_is_too_small,
     retention_takes_bodies, bodies_do_not_come, the_road_to_kafka_is_slow, the_model_is_unsure, two_models,
-    a_certificate_ends, the_camera_sees_a_wall, an_anchor_is_lost, an_anchor_is_forgotten,
+    a_shadow_fails, a_certificate_ends, the_camera_sees_a_wall, an_anchor_is_lost, an_anchor_is_forgotten,
 )  # fmt: skip

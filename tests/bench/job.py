@@ -22,6 +22,7 @@ class NoOp:
     labels = ("seen",)
     lanes = 1
     drift = None
+    prepares = "as it came"
 
     @property
     def info(self) -> Mapping[str, str]:

@@ -282,6 +282,7 @@ def test_asyncapi_names_what_crosses_the_wire() -> None:
         "fusions",
         "fusions.dead",
         "fusions.review",
+        "fusions.shadow",
         "labels",
     }
     messages = ASYNCAPI["components"]["messages"]

@@ -30,6 +30,7 @@ class Versioned:
 
     def __init__(self, version: str, labels: Sequence[str] = ("a", "b"), broken: Exception | None = None) -> None:
         self.labels, self._broken = labels, broken
+        self.prepares = version
         self.info: Mapping[str, str] = {"name": "m", "version": version, "device": "cpu", "precision": "fp32"}
 
     def prepare(self, aligned: Aligned, begins: Any = None) -> tuple[str, str]:

@@ -60,9 +60,35 @@ class RecordProducer:
         if self._failed:
             raise _refused(self._failed[0])
 
-    def close(self) -> None:
+    def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
         """Ends the producer; what was not flushed may be lost."""
-        self._producer.close(timeout=CLOSE_SECONDS)
+        self._producer.close(timeout=timeout_seconds)
+
+
+class SpareProducer:
+    """Produces records of which some may be lost or come twice. It asks for Kafka when there is one to send, and anew
+    after a failure."""
+
+    def __init__(self, connection: Mapping[str, Any]) -> None:
+        """As RecordProducer."""
+        self._connection = connection
+        self._producer: RecordProducer | None = None
+
+    def send(self, record: Outgoing, timestamp_ms: int) -> None:
+        """As RecordProducer.send; also raises Unreachable where no broker answers."""
+        try:
+            self._producer = self._producer or RecordProducer(self._connection)
+            self._producer.send(record, timestamp_ms)
+        except (KafkaError, Unreachable) as error:
+            self.close()
+            raise _refused(error) from error
+
+    def close(self) -> None:
+        """Ends the producer, within a second."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(KafkaError):
+                producer.close(1.0)
 
 
 @contextlib.contextmanager

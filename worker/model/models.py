@@ -24,6 +24,10 @@ class Servable(Model, Protocol):
     def drift(self) -> Drift | None:
         """Its last verdicts against its reference; None: it has none."""
 
+    @property
+    def prepares(self) -> str:
+        """Models with the same one prepare alike."""
+
 
 @value
 class Ready:
@@ -48,11 +52,13 @@ class Models:
     Attributes:
         now: the model of now.
         answered: an anchor of the last batch that was answered; None: there was none.
+        heard: hears what was asked, and what was answered.
     """
 
     def __init__(self, first: Servable) -> None:
         self.now = first
         self.answered: Aligned | None = None
+        self.heard: Callable[[Sequence[Ready], Sequence[Verdict]], object] | None = None
         self.lanes = first.lanes
 
     @property
@@ -76,4 +82,6 @@ class Models:
             told = told_of(model)
             verdicts += [replace(one, model=told) for one in model.infer([one.item for one in ready])]
         self.answered = batch[-1].aligned
+        if self.heard is not None:
+            self.heard(batch, verdicts)
         return verdicts

@@ -49,12 +49,20 @@ def nobody(stream: str, number: int) -> None:
 
 
 class Preprocessor:
-    """Bodies of one input -> tensors, as the model's configuration asks. Thread-safe."""
+    """Bodies of one input -> tensors, as the model's configuration asks. Thread-safe.
+
+    Attributes:
+        told: all that it goes by.
+    """
 
     def __init__(self, config: FusionConfig, tokenizer: Tokenizer) -> None:
         """`tokenizer` cuts texts to `max_tokens` and pads none."""
         self._config, self._tokenizer, self._frame = config, tokenizer, frame_of(tokenizer)
         self._columns = [columns_of(config, name) for name in config.names]
+        sound = (config.audio_rate, config.audio_seconds, config.mels)
+        series = (config.max_steps, config.step_width, config.times, self._columns)
+        sizes = (config.inputs, config.names, config.image_size, config.max_tokens, sound, series)
+        self.told = f"{sizes} {tokenizer.to_str()}"
 
     def tensors(self, modality: str, bodies: Sequence[Body]) -> tuple[Tensor, ...]:
         """As `read` of the first input of this modality, the tensors alone."""

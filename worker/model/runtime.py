@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ class ModelRuntime:
     Attributes:
         summary: which numbers of each item are watched.
         drift: the last verdicts against the reference; None: the model has none.
+        prepares: models with the same one make the same items of the same anchors.
         summarised: hears the numbers of each batch that was answered.
     """
 
@@ -85,6 +87,7 @@ class ModelRuntime:
         self.drift = Drift(served.reference, self.summary.names) if served.reference else None
         self.summarised: Callable[[NDArray[np.float64]], object] | None = self.drift.add if self.drift else None
         self._streams = streams_of_inputs(self._config, modalities, inputs or {})
+        self.prepares = hashlib.sha256(repr((self._preprocessor.told, self._streams, anchor)).encode()).hexdigest()
         self.names = tuple("+".join(streams) for streams in self._streams)
         self.labels = tuple(self._config.id2label[n] for n in range(self._config.num_labels))
         self._info = {

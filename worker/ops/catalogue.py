@@ -40,6 +40,9 @@ class Name(StrEnum):
     VERDICT_FAMILIAR = "verdict_familiar"
     DRIFT_PSI = "drift_psi"
     MODEL_RELOADS = "model_reloads_total"
+    SHADOW_ITEMS = "shadow_items_total"
+    SHADOW_DISAGREEMENTS = "shadow_disagreements_total"
+    SHADOW_OFF = "shadow_off"
     ANCHORS = "anchors_total"
     WORK_LEFT = "work_left_seconds"
     WORK_DONE = "work_done_seconds_total"
@@ -98,6 +101,15 @@ class ReloadOutcome(StrEnum):
     TAKEN_OVER = "taken_over"
     SAME = "same"
     REFUSED = "refused"
+
+
+class ShadowOutcome(StrEnum):
+    """Values of the `outcome` label of `shadow_items_total`."""
+
+    AGREED = "agreed"
+    DISAGREED = "disagreed"
+    FAILED = "failed"
+    DROPPED = "dropped"
 
 
 class AnchorState(StrEnum):
@@ -204,6 +216,12 @@ _TABLE = (
         Name.MODEL_RELOADS, Kind.COUNTER, "Other models asked for while running: taken over, the same, refused.",
         ("outcome",),
     ),
+    Metric(Name.SHADOW_ITEMS, Kind.COUNTER, "Items offered to the shadow model, by what came of it.", ("outcome",)),
+    Metric(
+        Name.SHADOW_DISAGREEMENTS, Kind.COUNTER, "Items on which the shadow model says another label.",
+        ("label", "shadow"),
+    ),
+    Metric(Name.SHADOW_OFF, Kind.GAUGE, "1 once the shadow model was given up; it is asked again after a restart."),
     Metric(Name.MODEL_INFO, Kind.GAUGE, "The model in use; always 1.", ("name", "version", "device", "precision")),
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ from worker.ops.catalogue import (
     Metric,
     Name,
     ReloadOutcome,
+    ShadowOutcome,
     TimedStage,
     TransactionOutcome,
 )
@@ -98,6 +99,8 @@ class PrometheusObserver:
             self.count(Name.BODIES, 0, **{"from": where})
         for reload in ReloadOutcome:
             self.count(Name.MODEL_RELOADS, 0, outcome=reload)
+        for answer in ShadowOutcome:
+            self.count(Name.SHADOW_ITEMS, 0, outcome=answer)
         for state in AnchorState:
             self.count(Name.ANCHORS, 0, state=state)
 

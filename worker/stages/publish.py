@@ -63,9 +63,10 @@ class ResultWriter:
         self._model = {"name": model_name, "version": model_version}
         self._window_streams = frozenset(window_streams)
         self._embedding, self._language = embedding, language
+        self._source = source.encode()
         self._headers = (
             (names.CE_SPECVERSION, names.SPEC_VERSION.encode()),
-            (names.CE_SOURCE, source.encode()),
+            (names.CE_SOURCE, self._source),
             (names.CE_TYPE, names.RESULT_TYPE.encode()),
             (names.CONTENT_TYPE, names.JSON.encode()),
         )
@@ -99,9 +100,22 @@ class ResultWriter:
             body["confidence"] = {"set": verdict.confidence.set, "familiar": verdict.confidence.familiar}
         if verdict.evidence is not None:
             body["evidence"] = {**verdict.evidence, "text": told(body, verdict.evidence, self._language)}
-        trace = () if anchor.traceparent is None else ((names.TRACEPARENT, anchor.traceparent.encode()),)
-        headers = ((names.CE_ID, own_id.encode()), (names.CE_TIME, time.encode()), *self._headers, *trace)
+        headers = ((names.CE_ID, own_id.encode()), (names.CE_TIME, time.encode()), *self._headers, *_trace(anchor))
         return Outgoing(self._output_topic, anchor.record.key, write_json(body), headers)
+
+    def disagreement(self, topic: str, anchor: Event, served: Verdict, shadow: Verdict) -> Outgoing:
+        """What two models say of an anchor (schema `shadow.v1`), keyed as the anchor is."""
+        own_id, time = result_id(anchor.source, anchor.id), rfc3339(anchor.time_us)
+        both = {"served": self._said(served), "shadow": self._said(shadow)}
+        changed = {names.CE_SOURCE: self._source + b"/shadow", names.CE_TYPE: names.SHADOW_TYPE.encode()}
+        kept = ((name, changed.get(name, has)) for name, has in self._headers)
+        headers = ((names.CE_ID, own_id.encode()), (names.CE_TIME, time.encode()), *kept, *_trace(anchor))
+        value = write_json({"id": own_id, "key": anchor.key, "time": time, **both})
+        return Outgoing(topic, anchor.record.key, value, headers)
+
+    def _said(self, verdict: Verdict) -> dict[str, Any]:
+        scores = dict(verdict.scores)
+        return {"label": verdict.label, "score": verdict.score, "scores": scores, "model": verdict.model or self._model}
 
     def _inputs(self, aligned: Aligned, anchor_time: str) -> dict[str, Any]:
         """The anchor first, then the context streams by name."""
@@ -143,6 +157,10 @@ class ResultWriter:
             new |= {names.VALUE_OMITTED: str(record.masked.came_bytes)} if left_out else {}
         headers = kept + tuple((name, value.encode()) for name, value in new.items())
         return Outgoing(self._dead_letter_topic, record.key, record.value, headers)
+
+
+def _trace(anchor: Event) -> tuple[tuple[str, bytes], ...]:
+    return () if anchor.traceparent is None else ((names.TRACEPARENT, anchor.traceparent.encode()),)
 
 
 def _input(event: Event, time: str) -> dict[str, Any]:
