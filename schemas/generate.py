@@ -37,7 +37,7 @@ def generated() -> dict[str, str]:
     """Text of every generated file by its path relative to this folder."""
     files: dict[str, Any] = {"asyncapi.json": document(_components())}
     for name, model in MODELS.items():
-        files[f"json/{name}.json"] = {"$schema": DIALECT, **model.model_json_schema(mode="validation")}
+        files[f"json/{name}.json"] = {"$schema": DIALECT, **opened(model.model_json_schema(mode="validation"))}
     return {path: json.dumps(body, indent=2, ensure_ascii=False) + "\n" for path, body in sorted(files.items())}
 
 
@@ -73,4 +73,13 @@ def _components() -> dict[str, Any]:
         schema = model.model_json_schema(mode="validation", ref_template="#/components/schemas/{model}")
         found.update(schema.pop("$defs", {}))
         found[model.__name__] = schema
-    return dict(sorted(found.items()))
+    return dict(opened(dict(sorted(found.items()))))
+
+
+def opened(schema: Any) -> Any:
+    """A consumer ignores what it does not know: fields that come later are not forbidden."""
+    if isinstance(schema, list):
+        return [opened(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {name: opened(one) for name, one in schema.items() if (name, one) != ("additionalProperties", False)}
