@@ -109,7 +109,9 @@ class Corners(Storm):
         """Nothing."""
 
     def _live_day(self, day: Sequence[Told]) -> None:
-        """Sources send without a pause, those with a wrong clock too: the right ones' texts go on meanwhile."""
+        """Sources send without a pause, those with a wrong clock too: the right ones' texts go on meanwhile. What is
+        right is the day's time: a camera at today's would be minutes ahead of all others on its partition."""
+        right_us = max(one.at_us for one in day)
         size = len(day) // LIVE_SLICES + 1
         for begin in range(0, len(day), size):
             self.books.feed(day[begin : begin + size])
@@ -118,8 +120,8 @@ class Corners(Storm):
         while held := [one.name for one in self.books.owed() if one.name.startswith("junction")]:
             assert time.monotonic() < deadline, f"held up: {held[:5]} of {len(held)}\n{self.made.states()}"
             now_us = int(time.time() * SECOND_US)
-            late = text(now_us, "text-behind", f"late-{now_us}", now_us + BEHIND_US).but(Must.OUTCOME)
-            both = (late, frame(now_us, "text-behind", f"seen-{now_us}"))
+            late = text(right_us, "text-behind", f"late-{now_us}", right_us + BEHIND_US).but(Must.OUTCOME)
+            both = (late, frame(right_us, "text-behind", f"seen-{now_us}"))
             self.books.feed([pinned(one, PARTITIONS[one.stream]) for one in both])
             self.made.read(LIVE_SECONDS / LIVE_SLICES)
 

@@ -57,9 +57,11 @@ def secured_town(broker: SecuredKafka, stores: tuple[Any, str], folder: Path, **
 
 
 def told(made: Town, seed: int) -> None:
-    """A story goes in, and its verdicts come out: the oracle's."""
-    events = story(seed, int(time.time() * 1e6) - 120_000_000, keys=3, anchors_per_key=6)
+    """A story goes in, and its verdicts come out: the oracle's. Each begins behind the end of the one before, whose
+    frames have the same keys."""
     known = len(made.results)
+    start_us = int(time.time() * 1e6) - 120_000_000 + known * 1_000_000
+    events = story(seed, start_us, keys=3, anchors_per_key=6)
     made.feed(events)
     made.send("texts", "k", b"no text: \xff")
     made.flush()

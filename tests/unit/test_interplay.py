@@ -220,3 +220,21 @@ def test_decided_anchors_wait_for_their_bodies_when_the_new_server_is_full(make:
     worker.server.full = False
     assert worker.turn_until(lambda: len(worker.sink.results) == 100, 8.0)
     assert found(worker, "k") == list(range(100))
+
+
+def test_redis_is_filled_again_though_the_ring_is_full_and_anchors_wait_for_the_model(
+    make: Callable[..., InMemory],
+) -> None:
+    """Nothing leaves before Redis is filled, so the bodies of those that wait must not keep context from being read."""
+    source, model = FakeSource({TEXTS: 1, FRAMES: 1}), Standing()
+    source.max_poll_records = 40
+    worker = make(source, model=model, inline_bytes=-1, ring_bytes=4_000)
+    for number in range(400):
+        source.send(reading(number * SECOND_US // 10, value=b'{"speed": 1, "of": "%s"}' % (b"x" * 100)))
+        source.send(text(number * SECOND_US // 10))
+    assert worker.turn_until(lambda: worker.batcher.inside == 64 and worker.anchors.busy)
+    worker.server.empty()
+    worker.turn_until(lambda: False, 0.3)
+    model.go.set()
+    assert worker.turn_until(lambda: len(worker.sink.results) == 400, 8.0)
+    assert found(worker, "k") == list(range(400))
