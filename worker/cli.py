@@ -234,6 +234,13 @@ def _review(chosen: argparse.Namespace) -> int:
     return review(settings, chosen, _say)
 
 
+def _sink(chosen: argparse.Namespace) -> int:
+    settings = _loaded(chosen).settings
+    from worker.sinks.command import sink
+
+    return sink(settings, chosen, _say)
+
+
 def _forget(chosen: argparse.Namespace) -> int:
     settings = _loaded(chosen).settings
     from worker.forget import forget
@@ -247,6 +254,7 @@ def _parser() -> _Parser:
     from worker.forget import add_forget_arguments
     from worker.recording.command import add_record_arguments
     from worker.recording.review import add_review_arguments
+    from worker.sinks.command import add_sink_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments, add_tune_arguments
 
     parser = _Parser(PROGRAM, description="Events of many streams in, one verdict per anchor out.", epilog=_EXIT_CODES)
@@ -265,6 +273,7 @@ def _parser() -> _Parser:
         ("record", _record, True, add_record_arguments, "write a folder to train on from the live topics"),
         ("forget", _forget, True, add_forget_arguments, "delete what Redis knows of a key"),
         ("review", _review, True, add_review_arguments, "show what waits for a person, or answer it"),
+        ("sink", _sink, True, add_sink_arguments, "deliver results to MQTT, a webhook, Parquet files or a database"),
         ("train", _train, False, add_train_arguments, "train a model"),
         ("tune", _tune, False, add_tune_arguments, "search for the settings to train with, and train with the best"),
         ("evaluate", _evaluate, False, add_evaluate_arguments, "measure a model on held-out data"),

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import ByteSize, Field, model_validator
 
+from worker.destinations import Sinks
 from worker.durations import Duration, Timeout, format_duration
 from worker.masking import Privacy
 from worker.sections import TOPIC_FORM, Section, Topic
@@ -225,6 +226,7 @@ class Settings(Section):
     privacy: Privacy = Privacy()
     model: Model = Model()
     delivery: Delivery = Delivery()
+    sinks: Sinks = Sinks()
     http: Http = Http()
     limits: Limits = Limits()
     log: Log = Log()

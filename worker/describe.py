@@ -14,6 +14,7 @@ from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
 from worker.config import Settings, Stream
+from worker.destinations import Sinks
 from worker.durations import format_duration
 
 HIDDEN = "***"
@@ -23,7 +24,13 @@ _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less tha
 
 def sections() -> dict[str, type[BaseModel]]:
     """The sections of the file by name; `streams` is given as the class of one stream."""
-    return {name: Stream if name == "streams" else _class(info) for name, info in Settings.model_fields.items()}
+    found: dict[str, type[BaseModel]] = {}
+    for name, info in Settings.model_fields.items():
+        if name == "sinks":
+            found |= {f"{name}.{kind}": _class(of_kind) for kind, of_kind in Sinks.model_fields.items()}
+        else:
+            found[name] = Stream if name == "streams" else _class(info)
+    return found
 
 
 def keys(streams: Iterable[str]) -> dict[str, FieldInfo]:

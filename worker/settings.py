@@ -24,6 +24,7 @@ DEFAULT = "default"
 # Sections, and inside them what has a value per stream.
 _TABLES = (
     *sections(),
+    "sinks",
     *(
         f"{section}.{name}"
         for section, cls in sections().items()

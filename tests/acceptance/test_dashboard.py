@@ -105,6 +105,11 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.gauge("drift_psi", turn % 5 / 100, quantity="score")
     observer.count("shadow_items_total", 4, outcome="agreed")
     observer.count("shadow_disagreements_total", label="free_flow", shadow="congestion")
+    observer.count("sink_delivered_total", 4, sink="webhook")
+    observer.count("sink_retries_total", sink="webhook")
+    observer.count("sink_refused_total", sink="webhook", reason="refused")
+    observer.gauge("sink_lag_records", turn % 7, sink="webhook", partition="0")
+    observer.observe("sink_delivery_seconds", turn % 5 / 10, sink="webhook")
     for state in ("read", "done"):
         observer.count("anchors_total", 4, state=state)
     observer.gauge("imbalance_anchors", 0)

@@ -59,6 +59,11 @@ ADDED = {
     "stream_info": {"stream", "topic", "role"},
     "max_wait_seconds": {"stream"},
     "certificate_expiry_timestamp_seconds": {"which"},
+    "sink_delivered_total": {"sink"},
+    "sink_refused_total": {"sink", "reason"},
+    "sink_retries_total": {"sink"},
+    "sink_lag_records": {"sink", "partition"},
+    "sink_delivery_seconds": {"sink"},
 }
 
 

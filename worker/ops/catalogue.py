@@ -50,6 +50,11 @@ class Name(StrEnum):
     SILENT_PARTITIONS = "silent_partitions"
     STREAM_INFO = "stream_info"
     MAX_WAIT = "max_wait_seconds"
+    SINK_DELIVERED = "sink_delivered_total"
+    SINK_REFUSED = "sink_refused_total"
+    SINK_RETRIES = "sink_retries_total"
+    SINK_LAG = "sink_lag_records"
+    SINK_DELIVERY = "sink_delivery_seconds"
     CERTIFICATE_EXPIRY = "certificate_expiry_timestamp_seconds"
 
 
@@ -208,6 +213,14 @@ _TABLE = (
     Metric(Name.SILENT_PARTITIONS, Kind.GAUGE, "Partitions from which large bodies are awaited and do not come."),
     Metric(Name.STREAM_INFO, Kind.GAUGE, "A configured stream; always 1.", ("stream", "topic", "role")),
     Metric(Name.MAX_WAIT, Kind.GAUGE, "Longest wait for a stream, as configured; 0: the anchor's.", ("stream",)),
+    Metric(Name.SINK_DELIVERED, Kind.COUNTER, "Results that a sink's destination has acknowledged.", ("sink",)),
+    Metric(Name.SINK_REFUSED, Kind.COUNTER, "Results refused for good, now dead letters.", ("sink", "reason")),
+    Metric(Name.SINK_RETRIES, Kind.COUNTER, "Deliveries that failed and are tried again.", ("sink",)),
+    Metric(Name.SINK_LAG, Kind.GAUGE, "Results behind the end of a held partition.", ("sink", "partition")),
+    Metric(
+        Name.SINK_DELIVERY, Kind.HISTOGRAM, "From a result's record time to its acknowledgement.", ("sink",),
+        _END_TO_END_BUCKETS,
+    ),
     Metric(
         Name.CERTIFICATE_EXPIRY, Kind.GAUGE, "When a configured certificate ends; 0: its file cannot be read.",
         ("which",),

@@ -1,0 +1,214 @@
+"""Arguments of `sink`, and how its parts are joined."""
+
+from __future__ import annotations
+
+import signal
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from worker.errors import ConfigError, Retryable, Unreachable
+
+if TYPE_CHECKING:
+    from worker import destinations
+    from worker.config import Settings
+    from worker.sinks.destination import Destination
+    from worker.sinks.frame import Frame
+    from worker.sinks.letters import Letters
+
+Say = Callable[[str], None]
+KINDS = ("mqtt", "webhook", "parquet", "sql")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Of a new dead-letter topic; a large cluster's operator makes it by other means.
+_PARTITIONS, _REPLICAS = 1, 1
+
+
+def add_sink_arguments(parser: ArgumentParser) -> None:
+    """What `sink` takes."""
+    parser.add_argument("kind", choices=KINDS, help="where to; [sinks.KIND] says more (docs/sinks.md)")
+    parser.add_argument(
+        "--create", action="store_true", help="make the dead-letter topic, and the table of sql, where they are missing"
+    )
+    parser.add_argument("--once", action="store_true", help="deliver what is there now, then end")
+    parser.add_argument(
+        "--forget", action="append", default=[], metavar="KEY",
+        help="mqtt: take the key's device out of Home Assistant, and end; repeatable",
+    )  # fmt: skip
+
+
+def sink(settings: Settings, chosen: Namespace, say: Say) -> int:
+    """Delivers until SIGTERM or Ctrl-C; 0 when what was read is delivered.
+
+    Raises:
+        ConfigError: a key is missing, an extra is not installed, or the destination is not what it should be.
+        Unreachable: Kafka or the destination was not reached, or refuses access.
+        DeadLetterLimit: the destination refuses too many.
+    """
+    from worker.ops.health import Health, stall_seconds
+    from worker.ops.http import OpsServer
+    from worker.ops.logs import configure, get_logger
+    from worker.ops.metrics import PrometheusObserver
+    from worker.ops.watchdog import Watchdog, end_now
+
+    told = getattr(settings.sinks, chosen.kind)
+    destination = _destination(chosen, told)
+    if chosen.forget:
+        return _forget(destination, chosen, say)
+    for number in _SIGNALS:
+        signal.signal(number, _leave_start)
+    configure(settings.log.format, settings.log.level)
+    log, drain_seconds = get_logger(), settings.delivery.drain_timeout.total_seconds()
+    watchdog = Watchdog(_SIGNALS, drain_seconds + told.timeout.total_seconds(), log)
+    health = Health(stall_seconds(settings.kafka.max_poll_interval, settings.delivery.commit_timeout))
+    health.block("starting", "the sink is starting")
+    observer = PrometheusObserver()
+    server = OpsServer(settings.http.host, settings.http.port, observer.registry, health)
+    server.start()
+    log.info("listening", host=settings.http.host, port=server.port)
+    try:
+        frame, close = _joined(settings, told, destination, chosen, observer, health, log)
+        watchdog.left = frame.left
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: frame.stop())
+        health.clear("starting")
+        drained = watchdog.closes_after(frame.run)
+        close()
+    finally:
+        server.stop()
+    return 0 if drained else end_now(1)
+
+
+def _leave_start(*_: object) -> None:
+    """A signal while the sink still starts: nothing was read."""
+    raise SystemExit(0)
+
+
+def _joined(
+    settings: Settings, told: destinations.Destination, destination: Destination, chosen: Namespace,
+    observer: Any, health: Any, log: Any,
+) -> tuple[Frame, Callable[[], None]]:  # fmt: skip
+    """The frame, joined to servers that were reached, and what closes it."""
+    from worker.broker.options import connection_options, member_options
+    from worker.broker.source import KafkaSource
+    from worker.sinks.frame import Bounds, Frame
+    from worker.sinks.intake import Intake
+    from worker.sinks.retry import Backoff
+
+    name, topic = told.name or chosen.kind, settings.output.topic
+    dead = told.dead_letter_topic or f"{topic}.{name}.dead"
+    group_id, connection = f"{settings.kafka.group_id}-sink-{name}", connection_options(settings.kafka.model_dump())
+    _check_kafka(settings, connection, group_id, dead, chosen)
+    _reached(destination, settings, chosen)
+    options = {**member_options(settings.kafka.model_dump()), "group_id": group_id}
+    letters = _letters(settings, connection, dead)
+    bounds = Bounds(
+        told.batch, int(told.max_bytes), told.max_delay.total_seconds(),
+        settings.delivery.drain_timeout.total_seconds(), chosen.once,
+    )  # fmt: skip
+    observer.count("sink_delivered_total", 0, sink=name)
+    observer.count("sink_retries_total", 0, sink=name)
+    frame = Frame(
+        name, lambda begins: Intake(partial(KafkaSource, connection, options, [topic]), begins), destination, letters,
+        bounds, Backoff(told.retry_max.total_seconds(), Random()), observer, health, log,
+    )  # fmt: skip
+
+    def close() -> None:
+        destination.close()
+        letters.close()
+        frame.close()
+
+    return frame, close
+
+
+def _letters(settings: Settings, connection: Any, dead: str) -> Letters:
+    from worker.broker.sink import PlainSink
+    from worker.from_settings import writer_of
+    from worker.ops.clock import SystemClock
+    from worker.sinks.letters import Letters
+    from worker.stages.guard import DeadLetterGuard
+
+    output, limits = settings.output.model_copy(update={"dead_letter_topic": dead}), settings.limits
+    writer = writer_of(settings.model_copy(update={"output": output}), {"name": "", "version": ""})
+    guard = DeadLetterGuard(limits.dead_letters_in_a_row, limits.dead_letter_ratio, SystemClock())
+    return Letters(PlainSink(connection, lambda offsets: None), writer, guard)
+
+
+def _destination(chosen: Namespace, told: Any) -> Destination:
+    """The destination, not yet reached.
+
+    Raises:
+        ConfigError: a key is missing, or the extra is not installed.
+    """
+    needed = {"mqtt": "host", "webhook": "url", "parquet": "directory", "sql": "url"}[chosen.kind]
+    if getattr(told, needed) is None:
+        raise ConfigError(f"sinks.{chosen.kind}.{needed}: must be given, to run `fusion-worker sink {chosen.kind}`")
+    if chosen.forget and chosen.kind != "mqtt":
+        raise ConfigError("--forget: has an effect with `sink mqtt` alone")
+    try:
+        return _made(chosen, told)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"sink {chosen.kind} needs the package {error.name}; install fusion-worker[{chosen.kind}]"
+        ) from error
+
+
+def _made(chosen: Namespace, told: Any) -> Destination:
+    if chosen.kind == "webhook":
+        from worker.sinks.webhook import WebhookDestination
+
+        return WebhookDestination(told)
+    raise ConfigError(f"sink {chosen.kind}: is not there yet")
+
+
+def _check_kafka(settings: Settings, connection: Any, group_id: str, dead: str, chosen: Namespace) -> None:
+    from worker.broker.admin import NewTopic, create_topics, ensure_reachable, missing_topics
+    from worker.broker.rights import Needs, ensure_rights
+
+    seconds = settings.kafka.startup_timeout.total_seconds()
+    ensure_reachable(connection, seconds)
+    if chosen.create:
+        create_topics(connection, [NewTopic(dead, _PARTITIONS, _REPLICAS)], seconds)
+    elif missing_topics(connection, [dead]):
+        raise ConfigError(
+            f"the topic of dead letters {dead!r} does not exist; --create makes it, or name another in "
+            f"sinks.{chosen.kind}.dead_letter_topic"
+        )
+    needs = Needs(read=[settings.output.topic], written=[dead], told_of=[], group_id=group_id, exactly_once=False)
+    try:
+        ensure_rights(connection, needs)
+    except Retryable as error:
+        raise Unreachable(f"kafka.bootstrap_servers: {error}") from error
+
+
+def _reached(destination: Destination, settings: Settings, chosen: Namespace) -> None:
+    """Waits for the destination.
+
+    Raises:
+        Unreachable: it is not there within `kafka.startup_timeout`.
+    """
+    import time
+
+    deadline = time.monotonic() + settings.kafka.startup_timeout.total_seconds()
+    while True:
+        try:
+            destination.open()
+        except Retryable as error:
+            if time.monotonic() > deadline:
+                raise Unreachable(f"[sinks.{chosen.kind}]: {error}") from error
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _forget(destination: Any, chosen: Namespace, say: Say) -> int:
+    """Takes keys out of Home Assistant."""
+    try:
+        for key in chosen.forget:
+            say(f"{key}: {destination.forget(key)}")
+    except Retryable as error:
+        raise Unreachable(f"[sinks.mqtt]: {error}") from error
+    finally:
+        destination.close()
+    return 0
