@@ -139,3 +139,12 @@ def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "not in time"
         time.sleep(0.02)
+
+
+def tell_a_sink(observer: Any, turn: int) -> None:
+    """What a busy sink tells in one turn of its loop."""
+    observer.count("sink_delivered_total", 4, sink="webhook")
+    observer.count("sink_retries_total", sink="webhook")
+    observer.count("sink_refused_total", sink="webhook", reason="refused")
+    observer.gauge("sink_lag_records", turn % 7, sink="webhook", partition="0")
+    observer.observe("sink_delivery_seconds", turn % 5 / 10, sink="webhook")

@@ -21,6 +21,7 @@ from deploy.grafana import build
 from deploy.grafana.build import RUNBOOK_UID, pages, runbook_entries
 from deploy.grafana.panels import ROWS as DECLARED
 from tests.prometheus_tools import Prometheus, serve, wait_until
+from tests.sinks import tell_a_sink
 from worker.config import Settings
 from worker.from_settings import tell_settings
 from worker.ops.catalogue import METRICS, PREFIX, Kind, TimedStage
@@ -105,11 +106,7 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.gauge("drift_psi", turn % 5 / 100, quantity="score")
     observer.count("shadow_items_total", 4, outcome="agreed")
     observer.count("shadow_disagreements_total", label="free_flow", shadow="congestion")
-    observer.count("sink_delivered_total", 4, sink="webhook")
-    observer.count("sink_retries_total", sink="webhook")
-    observer.count("sink_refused_total", sink="webhook", reason="refused")
-    observer.gauge("sink_lag_records", turn % 7, sink="webhook", partition="0")
-    observer.observe("sink_delivery_seconds", turn % 5 / 10, sink="webhook")
+    tell_a_sink(observer, turn)
     for state in ("read", "done"):
         observer.count("anchors_total", 4, state=state)
     observer.gauge("imbalance_anchors", 0)
