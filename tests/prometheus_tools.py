@@ -179,7 +179,7 @@ def serve(folder: Path, targets: Sequence[str], rules: Path | None = None) -> It
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [
         str(find("prometheus")), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address={address}", "--log.level=warn",
+        f"--web.listen-address={address}", "--log.level=warn", "--enable-feature=exemplar-storage",
     ]  # fmt: skip
     server = Prometheus(address, folder / "targets.json")
     server.watch(targets)

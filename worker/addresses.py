@@ -71,3 +71,21 @@ def _options(query: str, *, numbered: bool) -> None:
     database = dict(given).get("db")
     if database is not None and (numbered or not re.fullmatch(r"\d{1,6}", database)):
         raise ValueError("the database is given twice" if numbered else f"database {database!r} is no number")
+
+
+def collector(value: str) -> str:
+    """`http://` or `https://` with a host and no user: secrets have a key of their own.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"the port must be a number from 1 to {MOST_PORT}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise ValueError("it is not http:// or https:// with a host")
+    if "@" in parts.netloc or re.search(r"\s", value):
+        raise ValueError("it holds a user or a space; give what proves who you are as traces.header")
+    return value

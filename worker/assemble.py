@@ -36,6 +36,7 @@ from worker.pipeline.leaving import Leaving
 from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
 from worker.pipeline.ring import Ring
+from worker.ports import Traces
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
@@ -101,6 +102,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
     rules, clock = made.rules_of(settings), SystemClock()
     validator, sheds = made.validator_of(settings, clock, made.masker_of(settings)), made.sheds_of(settings, clock)
     with contextlib.ExitStack() as closing:
+        traces = closing.enter_context(made.traces_of(settings, observer, log))
         store = store_of(settings, rules, observer)
         closing.callback(store.close)
         model = _models(settings, observer)
@@ -114,7 +116,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
             lambda: sink, lambda: source.membership, lambda partition, *told: contexts.describe(partition, *told),
             lambda done: outcomes.committed(done), errors.put, observer, lambda *refused: outcomes.smaller(*refused),
             DeadLetterGuard(settings.limits.dead_letters_in_a_row, settings.limits.dead_letter_ratio, clock),
-            Pace(clock.now_us, settings.delivery.commit_interval.total_seconds()),
+            Pace(clock.now_us, settings.delivery.commit_interval.total_seconds()), traces,
         )  # fmt: skip
         closing.callback(committer.close)
         anchor_topic = settings.streams[settings.anchor].topic
@@ -123,7 +125,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES, validator.masked)
         contexts = Contexts(store, source, ring, rules, named, anchor_topic, observer, health, log)
         outcomes = _outcomes(settings, committer, model, observer, clock)
-        batcher = _batcher(settings, model, store, outcomes, errors.put, observer)
+        batcher = _batcher(settings, model, store, outcomes, errors.put, observer, traces)
         closing.callback(batcher.close)
         closing.callback(_reloader(settings, model, observer, log).close)
         leaving = Leaving(store, contexts.epochs, ring, batcher, rules, validator, sheds, observer, log)
@@ -153,8 +155,9 @@ def _outcomes(
 
 
 def _batcher(
-    settings: Settings, model: Models, store: RedisContextStore, outcomes: Outcomes, failed: Any, observer: Any
-) -> Batcher:
+    settings: Settings, model: Models, store: RedisContextStore, outcomes: Outcomes, failed: Any, observer: Any,
+    traces: Traces,
+) -> Batcher:  # fmt: skip
     return Batcher(
         model,
         lambda aligned, event: claim(store, aligned, event),
@@ -165,6 +168,7 @@ def _batcher(
         max_delay_seconds=settings.model.max_delay.total_seconds(),
         threads=settings.model.decode_threads,
         required=[name for name, stream in settings.contexts.items() if stream.required],
+        traces=traces,
     )
 
 

@@ -13,7 +13,7 @@ from worker.destinations import Sinks
 from worker.durations import Duration, Timeout, format_duration
 from worker.masking import Privacy
 from worker.sections import TOPIC_FORM, Section, Topic
-from worker.servers import Http, Kafka, Redis
+from worker.servers import Http, Kafka, Redis, Traces
 
 
 class Stream(Section):
@@ -230,6 +230,7 @@ class Settings(Section):
     http: Http = Http()
     limits: Limits = Limits()
     log: Log = Log()
+    traces: Traces = Traces()
 
     @model_validator(mode="after")
     def _streams_fit_together(self) -> Settings:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from worker.errors import ConfigError
 from worker.ops.certificates import ends_at
 from worker.ops.clock import SystemClock
 from worker.ops.metrics import PrometheusObserver
-from worker.ports import Mask
+from worker.ports import UNTRACED, Log, Mask, Traces
 from worker.privacy.masker import Masker
 from worker.privacy.texts import Kind, TextMask
 from worker.records import MatchRule, Record
@@ -153,6 +154,37 @@ def validator_of(settings: Settings, clock: SystemClock, mask: Mask | None = Non
         clock=clock,
         mask=mask,
     )
+
+
+@contextlib.contextmanager
+def traces_of(settings: Settings, observer: PrometheusObserver, log: Log) -> Iterator[Traces]:
+    """What makes spans; the library is imported where any are made.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    given = settings.traces
+    if given.endpoint is None:
+        yield UNTRACED
+        return
+    try:
+        from worker.ops.traces import OpenTelemetryTraces, otlp
+    except ModuleNotFoundError as error:
+        raise ConfigError('traces.endpoint: needs OpenTelemetry; pip install "fusion-worker[traces]"') from error
+    name, _, value = (given.header or "").partition("=")
+    made = OpenTelemetryTraces(
+        otlp(given.endpoint, {name: value} if name else {}),
+        observer,
+        log,
+        ratio=given.ratio,
+        service=given.service_name,
+        group=settings.kafka.group_id,
+        topic=settings.streams[settings.anchor].topic,
+    )
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def needs_of(settings: Settings) -> Needs:

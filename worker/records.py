@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Self, TypeVar, dataclass_transform
 
 from worker.errors import Poison
+from worker.trace import Trace
 
 _Made = TypeVar("_Made")
 
@@ -116,9 +117,8 @@ class Reference:
     @classmethod
     def to(cls, record: Record) -> Self:
         """Where this record lies, and how large it is there."""
-        return cls(
-            record.lies_on, record.offset, record.masked.came_bytes if record.masked else len(record.value or b"")
-        )
+        size = record.masked.came_bytes if record.masked else len(record.value or b"")
+        return cls(record.lies_on, record.offset, size)
 
 
 @value
@@ -212,8 +212,7 @@ class Aligned:
     Attributes:
         inputs: per context stream the matched events, in time order; a stream without a match is absent.
         missing: per context stream without a match, the reason.
-        complete: False when `max_wait` ended the wait of some stream.
-        shed: True when its result is made without the model.
+        complete, shed: False when `max_wait` ended a stream's wait; True when its result is made without the model.
         truncated: per context stream whose match a declared bound may have cost, that bound.
     """
 
@@ -290,7 +289,7 @@ class Outcome:
         outgoing: the result and dead letters that become visible with it.
         rejected: what the dead letters say, for the metrics.
         labels: (label, complete, streams present) of the result, for the metrics; None without a result.
-        review: why a person is asked about the result, for the metrics; None where nobody is.
+        review, trace: why a person is asked about the result, and its batch's trace; None where there is none.
     """
 
     record: Record
@@ -298,3 +297,4 @@ class Outcome:
     rejected: tuple[Rejected, ...] = ()
     labels: tuple[str, str, str] | None = None
     review: str | None = None
+    trace: Trace | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ByteSize, Field, model_validator
 
-from worker.addresses import brokers, redis_address
+from worker.addresses import brokers, collector, redis_address
 from worker.durations import Timeout
 from worker.sections import Section
 
@@ -82,6 +82,28 @@ class Kafka(Section):
                 f"{min(given)} has no effect with security_protocol = {self.security_protocol!r}, which uses no {kind};"
                 f" set security_protocol to {' or '.join(protocols)}"
             )
+
+
+class Traces(Section):
+    """Spans of batches and transactions, by OpenTelemetry (docs/traces.md)."""
+
+    endpoint: Annotated[str, AfterValidator(collector)] | None = Field(
+        None,
+        description="Where they are sent, as OTLP over HTTP; not set: none is made. Needs the extra `traces`.",
+        json_schema_extra={"form": "an address such as http://localhost:4318/v1/traces"},
+    )
+    header: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]+=[!-~](?:[ -~]*[!-~])?$",
+        description="Header of each request, such as Authorization=Bearer ... (secret).",
+        json_schema_extra={"secret": True, "form": "NAME=VALUE, of printable ASCII characters"},
+    )
+    ratio: float = Field(0.1, ge=0, le=1, description="Share of the batches that are recorded.")
+    service_name: str = Field("fusion-worker", min_length=1, description="`service.name` of the spans.")
+
+    @model_validator(mode="after")
+    def _has_somewhere_to_go(self) -> Traces:
+        return self.idle_without("endpoint", "where spans are sent", "header", "ratio", "service_name")
 
 
 class Redis(Section):

@@ -182,6 +182,8 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel("Batch size", "Items in one call of the model.", "short",
                   ((f"{_rate('batch_size_sum')} / {_rate('batch_size_count')}", "mean"),
                    (_quantile(0.95, "batch_size"), "p95")), width=12),
+            Panel("Spans", "Spans of traces: exported, refused by the collector, dropped for want of room.", "ops",
+                  ((_rate("spans_total", "outcome"), "{{outcome}}"),), width=12),
             Panel("Anchors a transaction",
                   "Outcomes in one transaction on average: the price of a commit is shared by so many.", "short",
                   ((f"{_rate('anchors_total', where=_is('state', 'done'))} / "

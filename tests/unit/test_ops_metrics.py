@@ -64,6 +64,7 @@ ADDED = {
     "sink_retries_total": {"sink"},
     "sink_lag_records": {"sink", "partition"},
     "sink_delivery_seconds": {"sink"},
+    "spans_total": {"outcome"},
 }
 
 

@@ -56,6 +56,7 @@ class Name(StrEnum):
     SINK_LAG = "sink_lag_records"
     SINK_DELIVERY = "sink_delivery_seconds"
     CERTIFICATE_EXPIRY = "certificate_expiry_timestamp_seconds"
+    SPANS = "spans_total"
 
 
 class Kind(StrEnum):
@@ -114,6 +115,14 @@ class ShadowOutcome(StrEnum):
     AGREED = "agreed"
     DISAGREED = "disagreed"
     FAILED = "failed"
+    DROPPED = "dropped"
+
+
+class SpanOutcome(StrEnum):
+    """Values of the `outcome` label of `spans_total`."""
+
+    EXPORTED = "exported"
+    REFUSED = "refused"
     DROPPED = "dropped"
 
 
@@ -235,6 +244,10 @@ _TABLE = (
         ("label", "shadow"),
     ),
     Metric(Name.SHADOW_OFF, Kind.GAUGE, "1 once the shadow model was given up; it is asked again after a restart."),
+    Metric(
+        Name.SPANS, Kind.COUNTER, "Recorded spans: exported, refused by the collector, dropped for want of room.",
+        ("outcome",),
+    ),
     Metric(Name.MODEL_INFO, Kind.GAUGE, "The model in use; always 1.", ("name", "version", "device", "precision")),
 )  # fmt: skip
 

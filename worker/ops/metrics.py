@@ -28,6 +28,7 @@ from worker.ops.catalogue import (
     Name,
     ReloadOutcome,
     ShadowOutcome,
+    SpanOutcome,
     TimedStage,
     TransactionOutcome,
 )
@@ -56,9 +57,9 @@ class PrometheusObserver:
         """Adds `amount` (not negative) to a counter."""
         self._find(Kind.COUNTER, name, labels).inc(amount)
 
-    def observe(self, name: str, value: float, /, **labels: str) -> None:
-        """Adds one value to a histogram."""
-        self._find(Kind.HISTOGRAM, name, labels).observe(value)
+    def observe(self, name: str, value: float, /, *, trace: str | None = None, **labels: str) -> None:
+        """Adds one value to a histogram; `trace` becomes its bucket's exemplar, which OpenMetrics alone shows."""
+        self._find(Kind.HISTOGRAM, name, labels).observe(value, None if trace is None else {"trace_id": trace})
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Sets a gauge. NaN takes a labelled series away, such as the lag of a partition that was lost."""
@@ -101,6 +102,8 @@ class PrometheusObserver:
             self.count(Name.MODEL_RELOADS, 0, outcome=reload)
         for answer in ShadowOutcome:
             self.count(Name.SHADOW_ITEMS, 0, outcome=answer)
+        for span in SpanOutcome:
+            self.count(Name.SPANS, 0, outcome=span)
         for state in AnchorState:
             self.count(Name.ANCHORS, 0, state=state)
 

@@ -16,6 +16,7 @@ from worker.stages.decode import reject
 from worker.stages.publish import ResultWriter
 from worker.stages.review import Reason, Reviewer, smaller
 from worker.stages.shrink import is_dead_letter, shrunk
+from worker.trace import Trace
 
 # A record whose timestamp is missing (-1), ahead of the clock, or further behind than topics are kept, says nothing of
 # how long it took: one of them would shift a histogram's sum for ever.
@@ -58,7 +59,7 @@ class Outcomes:
 
     def _outcome(self, record: Record, rejected: Sequence[Rejected], fused: Fused | None) -> Outcome:
         results: list[Outgoing] = []
-        review = None
+        review, trace = None, fused.trace if fused is not None else None
         if fused is not None and fused.verdict is not None:
             try:
                 result = self._writer.result(fused.aligned, fused.verdict)
@@ -68,7 +69,7 @@ class Outcomes:
                 poison = blamed(error, "PUBLISH", "invalid_result", what="the verdict cannot be written as JSON")
                 rejected, fused, review = (*rejected, reject(record, poison)), None, None
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
-        return Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused), review)
+        return Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused), review, trace)
 
     def _asked(self, result: Outgoing, aligned: Aligned, verdict: Verdict) -> tuple[list[Outgoing], str | None]:
         """What asks a person about this result, and why."""
@@ -123,7 +124,13 @@ class Outcomes:
             if outcome.record.topic == self._anchor_topic:
                 seconds = (now_ms - outcome.record.timestamp_ms) / 1000
                 if 0 <= seconds <= LONGEST_SECONDS:
-                    self._observer.observe("end_to_end_seconds", seconds)
+                    self._told(seconds, outcome.trace)
+
+    def _told(self, seconds: float, trace: Trace | None) -> None:
+        if trace is None:
+            self._observer.observe("end_to_end_seconds", seconds)
+        else:
+            self._observer.observe("end_to_end_seconds", seconds, trace=trace.id)
 
 
 def fused_labels(fused: Fused | None) -> tuple[str, str, str] | None:

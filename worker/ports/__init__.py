@@ -5,8 +5,9 @@ from worker.ports.model import Model, told_of
 from worker.ports.ops import Clock, Health, Log, Observer
 from worker.ports.privacy import Mask
 from worker.ports.store import ContextStore, Epoch, FlowExchange, Index, Slots
+from worker.ports.traces import UNTRACED, Traces
 
 __all__ = [
-    "Bodies", "Clock", "ContextStore", "Epoch", "Fetcher", "FlowExchange", "Health", "Index", "Log", "Mask", "Model",
-    "Observer", "Polled", "Sink", "Slots", "Source", "told_of",
+    "UNTRACED", "Bodies", "Clock", "ContextStore", "Epoch", "Fetcher", "FlowExchange", "Health", "Index", "Log", "Mask",
+    "Model", "Observer", "Polled", "Sink", "Slots", "Source", "Traces", "told_of",
 ]  # fmt: skip

@@ -44,8 +44,8 @@ class Observer(Protocol):
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Adds to a counter."""
 
-    def observe(self, name: str, value: float, /, **labels: str) -> None:
-        """Adds one value to a histogram."""
+    def observe(self, name: str, value: float, /, *, trace: str | None = None, **labels: str) -> None:
+        """Adds one value to a histogram; `trace`: the id of the trace that tells more of it."""
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Sets a gauge."""

@@ -15,10 +15,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from worker.errors import Poison
-from worker.ports import Model, Observer, told_of
+from worker.ports import UNTRACED, Model, Observer, Traces, told_of
 from worker.records import Aligned, Event, Rejected, Verdict, value
 from worker.stages.decode import DECODE_SECONDS, Decoder, Prepared, reject
 from worker.stages.infer import Asker
+from worker.trace import Trace
 
 # A batch waits so long for items that are being decoded: one or two frames, so that a fast model does not get them one
 # by one. While a slow one works they gather by themselves, and a longer wait makes its batches, and all waits, longer.
@@ -36,6 +37,7 @@ class Fused:
     aligned: Aligned
     verdict: Verdict | None
     rejected: tuple[Rejected, ...] = ()
+    trace: Trace | None = None
 
 
 @value
@@ -64,10 +66,12 @@ class Batcher:
         threads: int,
         required: Collection[str] = (),
         decode_seconds: float = DECODE_SECONDS,
+        traces: Traces = UNTRACED,
     ) -> None:
         """`claim(aligned, event)` says whether this anchor is the one that rejects this undecodable event; it may
         raise Retryable, and is then asked again. An anchor that misses one of the `required` streams has no result."""
         self._model = model
+        self._traces = traces
         self._asker, self._done, self._failed, self._observer = Asker(model), done, failed, observer
         self._max_batch, self._max_delay = max_batch, max_delay_seconds
         self._queue: queue.SimpleQueue[_Ready | None] = queue.SimpleQueue()
@@ -126,7 +130,9 @@ class Batcher:
         try:
             while taken := self._take():
                 ticket, batch = taken
-                self._hand_on(ticket, self._fuse(batch))
+                with self._traces.process(batch) as trace:
+                    fused = self._fuse(batch, trace)
+                self._hand_on(ticket, fused)
         except BaseException as error:  # noqa: BLE001  the loop must hear of it, whatever it is
             self._failed(error)
 
@@ -169,7 +175,7 @@ class Batcher:
             batch.append(ready.prepared)
         return batch, last
 
-    def _fuse(self, batch: Sequence[Prepared]) -> list[Fused]:
+    def _fuse(self, batch: Sequence[Prepared], trace: Trace | None) -> list[Fused]:
         started = time.perf_counter()
         usable = [prepared for prepared in batch if prepared.item is not None]
         verdicts = iter(self._asker.infer([prepared.item for prepared in usable]))
@@ -178,9 +184,9 @@ class Batcher:
             verdict = next(verdicts) if prepared.item is not None else self._without_model(prepared)
             if isinstance(verdict, Poison):
                 rejected = (*prepared.rejected, reject(prepared.aligned.anchor.record, verdict))
-                fused.append(Fused(prepared.aligned, None, rejected))
+                fused.append(Fused(prepared.aligned, None, rejected, trace))
             else:
-                fused.append(Fused(prepared.aligned, verdict, prepared.rejected))
+                fused.append(Fused(prepared.aligned, verdict, prepared.rejected, trace))
                 if verdict is not None and prepared.item is not None:
                     self._observer.observe("verdict_score", verdict.score)
                     if verdict.confidence is not None:

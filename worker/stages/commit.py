@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from worker.errors import Retryable, TooLarge, Uncertain
-from worker.ports import Observer, Sink
+from worker.ports import UNTRACED, Observer, Sink, Traces
 from worker.records import Outcome, Partition, Record
 from worker.stages.backlog import Backlog, Load, offsets_of, places_of
 from worker.stages.guard import DeadLetterGuard, judged_of
@@ -49,13 +49,14 @@ class Committer:
         smaller: Callable[[Outcome, Collection[int], str], Outcome],
         guard: DeadLetterGuard,
         pace: Pace | None = None,
+        traces: Traces = UNTRACED,
     ) -> None:
         """`sink` gives the producer of now; `describe` the metadata of a context position, from its ledger's note and
         up to where it is settled; `smaller` an outcome some of whose records, by number, are too large, and why;
         without a `pace` transactions begin as soon as there is something."""
         self._sink, self._membership, self._smaller = sink, membership, smaller
         self._committed, self._failed, self._observer, self._guard = committed, failed, observer, guard
-        self._ledgers = Ledgers(describe)
+        self._ledgers, self._traces = Ledgers(describe), traces
         self._queue = Backlog()
         self._tried: list[Outcome] = []  # the outcomes of the transaction under way, or of the last
         self._gate = threading.Lock()  # held through a transaction; `forget` waits for it
@@ -225,7 +226,8 @@ class Committer:
             offsets = self._ledgers.preview(every, tallies)
         if offsets:
             outgoing = [out for outcome in live for out in outcome.outgoing]
-            self._sink().publish(outgoing, offsets, self._membership())
+            with self._traces.settle(live):
+                self._sink().publish(outgoing, offsets, self._membership())
         with self._lock:
             for partition, done in finished.items():
                 self._ledgers[partition].finish(done)

@@ -19,7 +19,10 @@ class _Unheard:
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Nobody listens."""
 
-    observe = gauge = count
+    def observe(self, name: str, value: float, /, *, trace: str | None = None, **labels: str) -> None:
+        """Nobody listens."""
+
+    gauge = count
 
 
 def try_out(options: Mapping[str, Any], group_id: str) -> tuple[str, str | None]:
