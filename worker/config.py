@@ -245,9 +245,7 @@ class Settings(Section):
             )
         topics = self.every_topic
         if twice := {t for t in topics if topics.count(t) > 1}:
-            raise ValueError(
-                f"topic {sorted(twice)[0]!r} is named twice; each stream and output needs a topic of its own"
-            )
+            raise ValueError(f"topic {min(twice)!r} is named twice; each stream and output needs a topic of its own")
         return self
 
     @model_validator(mode="after")

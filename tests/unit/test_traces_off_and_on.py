@@ -124,6 +124,7 @@ def test_where_traces_are_off_nothing_is_allocated() -> None:
     for _ in range(10_000):
         turn()
     assert sys.getallocatedblocks() - before < 100
+    assert UNTRACED.process(items) is UNTRACED.process(items) is UNTRACED.settle(outcomes)
 
 
 def test_what_is_no_w3c_traceparent_is_ignored() -> None:
