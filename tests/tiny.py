@@ -26,7 +26,7 @@ def knowledge_of(config: FusionConfig) -> Knowledge:
 
 def write_tiny_model(
     path: Path, inputs: Sequence[str] = ("image", "text"), channels: Sequence[str] = ("speed", "count"),
-    names: Sequence[str] | None = None, *, times: bool = False,
+    names: Sequence[str] | None = None, *, times: bool = False, dim: int = 64,
 ) -> Path:  # fmt: skip
     """Its folder. The backbone depends on the image without training, unlike MobileNet's."""
     torch.manual_seed(1)
@@ -34,7 +34,7 @@ def write_tiny_model(
     text = {**TEXT, "intermediate_size": 64, "vocab_size": len(tokenizer)}
     model = FusionModel(
         FusionConfig(
-            name="tiny", backbone="shufflenet_v2_x0_5", dim=64, text=text, id2label=dict(enumerate(LABELS)),
+            name="tiny", backbone="shufflenet_v2_x0_5", dim=dim, text=text, id2label=dict(enumerate(LABELS)),
             inputs=inputs, input_names=names, times=times, channels=channels if "sensor" in inputs else (),
         )
     )  # fmt: skip

@@ -18,6 +18,7 @@ from worker.model.confidence import Knowledge
 from worker.model.folder import CONFIDENCE
 from worker.model.fusion_model import FusionOutput
 from worker.model.items import Item
+from worker.model.load import digest
 from worker.model.preprocess import NO_TOKEN
 from worker.model.runtime import ModelRuntime
 from worker.model.served import Served, serve
@@ -172,7 +173,7 @@ def folder(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
     served.ask.save_pretrained(path)  # type: ignore[attr-defined]
     TOKENIZER.save_pretrained(path)
     assert served.knowledge is not None
-    served.knowledge.save(path)
+    served.knowledge.save(path, digest(path))
     return path
 
 

@@ -24,7 +24,7 @@ from worker.model.config import FUSIONS, FusionConfig
 from worker.model.folder import ONNX
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item, collate
-from worker.model.load import for_serving, load
+from worker.model.load import digest, for_serving, load
 from worker.model.narrow import blocks_of
 from worker.model.pictures import decode_image
 from worker.model.preprocess import NO_TOKEN
@@ -77,7 +77,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.train().encoders["image"](images)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
-    knowledge_of(model.config).save(path)
+    knowledge_of(model.config).save(path, digest(path))
     return path
 
 
@@ -164,7 +164,7 @@ def test_an_onnx_graph_says_what_the_model_says(fusion: str, tmp_path: Path) -> 
     write_onnx(model, some, tmp_path / ONNX)
     config.save_pretrained(tmp_path)
     shutil.copy(Path(run.__file__).parents[1] / "model" / "junction" / "tokenizer.json", tmp_path)
-    knowledge_of(config).save(tmp_path, ONNX)
+    knowledge_of(config).save(tmp_path, digest(tmp_path, ONNX))
     opened = serve(tmp_path, "auto", "fp32")
     for batch in (some, some[2:4], [some[4], some[4]], some[-1:] * 3):
         given = collate(batch, config)

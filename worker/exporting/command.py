@@ -7,10 +7,11 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 from worker.arguments import count
-from worker.model.folder import SHIPPED, folder_of
+from worker.model.folder import INT8_LINEAR, SHIPPED, folder_of
 
 KINDS = {
     "int8": "ONNX, its large matrix products in int8",
+    INT8_LINEAR: "computed from the model's own weights, the linear layers of text and fusion in int8",
     "bf16": "safetensors in bf16",
     "onnx": "ONNX in fp32",
     "pruned": "safetensors with fewer channels, trained on",
@@ -31,8 +32,8 @@ def add_export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help="folder for the model, or of several kinds for a folder each; it is made (default, of int8 alone: the "
-        "folder int8 inside the model's own, where precision = auto finds it)",
+        help="folder for the model, or of several kinds for a folder each; it is made (default, of int8 or int8-linear: "
+        "the folder int8 inside the model's own, where precision = auto finds it)",
     )
     parser.add_argument(
         "--max-drop", type=_share, default=0.005, metavar="SHARE",

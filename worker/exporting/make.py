@@ -18,11 +18,11 @@ from worker.errors import ConfigError
 from worker.exporting.program import program_of, quiet
 from worker.exporting.prune import pruned
 from worker.model.confidence import Knowledge
-from worker.model.folder import ONNX, WEIGHTS
+from worker.model.folder import INT8_LINEAR, ONNX, WEIGHTS
 from worker.model.fusion_model import FusionModel, FusionOutput
 from worker.model.items import Item, collate
-from worker.model.load import for_serving, load
-from worker.model.served import Served, serve
+from worker.model.load import digest, for_serving, load
+from worker.model.served import Served, computed_in_int8, serve
 from worker.training.confidence import fit_again, fit_knowledge
 from worker.training.data import Samples
 from worker.training.encoders import merge, tune
@@ -73,11 +73,23 @@ def make(kind: str, source: Source, folder: Path, arguments: Namespace) -> Serve
     if made.knowledge is None:
         return made
     knowledge = fit_again(made.ask, made.config, made.knowledge, source.chosen)
-    knowledge.save(folder, ONNX if (folder / ONNX).is_file() else WEIGHTS)
+    knowledge.save(folder, weights_digest(kind, source.folder, folder))
     return replace(made, knowledge=knowledge)
 
 
+def weights_digest(kind: str, source: Path, folder: Path) -> str:
+    """Of what a form of this kind computes with: its own weights, or its original's."""
+    if kind == INT8_LINEAR:
+        return digest(source)
+    return digest(folder, ONNX if (folder / ONNX).is_file() else WEIGHTS)
+
+
 def _made(kind: str, source: Source, folder: Path, arguments: Namespace) -> Served:
+    if kind == INT8_LINEAR:
+        computed = computed_in_int8(source.folder)
+        computed.config.version = computed.version
+        computed.config.save_pretrained(folder)
+        return replace(computed, knowledge=source.knowledge)
     for name in _TOKENIZER:
         if (source.folder / name).is_file():
             shutil.copy(source.folder / name, folder)
@@ -112,7 +124,7 @@ def _configured(kind: str, model: FusionModel, source: Source, folder: Path, wei
     if weights == PROGRAM:
         return Served(model, model.config, source.tokenizer, torch.device("cpu"), "fp32", model.config.version)
     if source.knowledge is not None:
-        source.knowledge.save(folder, weights)
+        source.knowledge.save(folder, digest(folder, weights))
     return serve(folder, "cpu", "auto")
 
 

@@ -17,9 +17,9 @@ from worker.exporting.gate import measured_of, refuse_a_fall
 from worker.exporting.make import Source, make
 from worker.exporting.race import Row, race, table
 from worker.model.confidence import Knowledge
-from worker.model.folder import INT8
+from worker.model.folder import CONFIDENCE, INT8, INT8_LINEAR
 from worker.model.items import Item
-from worker.model.load import load
+from worker.model.load import digest, load
 from worker.model.preprocess import Preprocessor
 from worker.model.runtime import runtime_of
 from worker.model.served import Served, serve
@@ -41,13 +41,7 @@ def export(arguments: Namespace) -> int:
         Fatal: a figure falls by more than `--max-drop`, or the calibration error rises by more than `--max-ece-rise`.
     """
     console = Console(width=200)
-    if arguments.out is None:
-        if arguments.to != [INT8]:
-            raise ConfigError(f"--out: must be given, but for --to {INT8}; it names a folder that is new or empty")
-        arguments.out = arguments.model / INT8
-    out = arguments.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: is there already; name a folder that is new or empty")
+    out = arguments.out = _out_of(arguments)
     source = _source(arguments, console)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
@@ -78,6 +72,22 @@ def export(arguments: Namespace) -> int:
     return 0
 
 
+def _out_of(arguments: Namespace) -> Path:
+    out: Path | None = arguments.out
+    if out is None:
+        if arguments.to not in ([INT8], [INT8_LINEAR]):
+            raise ConfigError(
+                f"--out: must be given, but for --to {INT8} or {INT8_LINEAR}; it names a folder that is new or empty"
+            )
+        out = arguments.model / INT8
+    elif INT8_LINEAR in arguments.to:
+        raise ConfigError(f"--to {INT8_LINEAR}: has no weights of its own, so it goes into the model's folder, alone "
+                          "and without --out")  # fmt: skip
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: is there already; name a folder that is new or empty")
+    return out
+
+
 def _source(arguments: Namespace, console: Console) -> Source:
     model, tokenizer = load(arguments.model)
     splits = ("train", "dev", "test") if "pruned" in arguments.to else ("dev", "test")
@@ -94,7 +104,7 @@ def _source(arguments: Namespace, console: Console) -> Source:
     with console.status("decoding the dev and the test split"):
         chosen, tested = ([made[split][n] for n in range(len(made[split]))] for split in ("dev", "test"))
     version = serve(arguments.model, "cpu", "fp32").version
-    knowledge = Knowledge.load(arguments.model, model.config)
+    knowledge = Knowledge.load(arguments.model, model.config, digest(arguments.model))
     return Source(arguments.model, model, tokenizer, version, data, made, chosen, tested, knowledge)
 
 
@@ -105,7 +115,8 @@ def _timed(
     items: list[Item] = [item for item, _ in source.tested]
     with console.status("timing all in turn"):
         times = race({name: runtime_of(model) for name, model in models.items()}, items, rounds, lambda: None)
-    return [Row(name, _weights_bytes(folders[name]), times[name], _figures(tested[name])) for name in models]
+    sizes = {name: _weights_bytes(folder) or _weights_bytes(source.folder) for name, folder in folders.items()}
+    return [Row(name, sizes[name], times[name], _figures(tested[name])) for name in models]
 
 
 def _figures(measured: Mapping[str, Measured]) -> dict[str, float]:
@@ -116,7 +127,8 @@ def _figures(measured: Mapping[str, Measured]) -> dict[str, float]:
 
 
 def _weights_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in {".safetensors", ".onnx", ".pt2"})
+    held = [file for file in folder.iterdir() if file.suffix in {".safetensors", ".onnx", ".pt2"}]
+    return sum(file.stat().st_size for file in held if file.name != CONFIDENCE)
 
 
 def _command(arguments: Namespace) -> str:

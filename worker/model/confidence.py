@@ -15,9 +15,8 @@ from torch import Tensor
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
-from worker.model.folder import CONFIDENCE, WEIGHTS
+from worker.model.folder import CONFIDENCE
 from worker.model.fusion_model import FusionOutput
-from worker.model.load import digest
 from worker.records import Confidence
 
 PLACES = 4  # Of what is told, and of strangeness, so that an item is as strange as itself, whatever its company.
@@ -112,8 +111,8 @@ class Knowledge:
         stranger = len(strange) - bisect_left(strange, round(strangeness, PLACES))
         return round((1 + stranger) / (1 + len(strange)), PLACES)
 
-    def save(self, folder: Path, weights: str = WEIGHTS) -> None:
-        """Beside the model, with a digest of its `weights`, which `load` compares."""
+    def save(self, folder: Path, of: str) -> None:
+        """Beside the model, with the digest of its weights, which `load` compares."""
         known = self.known.values()
         save_file(
             {
@@ -127,12 +126,12 @@ class Knowledge:
                 "strange": torch.tensor([s for one in known for s in one.strange], dtype=torch.float64),
             },
             folder / CONFIDENCE,
-            {"level": repr(self.level), "weights": digest(folder, weights)},
+            {"level": repr(self.level), "weights": of},
         )
 
     @classmethod
-    def load(cls, folder: Path, config: FusionConfig, weights: str = WEIGHTS) -> Self | None:
-        """What lies beside a model; None: nothing does.
+    def load(cls, folder: Path, config: FusionConfig, of: str) -> Self | None:
+        """What lies beside a model whose weights have the digest `of`; None: nothing does.
 
         Raises:
             ConfigError: it cannot be read, or was fitted to another model than the one of these weights.
@@ -141,12 +140,12 @@ class Knowledge:
             return None
         try:
             with safe_open(folder / CONFIDENCE, "pt") as file:
-                told, of = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-            made = cls(*_parts(told), float(of["level"]))
+                told, more = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+            made = cls(*_parts(told), float(more["level"]))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             raise ConfigError(_refused(folder, f"cannot be read: {type(error).__name__}: {error}")) from error
         views, _, dim = made.space.mean.shape
-        if of["weights"] != digest(folder, weights) or (views, dim) != (1 + len(config.inputs), config.dim):
+        if more["weights"] != of or (views, dim) != (1 + len(config.inputs), config.dim):
             raise ConfigError(_refused(folder, "was fitted to another model than the one beside it"))
         return made
 

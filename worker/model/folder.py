@@ -15,6 +15,8 @@ _SHIPPED_MARK, _NAMES = "shipped:", ("junction", "home")
 WEIGHTS = "model.safetensors"
 ONNX = "model.onnx"
 INT8 = "int8"  # The folder inside a model's own that holds it in this form.
+# A form that is computed from the model's own weights; so its version ends.
+INT8_LINEAR = "int8-linear"
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 CONFIDENCE = "confidence.safetensors"  # Need not be there: without it results have no `confidence`.
@@ -76,12 +78,25 @@ def ensure_servable(path: str | None) -> None:
     exported = (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file()
     ensure_whole(folder, ONNX if exported else WEIGHTS)
     if has_int8(folder):
-        ensure_whole(folder / INT8, ONNX)
+        _ensure_form(folder / INT8)
 
 
 def has_int8(folder: Path) -> bool:
     """Whether the model's folder holds it in int8 too."""
-    return (folder / INT8 / ONNX).is_file()
+    return (folder / INT8 / CONFIG).is_file()
+
+
+def is_computed(form: Path) -> bool:
+    """Whether a form in the model's folder has no weights of its own."""
+    told = json.loads((form / CONFIG).read_text("utf-8"))
+    return str(told.get("version")).endswith(f"+{INT8_LINEAR}")
+
+
+def _ensure_form(form: Path) -> None:
+    _ensure_real(form, CONFIG)
+    _ensure_json(form, CONFIG)
+    if not is_computed(form):
+        ensure_whole(form, ONNX)
 
 
 def shapes(folder: Path) -> dict[str, tuple[int, ...]]:

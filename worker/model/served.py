@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,8 +17,9 @@ from worker.model.confidence import Knowledge
 from worker.model.config import FusionConfig
 from worker.model.cuda import enter, exact
 from worker.model.drift import Reference
-from worker.model.folder import CONFIDENCE, INT8, ONNX, WEIGHTS, ensure_whole, has_int8
+from worker.model.folder import CONFIDENCE, INT8, INT8_LINEAR, ONNX, WEIGHTS, ensure_whole, has_int8, is_computed
 from worker.model.fusion_model import FusionOutput
+from worker.model.int8 import in_int8
 from worker.model.load import config_of, device_of, digest, for_serving, load, number_format, tokenizer_of
 from worker.model.onnx_model import OnnxModel
 
@@ -67,7 +68,7 @@ def serve(folder: Path, device: str, precision: str) -> Served:
     if (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file():
         return _onnx(folder, device, precision)
     place = device_of(device)
-    if has_int8(folder) and (precision == "int8" or (precision == "auto" and _suits_int8(place))):
+    if has_int8(folder) and (precision == "int8" or (precision == "auto" and _suits_int8(folder, place))):
         return _form(folder, device)
     model, tokenizer = load(folder)
     config: FusionConfig = model.config
@@ -76,7 +77,7 @@ def serve(folder: Path, device: str, precision: str) -> Served:
     exact()
     # Batch norms are folded in fp32: in bf16 each folding would round once more.
     ready = for_serving(model.float(), place, dtype)
-    knowledge, reference = Knowledge.load(folder, config), Reference.load(folder)
+    knowledge, reference = Knowledge.load(folder, config, digest(folder)), Reference.load(folder)
     known = knowledge.to(place) if knowledge is not None else None
     version = config.version or digest(folder)
     return Served(ready, config, tokenizer, place, _NAMES[dtype], version, reference, known)
@@ -91,21 +92,50 @@ def within(model: torch.nn.Module, dtype: torch.dtype) -> torch.dtype:
     return dtype if fits else torch.float32
 
 
-def _suits_int8(place: torch.device) -> bool:
-    """Without VNNI sums of int8 may saturate on x86, and then differ from those that its export was judged by."""
-    if place.type != "cpu" or importlib.util.find_spec("onnxruntime") is None:
+def _suits_int8(folder: Path, place: torch.device) -> bool:
+    """Without VNNI sums of int8 may saturate on x86, and then differ from those that its export was judged by; torch
+    multiplies int8 fast with it alone."""
+    if place.type != "cpu":
         return False
-    return platform.machine() not in ("x86_64", "AMD64") or "vnni" in _CPU.read_text()
+    on_x86 = platform.machine() in ("x86_64", "AMD64")
+    if is_computed(folder / INT8):
+        return on_x86 and "vnni" in _CPU.read_text()
+    return importlib.util.find_spec("onnxruntime") is not None and (not on_x86 or "vnni" in _CPU.read_text())
 
 
 def _form(folder: Path, device: str) -> Served:
-    served, version = _onnx(folder / INT8, device, "int8"), config_of(folder).version or digest(folder)
+    version, computed = config_of(folder).version or digest(folder), is_computed(folder / INT8)
+    served = _linear(folder, device) if computed else _onnx(folder / INT8, device, "int8")
     if (made_from := served.version.rpartition("+")[0]) != version:
+        kind = INT8_LINEAR if computed else INT8
         raise ConfigError(
             f"model.path = {str(folder)!r}: its {INT8} was made from version {made_from}, the weights are {version}; "
-            f"take the folder {INT8} out, or make it anew with `fusion-worker export --model {folder} --to int8`"
+            f"take the folder {INT8} out, or make it anew with `fusion-worker export --model {folder} --to {kind}`"
         )
     return served
+
+
+def computed_in_int8(folder: Path) -> Served:
+    """A folder's own weights, with linear layers in int8, as yet without what is known of its verdicts.
+
+    Raises:
+        ConfigError: none of its layers is large enough.
+    """
+    model, tokenizer = load(folder)
+    config: FusionConfig = model.config
+    ready = for_serving(model.float(), torch.device("cpu"), torch.float32)
+    if not in_int8(ready):
+        raise ConfigError(f"--to {INT8_LINEAR}: no linear layer of the model is large enough to gain by it")
+    version = f"{config.version or digest(folder)}+{INT8_LINEAR}"
+    return Served(ready, config, tokenizer, torch.device("cpu"), INT8, version)
+
+
+def _linear(folder: Path, device: str) -> Served:
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"model.device = {device!r}: {INT8_LINEAR} is served on the CPU; must be auto or cpu")
+    served, form = computed_in_int8(folder), folder / INT8
+    knowledge, reference = Knowledge.load(form, served.config, digest(folder)), Reference.load(form)
+    return replace(served, version=str(config_of(form).version), knowledge=knowledge, reference=reference)
 
 
 def _onnx(folder: Path, device: str, precision: str) -> Served:
@@ -122,6 +152,6 @@ def _onnx(folder: Path, device: str, precision: str) -> Served:
             f"model.precision = {precision!r}: this model directory holds {model.precision} weights; "
             f"must be auto or {model.precision}"
         )
-    version = config.version or digest(folder, ONNX)
-    knowledge, reference, place = Knowledge.load(folder, config, ONNX), Reference.load(folder), torch.device("cpu")
-    return Served(model, config, tokenizer, place, model.precision, version, reference, knowledge)
+    of = digest(folder, ONNX)
+    knowledge, reference, place = Knowledge.load(folder, config, of), Reference.load(folder), torch.device("cpu")
+    return Served(model, config, tokenizer, place, model.precision, config.version or of, reference, knowledge)

@@ -20,7 +20,7 @@ from worker.model.confidence import Knowledge
 from worker.model.encoders import TextEncoder
 from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
-from worker.model.load import device_of, load
+from worker.model.load import device_of, digest, load
 from worker.model.preprocess import Preprocessor
 from worker.model.served import serve
 from worker.training import plots
@@ -66,7 +66,7 @@ def train(arguments: Namespace) -> int:
     corrupted = _corrupted(built.model, splits["test"], first_of(measured), plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
     _write(arguments, built, data, measured, corrupted, share, minutes)
-    knowledge.save(arguments.out)
+    knowledge.save(arguments.out, digest(arguments.out))
     dev = samples_of(built, data, "dev")
     console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32")))
     plots.draw_curves(history, arguments.out / "curves.png")
@@ -91,7 +91,7 @@ def evaluate(arguments: Namespace) -> int:
     names, labels = list(data.inputs), labels_of(model.config)
     rows = data.splits[arguments.split]
     samples = Samples(rows, names, labels, model.config, preprocessor)
-    knowledge = Knowledge.load(arguments.model, model.config)
+    knowledge = Knowledge.load(arguments.model, model.config, digest(arguments.model))
     known = knowledge.to(model.device) if knowledge is not None else None
     measured = _measure_all(model, samples, names, arguments.batch, console, known)
     console.print(tell(measured), highlight=False)
