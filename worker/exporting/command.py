@@ -32,8 +32,8 @@ def add_export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help="folder for the model, or of several kinds for a folder each; it is made (default, of int8 or int8-linear: "
-        "the folder int8 inside the model's own, where precision = auto finds it)",
+        help="folder for the model, or of several kinds for a folder each; it is made (default, of int8 or "
+        "int8-linear: the folder int8 inside the model's own, where precision = auto finds it)",
     )
     parser.add_argument(
         "--max-drop", type=_share, default=0.005, metavar="SHARE",
