@@ -14,7 +14,7 @@ from worker.broker.options import connection_options
 from worker.broker.rights import ensure_rights
 from worker.config import Settings
 from worker.errors import ConfigError, Fatal, NoRoom, Retryable, Unreachable
-from worker.findings import largest_record_bytes, of_topics
+from worker.findings import largest_record_bytes, of_model, of_topics
 from worker.from_settings import needs_of
 from worker.redaction import without_secrets
 from worker.settings import DEFAULT, Loaded, redacted
@@ -151,7 +151,8 @@ def _model(settings: Settings) -> Told:
     model = model_of(settings)
     sees = f"; sees {seen_by_model(settings)}" if settings.privacy.enabled else ""
     shadow = f"; shadow: {' '.join(shadow_of(settings).info.values())}" if settings.model.shadow else ""
-    return Told(f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}{sees}{shadow}")
+    findings = of_model(settings, masked=model.trained_on_masked, tells_confidence=model.tells_confidence)
+    return Told(f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}{sees}{shadow}", findings)
 
 
 def create(settings: Settings, partitions: int, replication_factor: int, say: Callable[[str], None]) -> int:

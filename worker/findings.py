@@ -33,6 +33,26 @@ def of_topics(settings: Settings, partitions: Mapping[str, int], configs: Config
     return [*found, *_of_sizes(settings, configs), *_of_retention(settings, configs)]
 
 
+def of_model(settings: Settings, *, masked: bool | None, tells_confidence: bool) -> list[str]:
+    """A sentence each. `masked`: whether what the model was trained on was; None: its folder does not tell."""
+    found, review, privacy = [], settings.review, settings.privacy
+    if review.topic is not None and (review.unfamiliar or review.several) and not tells_confidence:
+        found.append(
+            "review.unfamiliar and review.several have no effect: the model tells no confidence; only review.below "
+            "sends results to a person. `fusion-worker train` makes a model that tells it"
+        )
+    sees = privacy.enabled and privacy.before_model
+    if masked and not sees:
+        remedy = "set privacy.before_model = true" if privacy.enabled else "switch [privacy] on"
+        found.append(f"the model's card says that it was trained on masked bodies; it sees them as they came: {remedy}")
+    if masked is False and sees:
+        found.append(
+            "the model's card says that it was trained on bodies as they came; it sees masked ones: set "
+            "privacy.before_model = false, or train on what `record` writes (`train --masked`)"
+        )
+    return found
+
+
 def _of_partitions(settings: Settings, partitions: Mapping[str, int]) -> Iterator[str]:
     anchor = settings.streams[settings.anchor].topic
     for name, stream in settings.contexts.items():

@@ -95,8 +95,10 @@ def test_a_reference_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert list(made.quantities) == ["a", "b = ON", "c"]
     assert made.quantities["a"].counts == (40,) * 10 + (0,)
     assert made.quantities["c"] == Quantity((), (0, 400))
-    made.save(tmp_path)
-    assert Reference.load(tmp_path) == made
+    made.save(tmp_path, "abc")
+    assert Reference.load(tmp_path, "abc") == made
+    with pytest.raises(ConfigError, match=r"reference.json: was made with the weights abc, .* are def; .*not watched"):
+        Reference.load(tmp_path, "def")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_a_broken_reference_is_one_clear_line(tmp_path: Path, text: str, said: s
     """It names the folder and the file."""
     (tmp_path / "reference.json").write_text(text)
     with pytest.raises(ConfigError, match=rf"model.path = .*: reference.json: .*{said}"):
-        Reference.load(tmp_path)
+        Reference.load(tmp_path, "abc")
 
 
 def test_a_reference_of_another_model_is_refused() -> None:

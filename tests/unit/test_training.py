@@ -74,6 +74,7 @@ def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
     """From a folder of one's own: report, curves, plots, card, reference and a loadable directory; twice the same."""
     for name in ("worker.model.drift", "worker.training.reference"):
         monkeypatch.setattr(f"{name}.LEAST_REFERENCE", 12)
+    monkeypatch.setenv("COLUMNS", "40")  # No table is broken at a width that nobody looks at.
     data, printed = folder(tmp_path), []
     for out in ("one", "two"):
         given = ("--data", str(data), "--out", str(tmp_path / out), *QUICK, "--name", "mine", "--patience", "1")
@@ -93,6 +94,7 @@ def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
             assert min(drawn.size) > 200
     card = (tmp_path / "one" / "README.md").read_text()
     assert "12 train, 12 dev, 12 test" in card
+    assert "**Personal data** in it was not masked" in card
     assert "image only" in card
     for row in ("as they are", "noise", "typos"):
         assert f"\n{row} " in card

@@ -81,7 +81,7 @@ def weights_digest(kind: str, source: Path, folder: Path) -> str:
     """Of what a form of this kind computes with: its own weights, or its original's."""
     if kind == INT8_LINEAR:
         return digest(source)
-    return digest(folder, ONNX if (folder / ONNX).is_file() else WEIGHTS)
+    return digest(folder, next(name for name in (WEIGHTS, ONNX, PROGRAM) if (folder / name).is_file()))
 
 
 def _made(kind: str, source: Source, folder: Path, arguments: Namespace) -> Served:

@@ -14,7 +14,7 @@ from rich.console import Console
 from worker.errors import ConfigError
 from worker.exporting.card import card
 from worker.exporting.gate import measured_of, refuse_a_fall
-from worker.exporting.make import Source, make
+from worker.exporting.make import Source, make, weights_digest
 from worker.exporting.race import Row, race, table
 from worker.model.confidence import Knowledge
 from worker.model.folder import CONFIDENCE, INT8, INT8_LINEAR
@@ -59,7 +59,8 @@ def export(arguments: Namespace) -> int:
                     found[kind] = measured_of(models[kind], labelled, shown)
                 limits = arguments.max_drop, arguments.max_ece_rise
                 refuse_a_fall(kind, split, found["original"], found[kind], *limits)
-            write_reference(folders[kind], source.chosen, lambda kind=kind: models[kind])  # type: ignore[misc]
+            of = weights_digest(kind, arguments.model, folders[kind])
+            write_reference(folders[kind], source.chosen, lambda kind=kind: models[kind], of)  # type: ignore[misc]
         rows = _timed(models, folders, tested, source, arguments.rounds, console)
         lines = table(rows)
         for kind in arguments.to:

@@ -42,6 +42,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         dropout: before the head, while training.
         calibration: the temperature that logits are divided by before they become scores; fitted on the dev split.
         training: the plan that it was trained by, for who trains it on.
+        masked: whether what it was trained on was masked ([privacy]); None: not told.
         calibrations: the same for items with certain inputs alone, by the number of their set: bit n is input n.
     """
 
@@ -76,6 +77,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     calibration: float
     calibrations: dict[str, float]
     training: dict[str, Any]
+    masked: bool | None
 
     def __init__(
         self,
@@ -104,7 +106,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         dropout: float = 0.1,
         calibration: float = 1.0,
         calibrations: Mapping[str, float] | None = None,
-        training: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None, masked: bool | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         """Raises ValueError when a value is unknown, or two do not fit each other."""

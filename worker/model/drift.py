@@ -21,6 +21,7 @@ from worker.errors import ConfigError
 from worker.ports import Log, Observer
 
 REFERENCE = "reference.json"
+_OF = "weights"  # Beside the quantities, none of which is called so.
 ABSENT = np.inf  # Where an item has not the input: not counted. NaN: it has the input, without this number.
 # Of 10 cells and a reference of 800 the index varies by 0.005 over windows of 2,000 of one distribution; more would
 # only be later to see a change. Over windows of 200 it varies by 0.018, a twelfth of what raises the alert; fewer say
@@ -110,26 +111,29 @@ class Reference:
                 told[name] = Quantity.of(own, edges.get(name))
         return cls(told)
 
-    def save(self, folder: Path) -> None:
-        """Writes `reference.json`, a line a quantity."""
+    def save(self, folder: Path, of: str) -> None:
+        """Writes `reference.json`, a line a quantity, with the digest of the weights that it was made with."""
         lines = [
             f" {json.dumps(name)}: {json.dumps({'edges': one.edges, 'counts': one.counts})}"
             for name, one in self.quantities.items()
         ]
-        (folder / REFERENCE).write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+        (folder / REFERENCE).write_text("{\n" + ",\n".join([f' "{_OF}": "{of}"', *lines]) + "\n}\n", "utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Reference | None:
-        """That of a model's folder; None where it has none.
+    def load(cls, folder: Path, of: str) -> Reference | None:
+        """That of a model's folder, whose weights have the digest `of`; None where it has none.
 
         Raises:
-            ConfigError: the file is not one that `save` writes.
+            ConfigError: the file is not one that `save` writes, or was made with other weights.
         """
         if not (folder / REFERENCE).exists():
             return None
         try:
             read = json.loads((folder / REFERENCE).read_text("utf-8"))
-            return cls({name: _checked(name, **one) for name, one in read.items()})
+            made_with = read.get(_OF, of)
+            if made_with != of:
+                raise ValueError(f"was made with the weights {made_with}, those beside it are {of}")
+            return cls({name: _checked(name, **one) for name, one in read.items() if name != _OF})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             remedy = "it must be as `fusion-worker train` wrote it; without one drift is not watched"
             raise ConfigError(f"model.path = {str(folder)!r}: {REFERENCE}: {error}; {remedy}") from error

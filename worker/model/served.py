@@ -77,10 +77,10 @@ def serve(folder: Path, device: str, precision: str) -> Served:
     exact()
     # Batch norms are folded in fp32: in bf16 each folding would round once more.
     ready = for_serving(model.float(), place, dtype)
-    knowledge, reference = Knowledge.load(folder, config, digest(folder)), Reference.load(folder)
+    of = digest(folder)
+    knowledge, reference = Knowledge.load(folder, config, of), Reference.load(folder, of)
     known = knowledge.to(place) if knowledge is not None else None
-    version = config.version or digest(folder)
-    return Served(ready, config, tokenizer, place, _NAMES[dtype], version, reference, known)
+    return Served(ready, config, tokenizer, place, _NAMES[dtype], config.version or of, reference, known)
 
 
 def within(model: torch.nn.Module, dtype: torch.dtype) -> torch.dtype:
@@ -133,8 +133,8 @@ def computed_in_int8(folder: Path) -> Served:
 def _linear(folder: Path, device: str) -> Served:
     if device not in ("auto", "cpu"):
         raise ConfigError(f"model.device = {device!r}: {INT8_LINEAR} is served on the CPU; must be auto or cpu")
-    served, form = computed_in_int8(folder), folder / INT8
-    knowledge, reference = Knowledge.load(form, served.config, digest(folder)), Reference.load(form)
+    served, form, of = computed_in_int8(folder), folder / INT8, digest(folder)
+    knowledge, reference = Knowledge.load(form, served.config, of), Reference.load(form, of)
     return replace(served, version=str(config_of(form).version), knowledge=knowledge, reference=reference)
 
 
@@ -153,5 +153,5 @@ def _onnx(folder: Path, device: str, precision: str) -> Served:
             f"must be auto or {model.precision}"
         )
     of = digest(folder, ONNX)
-    knowledge, reference, place = Knowledge.load(folder, config, of), Reference.load(folder), torch.device("cpu")
+    knowledge, reference, place = Knowledge.load(folder, config, of), Reference.load(folder, of), torch.device("cpu")
     return Served(model, config, tokenizer, place, model.precision, config.version or of, reference, knowledge)

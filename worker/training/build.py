@@ -73,7 +73,7 @@ def build(arguments: Namespace, data: Data) -> Built:
             packages=_packages(arguments, encoder is not None), text_view=_text_view(arguments, encoder),
             max_tokens=arguments.max_tokens, times=True,
             fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank, glimpses=arguments.glimpses,
-            **channels_of(data),
+            **channels_of(data), masked=arguments.masked,
             id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
         )  # fmt: skip
         model = FusionModel(config)

@@ -46,6 +46,7 @@ def card(
             f"Labels: {', '.join(f'`{name}`' for name in full.names)}. Inputs: {_inputs(config)}. "
             f"Fusion: {config.fusion}, D = {config.dim}. Image backbone: {config.backbone}.", "",
             f"- **Data**: {trained.about}; {counts}.",
+            f"- **Personal data** in it {'was masked ([privacy])' if config.masked else 'was not masked'}.",
             f"- **Made by**: `{trained.command}`, seed {trained.seed}, {trained.minutes:.1f} minutes; "
             f"{trained.share:.1%} of the weights were trained.",
             f"- **Began from**: {'; '.join(origins)}.",

@@ -25,6 +25,10 @@ def add_train_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="--out may hold a model, which goes")
     parser.add_argument("--name", default="fusion", help="told in every result as model.name")
     parser.add_argument("--license", default="apache-2.0", help="of the weights, for the model card")
+    parser.add_argument(
+        "--masked", action="store_true",
+        help="the data's bodies are masked, as `record` writes them with [privacy]: the card tells, `check` compares",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the last epoch of a run that was cut off")
     _add_model_arguments(parser.add_argument_group("model"))
     _add_plan_arguments(parser.add_argument_group("training"))

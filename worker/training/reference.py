@@ -20,13 +20,16 @@ _MOST = 2_000
 _AT_ONCE = 32
 
 
-def write_reference(folder: Path, dev: Samples | Sequence[tuple[Item, int]], opened: Callable[[], Served]) -> str:
-    """Of the model that was just written there; `dev` has pixels, not a backbone's maps. Says what there is to say."""
+def write_reference(
+    folder: Path, dev: Samples | Sequence[tuple[Item, int]], opened: Callable[[], Served], of: str
+) -> str:
+    """Of the model that was just written there, whose weights have the digest `of`; `dev` has pixels, not a backbone's
+    maps. Says what there is to say."""
     if len(dev) < LEAST_REFERENCE:
         (folder / REFERENCE).unlink(missing_ok=True)
         return f"drift will not be watched: the dev split has {len(dev)} samples, {LEAST_REFERENCE} are needed"
     reference = reference_of(opened(), dev)
-    reference.save(folder)
+    reference.save(folder, of)
     return f"{len(reference.quantities)} quantities of the dev split are in {REFERENCE}, to watch for drift"
 
 

@@ -66,9 +66,10 @@ def train(arguments: Namespace) -> int:
     corrupted = _corrupted(built.model, splits["test"], first_of(measured), plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
     _write(arguments, built, data, measured, corrupted, share, minutes)
-    knowledge.save(arguments.out, digest(arguments.out))
+    of = digest(arguments.out)
+    knowledge.save(arguments.out, of)
     dev = samples_of(built, data, "dev")
-    console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32")))
+    console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32"), of))
     plots.draw_curves(history, arguments.out / "curves.png")
     best = max(history, key=lambda point: point["dev macro F1"])
     console.print(
@@ -76,7 +77,7 @@ def train(arguments: Namespace) -> int:
         f"{minutes:.1f} min, {share:.0%} of the weights trained; "
         f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
-    console.print(tell(measured), *rows_of(corrupted), sep="\n", highlight=False)
+    console.print(tell(measured), *rows_of(corrupted), sep="\n", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -94,20 +95,20 @@ def evaluate(arguments: Namespace) -> int:
     knowledge = Knowledge.load(arguments.model, model.config, digest(arguments.model))
     known = knowledge.to(model.device) if knowledge is not None else None
     measured = _measure_all(model, samples, names, arguments.batch, console, known)
-    console.print(tell(measured), highlight=False)
+    console.print(tell(measured), highlight=False, soft_wrap=True)
     if arguments.plots is not None:
         arguments.plots.mkdir(parents=True, exist_ok=True)
         _draw(first_of(measured), arguments.plots)
     if arguments.robust:
         corrupted = _corrupted(model, samples, first_of(measured), arguments.batch, console)
-        console.print(*rows_of(corrupted), "", sep="\n", highlight=False)
+        console.print(*rows_of(corrupted), "", sep="\n", highlight=False, soft_wrap=True)
     if arguments.against:
 
         def own(shown: Sequence[int]) -> Measured:
             return measure(model, samples, arguments.batch, Presence(tuple(shown)), _silent)
 
         told = against(arguments.against, data, arguments.split, arguments.batch, arguments.device, own)
-        console.print(*told, sep="\n", highlight=False)
+        console.print(*told, sep="\n", highlight=False, soft_wrap=True)
     return 0
 
 
