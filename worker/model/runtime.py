@@ -41,8 +41,6 @@ class ModelRuntime:
         drift: the last verdicts against the reference; None: the model has none.
         prepares: models with the same one make the same items of the same anchors.
         summarised: hears the numbers of each batch that was answered.
-        tells_confidence: whether verdicts carry it.
-        trained_on_masked: as FusionConfig.masked.
     """
 
     def __init__(
@@ -84,7 +82,6 @@ class ModelRuntime:
                 f"output.evidence: the model has {len(self._config.inputs)} inputs; every set of them would be asked, "
                 f"which is done for up to {MOST_INPUTS}"
             )
-        self.tells_confidence, self.trained_on_masked = self._knowledge is not None, self._config.masked
         self._temperatures = Temperatures(self._config)
         self.summary = Summary(self._config, served.tokenizer)
         self.drift = Drift(served.reference, self.summary.names) if served.reference else None
@@ -104,6 +101,16 @@ class ModelRuntime:
     def info(self) -> Mapping[str, str]:
         """name, version, device, precision."""
         return self._info
+
+    @property
+    def tells_confidence(self) -> bool:
+        """Whether verdicts carry it."""
+        return self._knowledge is not None
+
+    @property
+    def trained_on_masked(self) -> bool | None:
+        """As FusionConfig.masked."""
+        return self._config.masked
 
     def prepare(self, aligned: Aligned, begins: Callable[[str, int], None] = nobody) -> Item:
         """Decodes and tokenises; `begins(stream, number)` hears of each body before it is decoded.
