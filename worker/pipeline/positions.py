@@ -11,6 +11,7 @@ from worker.records import MatchRule, Partition, value
 from worker.stages.guard import without_tally
 
 _VERSION, _WITHOUT_SETTLED = "c2", "c1"
+_ANY_VERSION = re.compile(r"(c\d{1,3}):", re.ASCII)
 _FORM = re.compile(r"c[12]:([^:]*):(\d{1,18})(?::(\d{1,18}))?(?::(\d{1,18}))?", re.ASCII)
 
 
@@ -37,8 +38,13 @@ def position_of(metadata: str) -> Position | None:
     Raises:
         Fatal: it begins like ours and cannot be read; guessing would repeat dead letters.
     """
-    if not metadata.startswith((f"{_VERSION}:", f"{_WITHOUT_SETTLED}:")):
+    if not (form := _ANY_VERSION.match(metadata)):
         return None
+    if form[1] not in (_VERSION, _WITHOUT_SETTLED):
+        raise Fatal(
+            f"the committed metadata of a context is of form {form[1]}, this release reads {_VERSION}; start the "
+            "release that wrote it, or a newer one (docs/upgrades.md)"
+        )
     found = _FORM.fullmatch(without_tally(metadata))
     if found is None:
         raise Fatal(

@@ -9,6 +9,7 @@ import base64
 import binascii
 import heapq
 import itertools
+import re
 import zlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from worker.stages.runs import Runs
 # The broker refuses metadata over 4,096 bytes (offset.metadata.max.bytes); the dead letters' tally takes up to 190.
 MAX_METADATA_BYTES = 3_850
 _VERSION = "a1:"
+_ANY_VERSION = re.compile(r"(a\d{1,3}):", re.ASCII)
 # zlib makes 4,096 bytes of at most 1,032 times as many; more than that is not ours.
 _MOST_BYTES = 4 * 2**20
 _END_OF_OFFSETS, _MOST_SHIFT = 2**63, 56
@@ -198,6 +200,11 @@ def decode_finished(base: int, metadata: str) -> Iterator[tuple[int, int]]:
         Fatal: metadata that begins like ours and cannot be read; guessing would repeat or skip records.
     """
     if not metadata.startswith(_VERSION):
+        if found := _ANY_VERSION.match(metadata):
+            raise Fatal(
+                f"the committed metadata at offset {base} is of form {found[1]}, this release reads {_VERSION[:-1]}; "
+                "start the release that wrote it, or a newer one (docs/upgrades.md)"
+            )
         return
     try:
         packed = metadata[len(_VERSION) :].partition(":")[0]  # what follows is the dead letters' tally
