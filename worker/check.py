@@ -1,4 +1,4 @@
-"""Settings -> what is in force, whether Kafka, Redis and the model are fit for `run`; and their topics, created."""
+"""Settings -> what is in force, whether host, Kafka, Redis and the model are fit for `run`; and topics, created."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from worker.broker.admin import NewTopic, configs_of, create_topics, ensure_reachable
+from worker.broker.admin import NewTopic, cluster_of, configs_of, create_topics, described_topics
 from worker.broker.codecs import missing_codecs
 from worker.broker.fetchers import choose
 from worker.broker.options import connection_options
 from worker.broker.rights import ensure_rights
 from worker.config import Settings
 from worker.errors import ConfigError, Fatal, NoRoom, Retryable, Unreachable
-from worker.findings import largest_record_bytes, of_model, of_topics
+from worker.findings.finding import Finding, Level, note, warning
+from worker.findings.host import of_open_files, open_files, versions
+from worker.findings.model import of_model
+from worker.findings.servers import of_brokers, of_clocks, of_redis
+from worker.findings.topics import Layout, largest_record_bytes, of_topics
 from worker.from_settings import needs_of
+from worker.ops.clock import SystemClock
 from worker.redaction import without_secrets
 from worker.settings import DEFAULT, Loaded, redacted
 from worker.store.trial import try_out
@@ -33,7 +39,7 @@ class Told:
     """What a question gave: a line, and what is worth a word though nothing fails."""
 
     line: str
-    findings: Sequence[str] = ()
+    findings: Sequence[Finding] = ()
     exit_code: int = 0
 
 
@@ -41,7 +47,7 @@ Question = Callable[[Settings], Told]
 
 
 def check(loaded: Loaded, say: Callable[[str], None], *, everything: bool = False) -> int:
-    """Says the settings that were given, then one line each for Kafka, Redis and the model, and the findings.
+    """Says the settings that were given, then a line each for this host, Kafka, Redis and the model, and the findings.
 
     All are asked side by side, for what `run` needs of them, each for a time of its own: it ends always.
 
@@ -49,20 +55,22 @@ def check(loaded: Loaded, say: Callable[[str], None], *, everything: bool = Fals
         everything: say also the settings that are at their defaults.
 
     Returns:
-        0; else 2 when the configuration is wrong (a topic or the model), else 3 when a server was not reached.
+        0, also with findings that are no errors; else 2 when the configuration is wrong (a topic, a limit of the
+        brokers, the model), else 3 when a server was not reached.
     """
     for line in in_force(loaded, everything=everything):
         say(line)
     server_seconds = loaded.settings.kafka.startup_timeout.total_seconds() + ANSWERS_SECONDS
     questions: dict[str, tuple[Question, float]] = {
-        "kafka": (_kafka, server_seconds), "redis": (_redis, server_seconds), "model": (_model, MODEL_SECONDS),
+        "host": (_host, server_seconds), "kafka": (_kafka, server_seconds), "redis": (_redis, server_seconds),
+        "model": (_model, MODEL_SECONDS),
     }  # fmt: skip
     told = ask_all(questions, loaded.settings)
     for part, answer in told.items():
         say(f"{part:<6} {'failed' if answer.exit_code else 'ok':<7} {answer.line}")
     for part, answer in told.items():
         for finding in answer.findings:
-            say(f"{part:<6} finding {finding}")
+            say(f"{part:<6} {finding.level:<7} {finding}")
     return min((answer.exit_code for answer in told.values() if answer.exit_code), default=0)
 
 
@@ -105,25 +113,40 @@ def _one_line(error: Exception) -> str:
     return " ".join(without_secrets(str(error)).split())
 
 
+def _host(settings: Settings) -> Told:
+    most = open_files()
+    return Told(f"{versions()}; open files: {most if most >= 0 else 'no limit'}", of_open_files(most))
+
+
 def _kafka(settings: Settings) -> Told:
     connection = connection_options(settings.kafka.model_dump())
-    seconds = settings.kafka.startup_timeout.total_seconds()
     fetcher = choose(settings.kafka.model_dump())
-    brokers = ensure_reachable(connection, seconds)
+    cluster = cluster_of(connection, settings.kafka.startup_timeout.total_seconds())
     names = settings.every_topic
-    partitions = ensure_rights(connection, needs_of(settings))
+    ensure_rights(connection, needs_of(settings))
+    layouts = {topic["name"]: _layout(topic) for topic in described_topics(connection, names)}
     configs = configs_of(connection, names)
     absent = missing_codecs()
     for name, told in (configs or {}).items():
         if package := absent.get(told.get("compression.type", "")):
             raise ConfigError(f"topic {name!r} is compressed with {told['compression.type']}; install {package}")
-    codecs = [f"records in {codec} cannot be read; install {package}" for codec, package in absent.items()]
-    counts = ", ".join(f"{name} ({partitions[name]})" for name in names)
+    counts = ", ".join(f"{name} ({layouts[name].partitions})" for name in names)
     line = (
-        f"{settings.kafka.bootstrap_servers}: {brokers} brokers; topics (partitions): {counts}; read by {fetcher.told}"
+        f"{settings.kafka.bootstrap_servers}: {cluster.brokers} brokers of version {cluster.version}; topics "
+        f"(partitions): {counts}; read by {fetcher.told}"
     )
-    instead = [f"records are not read by librdkafka: {fetcher.instead}"] if fetcher.instead else []
-    return Told(line, [*codecs, *instead, *of_topics(settings, partitions, configs)])
+    findings = [
+        *(warning(f"records in {codec} cannot be read", f"install {package}") for codec, package in absent.items()),
+        *(note("records are not read by librdkafka", why) for why in [fetcher.instead] if why),
+        *of_topics(settings, layouts, cluster.brokers, configs), *of_brokers(settings, cluster.configs),
+    ]  # fmt: skip
+    failed = any(finding.level is Level.ERROR for finding in findings)
+    return Told(line, findings, 2 if failed else 0)
+
+
+def _layout(topic: Mapping[str, Any]) -> Layout:
+    parts = topic["partitions"]
+    return Layout(len(parts), min((len(part["replica_nodes"]) for part in parts), default=0))
 
 
 def _redis(settings: Settings) -> Told:
@@ -132,15 +155,16 @@ def _redis(settings: Settings) -> Told:
     address = redacted(settings)["redis.url"]
     while True:
         try:
-            version, unsure = try_out(settings.redis.model_dump(), settings.kafka.group_id)
+            tried = try_out(settings.redis.model_dump(), settings.kafka.group_id, SystemClock())
         except NoRoom as error:
-            return Told(f"{address}: reached", [str(error)])
+            return Told(f"{address}: reached", [warning(*map(str.strip, str(error).rsplit(";", 1)))])
         except Retryable as error:
             if time.monotonic() > deadline:
                 raise Unreachable(f"redis.url not reached within {seconds:g} s: {error}") from error
             time.sleep(RETRY_SECONDS)
         else:
-            return Told(f"{address}: version {version}; functions loaded and called", [unsure] if unsure else [])
+            findings = [*of_redis(tried.memory), *of_clocks(tried.ahead_us, tried.unsure_us)]
+            return Told(f"{address}: version {tried.version}; functions loaded and called", findings)
 
 
 def _model(settings: Settings) -> Told:

@@ -189,14 +189,15 @@ def traces_of(settings: Settings, observer: PrometheusObserver, log: Log) -> Ite
 
 def needs_of(settings: Settings) -> Needs:
     """What a worker names in the cluster."""
-    review, output = settings.review, settings.output
+    review, output, delivery = settings.review, settings.output, settings.delivery
     written = (output.topic, output.dead_letter_topic, review.topic, settings.model.shadow_topic)
+    exactly_once = delivery.guarantee == "exactly_once"
     return Needs(
         read=settings.topics,
         written=[topic for topic in written if topic is not None],
         told_of=[review.labels] if review.labels else [],
         group_id=settings.kafka.group_id,
-        exactly_once=settings.delivery.guarantee == "exactly_once",
+        transaction_seconds=delivery.transaction_timeout.total_seconds() if exactly_once else None,
     )
 
 

@@ -18,13 +18,14 @@ from worker.broker.admin import NewTopic, create_topics
 from worker.check import Told, ask_all, in_force
 from worker.config import Settings
 from worker.demo.valkey import EmbeddedValkey
-from worker.findings import of_topics
+from worker.findings.topics import Layout, of_topics
+from worker.ops.clock import SystemClock
 from worker.settings import load
 from worker.store.client import translated
 from worker.store.trial import try_out
 
 WIDE = {"max.message.bytes": "9000000", "cleanup.policy": "delete", "retention.ms": "604800000"}
-ALL = {"texts": 4, "frames": 4, "fusions": 4, "fusions.dead": 4}
+ALL = dict.fromkeys(("texts", "frames", "fusions", "fusions.dead"), Layout(4, 1))
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_right_that_run_needs_is_missed_by_check(valkey: redis.Redis, rights: 
     """Loading, calling, what the functions do inside: the sentence names the command and what the user needs."""
     valkey.execute_command("ACL", "SETUSER", "worker", "on", ">pw", "~*", *rights)
     with pytest.raises(Exception, match=r"refuses a right|Redis") as caught:
-        try_out(options(valkey, username="worker", password="pw"), "group")
+        try_out(options(valkey, username="worker", password="pw"), "group", SystemClock())
     assert caught.value.__class__.__name__ == "Unreachable"
     assert refused in str(caught.value).lower()
     assert "~fw:<kafka.group_id>:*" in str(caught.value)
@@ -65,12 +66,12 @@ def test_rights_on_other_keys_alone_are_missed(valkey: redis.Redis) -> None:
     """A user with all commands on keys that are not the group's; one with those of the group passes."""
     valkey.execute_command("ACL", "SETUSER", "worker", "on", ">pw", "+@all", "~other:*")
     with pytest.raises(Exception, match="refuses a right"):
-        try_out(options(valkey, username="worker", password="pw"), "group")
+        try_out(options(valkey, username="worker", password="pw"), "group", SystemClock())
     needed = ["resetkeys", "~fw:group:*", "-@all", "+@all", "-@dangerous", "+function", "+info", "+keys", "+scan"]
     valkey.execute_command("ACL", "SETUSER", "worker", *needed)
-    version, unsure = try_out(options(valkey, username="worker", password="pw"), "group")
-    assert version
-    assert unsure is None
+    told = try_out(options(valkey, username="worker", password="pw"), "group", SystemClock())
+    assert told.version
+    assert told.memory[0]["maxmemory_policy"] == "noeviction"
     assert all(valkey.ttl(key) > 0 for key in valkey.keys("*")), "what the trial leaves behind expires"
 
 
@@ -123,17 +124,17 @@ def test_what_topics_cost_is_found() -> None:
     """Too small for dead letters or results, kept too short, compacted, unequal; nothing where all is well."""
     settings = Settings()
     well = dict.fromkeys(ALL, WIDE)
-    assert of_topics(settings, ALL, well) == []
+    assert of_topics(settings, ALL, 1, well) == []
     for changes, sentence in (
         ({"fusions.dead": WIDE | {"max.message.bytes": "1048588"}}, "dead letters lose their bodies"),
         ({"fusions": WIDE | {"max.message.bytes": "1000"}}, "large results become dead letters"),
         ({"frames": WIDE | {"retention.ms": "1000"}}, "retention.ms is 1000, less than its horizon of 30s"),
         ({"texts": WIDE | {"cleanup.policy": "compact,delete"}}, "cleanup.policy is compact,delete"),
     ):
-        (found,) = of_topics(settings, ALL, well | changes)
-        assert sentence in found
-    assert "has 3 partitions, 'texts' has 4" in of_topics(settings, ALL | {"frames": 3}, well)[0]
-    assert "does not tell the topics' limits" in of_topics(settings, ALL, None)[0]
+        (found,) = of_topics(settings, ALL, 1, well | changes)
+        assert sentence in str(found)
+    assert "has 3 partitions, 'texts' has 4" in str(of_topics(settings, ALL | {"frames": Layout(3, 1)}, 1, well)[0])
+    assert "needs DESCRIBE_CONFIGS on the topics" in str(of_topics(settings, ALL, 1, None)[0])
 
 
 def test_findings_are_told_and_cost_no_exit_code(stack: Any, tmp_path: Path) -> None:
@@ -149,5 +150,5 @@ def test_findings_are_told_and_cost_no_exit_code(stack: Any, tmp_path: Path) -> 
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "functions loaded and called" in done.stdout
-    assert f"kafka  finding output.dead_letter_topic = '{name}.dead': max.message.bytes is 1000000" in done.stdout
+    assert f"kafka  warning output.dead_letter_topic = '{name}.dead': max.message.bytes is 1000000" in done.stdout
     assert "all other settings are the defaults" in done.stdout

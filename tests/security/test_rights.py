@@ -7,6 +7,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.security.cases import least, settings, table, told
 from tests.security.secured import SecuredKafka
+from worker.check import _kafka, ask_all
+from worker.findings.finding import Level
 
 RIGHTS = least(settings({}))
 
@@ -32,6 +34,18 @@ def test_at_least_once_needs_no_transactional_id(kafka: SecuredKafka) -> None:
     fewer = least(settings({}, **plain))
     assert [right.resource for right in RIGHTS if right not in fewer] == ["TRANSACTIONAL_ID"]
     assert told(kafka.sasl(f"without{len(RIGHTS) - 1}"), **plain)[0] == 0
+
+
+def test_what_the_user_may_not_see_is_told_and_costs_nothing(kafka: SecuredKafka) -> None:
+    """With the least rights neither topics nor brokers show their configuration."""
+    answer = ask_all({"kafka": (_kafka, 60.0)}, settings(kafka.sasl("least")))["kafka"]
+    assert answer.exit_code == 0
+    said = [str(one) for one in answer.findings if one.level is Level.NOTE]
+    for what, right in (
+        ("the topics' limits, retention and policies", "DESCRIBE_CONFIGS on the topics"),
+        ("the brokers' limits", "DESCRIBE_CONFIGS on the cluster"),
+    ):
+        assert any(one.startswith(f"could not look at {what}: needs {right}") for one in said), said
 
 
 def test_the_page_shows_the_rights_that_are_given_here() -> None:

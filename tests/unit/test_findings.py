@@ -8,7 +8,7 @@ import pytest
 
 from tests.tiny import write_tiny_model
 from worker.check import _model
-from worker.findings import of_model
+from worker.findings.model import of_model
 from worker.settings import load
 
 REVIEW = ('review.topic="asked"',)
@@ -25,10 +25,10 @@ RAW = (*MASKED, "privacy.before_model=false")
         ((*REVIEW, "review.unfamiliar=0"), None, False, None),
         (MASKED, None, True, None),
         (MASKED, True, True, None),
-        (MASKED, False, True, "trained on bodies as they came; it sees masked ones: set privacy.before_model = false"),
+        (MASKED, False, True, "trained on bodies as they came; it sees masked ones; set privacy.before_model = false"),
         (RAW, False, True, None),
-        (RAW, True, True, "trained on masked bodies; it sees them as they came: set privacy.before_model = true"),
-        ((), True, True, "trained on masked bodies; it sees them as they came: switch [privacy] on"),
+        (RAW, True, True, "trained on masked bodies; it sees them as they came; set privacy.before_model = true"),
+        ((), True, True, "trained on masked bodies; it sees them as they came; switch [privacy] on"),
         ((), False, True, None),
     ],
 )
@@ -38,13 +38,13 @@ def test_what_does_not_fit_the_model_is_told(
     """One sentence with the remedy; nothing where it fits, or where the model's folder does not tell."""
     found = of_model(load(None, given, {}).settings, masked=masked, tells_confidence=tells)
     assert len(found) == (said is not None)
-    assert said is None or said in found[0]
+    assert said is None or said in str(found[0])
 
 
 def test_check_asks_the_model_itself(tmp_path: Path) -> None:
     """One whose folder tells no confidence has no effect on `[review] unfamiliar`; what ships says what it saw."""
     path = write_tiny_model(tmp_path)
     told = _model(load(None, (*REVIEW, f'model.path="{path}"'), {}).settings)
-    assert [one.partition(" ")[0] for one in told.findings] == ["review.unfamiliar"]
+    assert [one.sentence.partition(" ")[0] for one in told.findings] == ["review.unfamiliar"]
     told = _model(load(None, MASKED, {}).settings)
-    assert ["before_model = false" in one for one in told.findings] == [True]
+    assert ["before_model = false" in one.remedy for one in told.findings] == [True]

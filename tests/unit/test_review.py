@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tests.unit.incoming import FixedClock, binary, validator
 from tests.unit.test_batch import Silent
 from worker.config import Review, Settings
-from worker.findings import of_topics
+from worker.findings.topics import Layout, of_topics
 from worker.pipeline.outcomes import Outcomes
 from worker.records import Aligned, Confidence, Outcome, Verdict
 from worker.stages.batch import SHED, Fused
@@ -157,9 +157,9 @@ def test_what_its_topics_cost_is_found() -> None:
     """One that is too small for results, and answers that would be compacted."""
     settings = Settings(review=Review(topic="r", labels="l"))
     well = {name: {"max.message.bytes": "9000000", "cleanup.policy": "delete"} for name in settings.every_topic}
-    counts = dict.fromkeys(settings.every_topic, 4)
-    assert of_topics(settings, counts, well) == []
-    (small,) = of_topics(settings, counts, {**well, "r": {"max.message.bytes": "1000"}})
-    assert small.startswith("review.topic = 'r': max.message.bytes is 1000, less than 262144")
-    (compacted,) = of_topics(settings, counts, {**well, "l": {"cleanup.policy": "compact"}})
-    assert "review.labels = 'l': cleanup.policy is compact" in compacted
+    counts = dict.fromkeys(settings.every_topic, Layout(4, 1))
+    assert of_topics(settings, counts, 1, well) == []
+    (small,) = of_topics(settings, counts, 1, {**well, "r": {"max.message.bytes": "1000"}})
+    assert str(small).startswith("review.topic = 'r': max.message.bytes is 1000, less than 262144")
+    (compacted,) = of_topics(settings, counts, 1, {**well, "l": {"cleanup.policy": "compact"}})
+    assert "review.labels = 'l': cleanup.policy is compact" in str(compacted)

@@ -11,6 +11,7 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
+    AuthorizationError,
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     GroupAuthorizationFailedError,
@@ -41,8 +42,22 @@ class NewTopic:
     max_message_bytes: int | None = None
 
 
-def ensure_reachable(options: Mapping[str, Any], timeout_seconds: float) -> int:
-    """Waits until the cluster answers and returns its number of brokers.
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a cluster tells of itself.
+
+    Attributes:
+        version: by what its brokers can do; the client tells no finer.
+        configs: broker -> its configuration; None where this user may not see it.
+    """
+
+    brokers: int
+    version: str
+    configs: Mapping[str, Mapping[str, str]] | None
+
+
+def ensure_reachable(options: Mapping[str, Any], timeout_seconds: float) -> None:
+    """Waits until the cluster answers.
 
     Args:
         options: what `connection_options` gives.
@@ -52,7 +67,15 @@ def ensure_reachable(options: Mapping[str, Any], timeout_seconds: float) -> int:
         ConfigError: an address that is not host:port.
     """
     with _admin(options, timeout_seconds) as admin:
-        return len(admin.describe_cluster()["brokers"])
+        admin.describe_cluster()
+
+
+def cluster_of(options: Mapping[str, Any], timeout_seconds: float) -> Cluster:
+    """Waits until the cluster answers; raises as `ensure_reachable`."""
+    with _admin(options, timeout_seconds) as admin:
+        names = [str(broker["broker_id"]) for broker in admin.describe_cluster()["brokers"]]
+        version = ".".join(map(str, admin._manager.broker_version))
+        return Cluster(len(names), version, _configs(admin, ConfigResourceType.BROKER, names))
 
 
 def partitions_of(
@@ -118,13 +141,19 @@ def configs_of(
     Raises:
         Unreachable: as `ensure_reachable`.
     """
-    wanted = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     with _admin(options, timeout_seconds) as admin:
-        told = admin.describe_configs(wanted, config_filter="all")
-    topics: dict[str, Any] = next(iter(told.values()), {})
-    if not all(topics.get(name) for name in names):
+        return _configs(admin, ConfigResourceType.TOPIC, names)
+
+
+def _configs(admin: Any, kind: ConfigResourceType, names: Sequence[str]) -> dict[str, dict[str, str]] | None:
+    try:
+        told = admin.describe_configs([ConfigResource(kind, name) for name in names], config_filter="all")
+    except AuthorizationError:
         return None
-    return {name: {key: str(one["value"]) for key, one in keys.items()} for name, keys in topics.items()}
+    found: dict[str, Any] = next(iter(told.values()), {})
+    if not all(found.get(name) for name in names):
+        return None
+    return {name: {key: str(one["value"]) for key, one in keys.items()} for name, keys in found.items()}
 
 
 def group_operations(

@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kafka.errors import KafkaError, TransactionalIdAuthorizationFailedError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    InvalidTransactionTimeoutError,
+    KafkaError,
+    TransactionalIdAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from worker.broker.admin import ANSWER_TIMEOUT_SECONDS, described_topics, group_operations
 from worker.broker.faults import is_refusal, translated
@@ -38,13 +43,18 @@ class Right:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a worker of these settings names in the cluster. `told_of`: topics that only commands look at."""
+    """What a worker of these settings names in the cluster.
+
+    Attributes:
+        told_of: topics that only commands look at.
+        transaction_seconds: after these the broker is to end a transaction; None: there are none.
+    """
 
     read: Sequence[str]
     written: Sequence[str]
     told_of: Sequence[str]
     group_id: str
-    exactly_once: bool
+    transaction_seconds: float | None
 
 
 def least_rights(needs: Needs) -> list[Right]:
@@ -56,7 +66,7 @@ def least_rights(needs: Needs) -> list[Right]:
         *(Right("WRITE", "TOPIC", "LITERAL", name) for name in needs.written),
         *(Right("DESCRIBE", "TOPIC", "LITERAL", name) for name in needs.told_of),
     ]
-    if needs.exactly_once:
+    if needs.transaction_seconds is not None:
         rights.append(Right("WRITE", "TRANSACTIONAL_ID", "PREFIXED", f"{needs.group_id}-"))
     return rights
 
@@ -72,7 +82,7 @@ def ensure_rights(options: Mapping[str, Any], needs: Needs) -> dict[str, int]:
 
     Raises:
         Unreachable: rights are missing; the sentence names each. Or no answer.
-        ConfigError: a topic does not exist.
+        ConfigError: a topic does not exist, or the brokers take no transactions of that length.
     """
     topics = {
         topic["name"]: topic for topic in described_topics(options, [*needs.read, *needs.written, *needs.told_of])
@@ -97,7 +107,7 @@ def _is_given(
     options: Mapping[str, Any], needs: Needs, right: Right, topics: Mapping[str, Any], absent: Sequence[str]
 ) -> bool:
     if right.resource == "TRANSACTIONAL_ID":
-        return bool(absent) or _may_transact(options, f"{right.name}{_TRIAL}")
+        return bool(absent) or _may_transact(options, f"{right.name}{_TRIAL}", needs.transaction_seconds or 0.0)
     operations: Sequence[str] | None
     if right.resource == "GROUP":
         operations = group_operations(options, needs.group_id)
@@ -108,15 +118,21 @@ def _is_given(
     return operations is None or right.operation in operations
 
 
-def _may_transact(options: Mapping[str, Any], transactional_id: str) -> bool:
-    """Tries it: no question tells of this right."""
+def _may_transact(options: Mapping[str, Any], transactional_id: str, seconds: float) -> bool:
+    """Tries it: no question tells of this right, nor of the longest transaction without one more."""
     milliseconds = int(ANSWER_TIMEOUT_SECONDS * 1000)
-    producer = plain_producer({**options, "transactional_id": transactional_id}, max_block_ms=milliseconds)
+    given = {**options, "transactional_id": transactional_id, "transaction_timeout_ms": int(seconds * 1000)}
+    producer = plain_producer(given, max_block_ms=milliseconds)
     try:
         producer.init_transactions()
     except TransactionalIdAuthorizationFailedError:
         return False
     except KafkaError as error:
+        if InvalidTransactionTimeoutError.__name__ in str(error):  # kafka-python 3.0.12 wraps it into a KafkaError.
+            raise ConfigError(
+                f"delivery.transaction_timeout = {seconds:g}s is over the brokers' transaction.max.timeout.ms; lower "
+                "the one or raise the other"
+            ) from error
         if is_refusal(error):
             raise translated(error) from error
         raise Retryable(f"Kafka: no transactional producer: {type(error).__name__}: {error}") from error

@@ -175,7 +175,7 @@ def _check_kafka(settings: Settings, connection: Any, group_id: str, dead: str, 
             f"the topic of dead letters {dead!r} does not exist; --create makes it, or name another in "
             f"sinks.{chosen.kind}.dead_letter_topic"
         )
-    needs = Needs(read=[settings.output.topic], written=[dead], told_of=[], group_id=group_id, exactly_once=False)
+    needs = Needs(read=[settings.output.topic], written=[dead], told_of=[], group_id=group_id, transaction_seconds=None)
     try:
         ensure_rights(connection, needs)
     except Retryable as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.records import Candidate, Event, MatchRule, Query, Record
+from worker.ports import Clock
+from worker.records import Candidate, Event, MatchRule, Query, Record, value
 from worker.store.context_store import RedisContextStore
-from worker.store.eviction import refuse_eviction
+from worker.store.eviction import info_of_all, refuse_eviction
 
 # A part of the group's own namespace, so that the same rights hold for it; its keys expire.
 _PART = "check"
@@ -25,11 +26,23 @@ class _Unheard:
     gauge = count
 
 
-def try_out(options: Mapping[str, Any], group_id: str) -> tuple[str, str | None]:
-    """Does once all that a worker does, in a part of the group's namespace that no worker looks at.
+@value
+class Tried:
+    """What a server told.
 
-    Returns:
-        The server's version, and what is to be known of its eviction policy.
+    Attributes:
+        memory: INFO's section of each server of a cluster, or of the one.
+        ahead_us: how far its clock is ahead of this machine's, in microseconds, give or take `unsure_us`.
+    """
+
+    version: str
+    memory: Sequence[Mapping[str, Any]]
+    ahead_us: int
+    unsure_us: int
+
+
+def try_out(options: Mapping[str, Any], group_id: str, clock: Clock) -> Tried:
+    """Does once all that a worker does, in a part of the group's namespace that no worker looks at.
 
     Raises:
         Retryable: the server does not answer.
@@ -45,7 +58,7 @@ def try_out(options: Mapping[str, Any], group_id: str) -> tuple[str, str | None]
         options, f"{group_id}:{_PART}", _PART, {_STREAM: rule}, {_STREAM: (16, 2**16)}, _Unheard()
     )
     try:
-        unsure = refuse_eviction(store._client)
+        refuse_eviction(store._client)
         store.enter(store.epoch())
         key = uuid.uuid4().hex  # one that is there already would be left as it is, and show fewer rights
         event = Event(_STREAM, key, "e", _PART, 1, "text/plain", b"", Record(_STREAM, 0, 0, 0, b"k", b"", ()))
@@ -59,6 +72,17 @@ def try_out(options: Mapping[str, Any], group_id: str) -> tuple[str, str | None]
         store.lease_slot()
         store.orphaned_slots()
         store.release_slot()
-        return str(store._client.info("server").get("redis_version", "unknown")), unsure
+        return _told(store._client, clock)
     finally:
         store.close()
+
+
+def _told(client: Any, clock: Clock) -> Tried:
+    asked_us = clock.now_us()
+    server = info_of_all(client, "server")[0]
+    answered_us = clock.now_us()
+    here_us = (asked_us + answered_us) // 2
+    ahead_us = int(server.get("server_time_usec", here_us)) - here_us
+    return Tried(
+        str(server.get("redis_version", "unknown")), info_of_all(client, "memory"), ahead_us, answered_us - here_us
+    )
