@@ -111,6 +111,10 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     for state in ("read", "done"):
         observer.count("anchors_total", 4, state=state)
     observer.gauge("imbalance_anchors", 0)
+    observer.count("feed_sent_total", 4, stream="frames")
+    observer.count("feed_dropped_total", stream="frames", reason="buffer_full")
+    observer.gauge("feed_buffered_bytes", turn % 9, place="outlet")
+    observer.gauge("feed_behind_seconds", turn % 3, place="outlet")
     observer.gauge("work_left_seconds", turn % 3)
     observer.count("work_done_seconds_total", 0.05)
     observer.gauge("silent_partitions", 0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kafka.errors import KafkaError
 
-from worker.broker.sink import plain_producer
+from worker.broker.sink import PlainSink, plain_producer
 from worker.errors import Unreachable
 from worker.records import Outgoing
 
@@ -89,6 +89,18 @@ class SpareProducer:
         if producer is not None:
             with contextlib.suppress(KafkaError):
                 producer.close(1.0)
+
+
+@contextlib.contextmanager
+def live_publisher(connection: Mapping[str, Any]) -> Iterator[Callable[[Sequence[Outgoing]], None]]:
+    """A function that returns when Kafka has acknowledged all that it was given, in the order given. It asks for Kafka
+    with the first records, and anew after a failure; what failed may be there in part.
+
+    It raises Retryable, TooLarge (some are too large, and nothing is known of the others), or Unreachable (rights).
+    """
+    options = {**connection, "enable_idempotence": True, "acks": "all", "linger_ms": LINGER_MS}
+    with contextlib.closing(PlainSink(options, lambda _: None)) as sink:
+        yield lambda records: sink.publish(records, {}, None)
 
 
 @contextlib.contextmanager

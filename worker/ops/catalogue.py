@@ -57,6 +57,11 @@ class Name(StrEnum):
     SINK_DELIVERY = "sink_delivery_seconds"
     CERTIFICATE_EXPIRY = "certificate_expiry_timestamp_seconds"
     SPANS = "spans_total"
+    FEED_SENT = "feed_sent_total"
+    FEED_DROPPED = "feed_dropped_total"
+    FEED_BUFFERED = "feed_buffered_bytes"
+    FEED_BEHIND = "feed_behind_seconds"
+    FEED_CLOCK = "feed_clock_changes_total"
 
 
 class Kind(StrEnum):
@@ -248,6 +253,11 @@ _TABLE = (
         Name.SPANS, Kind.COUNTER, "Recorded spans: exported, refused by the collector, dropped for want of room.",
         ("outcome",),
     ),
+    Metric(Name.FEED_SENT, Kind.COUNTER, "Events of a live feed that Kafka has acknowledged.", ("stream",)),
+    Metric(Name.FEED_DROPPED, Kind.COUNTER, "Events that a live feed did not send, by reason.", ("stream", "reason")),
+    Metric(Name.FEED_BUFFERED, Kind.GAUGE, "Bodies of a live feed that Kafka has not acknowledged.", ("place",)),
+    Metric(Name.FEED_BEHIND, Kind.GAUGE, "How long the oldest event of a live feed waits for Kafka.", ("place",)),
+    Metric(Name.FEED_CLOCK, Kind.COUNTER, "Times a feed's source changed its clock, by the new one.", ("key", "clock")),
     Metric(Name.MODEL_INFO, Kind.GAUGE, "The model in use; always 1.", ("name", "version", "device", "precision")),
 )  # fmt: skip
 
