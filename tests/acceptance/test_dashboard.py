@@ -20,6 +20,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from deploy.grafana import build
 from deploy.grafana.build import RUNBOOK_UID, pages, runbook_entries
 from deploy.grafana.panels import ROWS as DECLARED
+from tests.feeds import tell_feed
 from tests.prometheus_tools import Prometheus, serve, wait_until
 from tests.sinks import tell_a_sink
 from worker.config import Settings
@@ -111,10 +112,7 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     for state in ("read", "done"):
         observer.count("anchors_total", 4, state=state)
     observer.gauge("imbalance_anchors", 0)
-    observer.count("feed_sent_total", 4, stream="frames")
-    observer.count("feed_dropped_total", stream="frames", reason="buffer_full")
-    observer.gauge("feed_buffered_bytes", turn % 9, place="outlet")
-    observer.gauge("feed_behind_seconds", turn % 3, place="outlet")
+    tell_feed(observer, turn)
     observer.gauge("work_left_seconds", turn % 3)
     observer.count("work_done_seconds_total", 0.05)
     observer.gauge("silent_partitions", 0)
