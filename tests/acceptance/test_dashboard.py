@@ -115,7 +115,6 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     tell_feed(observer, turn)
     observer.gauge("work_left_seconds", turn % 3)
     observer.count("work_done_seconds_total", 0.05)
-    observer.gauge("silent_partitions", 0)
     observer.gauge("pending_anchors", turn % 20)
     observer.gauge("oldest_pending_seconds", turn % 20 / 10)
     observer.gauge("budget_bytes", turn % 20 * 1000, place="waiting")
