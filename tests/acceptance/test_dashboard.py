@@ -111,7 +111,6 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     tell_a_sink(observer, turn)
     for state in ("read", "done"):
         observer.count("anchors_total", 4, state=state)
-    observer.gauge("imbalance_anchors", 0)
     tell_feed(observer, turn)
     observer.gauge("work_left_seconds", turn % 3)
     observer.count("work_done_seconds_total", 0.05)
