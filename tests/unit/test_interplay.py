@@ -225,7 +225,7 @@ def test_decided_anchors_wait_for_their_bodies_when_the_new_server_is_full(make:
 def test_redis_is_filled_again_though_the_ring_is_full_and_anchors_wait_for_the_model(
     make: Callable[..., InMemory],
 ) -> None:
-    """Nothing leaves before Redis is filled, so the bodies of those that wait must not keep context from being read."""
+    """The bodies of those that wait for the model must not keep context from being read."""
     source, model = FakeSource({TEXTS: 1, FRAMES: 1}), Standing()
     source.max_poll_records = 40
     worker = make(source, model=model, inline_bytes=-1, ring_bytes=4_000)
@@ -238,3 +238,31 @@ def test_redis_is_filled_again_though_the_ring_is_full_and_anchors_wait_for_the_
     model.go.set()
     assert worker.turn_until(lambda: len(worker.sink.results) == 400, 8.0)
     assert found(worker, "k") == list(range(400))
+
+
+def test_redis_is_filled_again_while_an_old_anchor_waits_for_its_body(make: Callable[..., InMemory]) -> None:
+    """It knows where that lies, and needs nothing of Redis: it leaves, or what is filled again would wait for it."""
+    source, frames = FakeSource({TEXTS: 1, FRAMES: 1}), Partition(FRAMES, 0)
+    source.max_poll_records = 20
+    worker = make(source, inline_bytes=-1, ring_bytes=1)
+    for number in range(400):
+        source.send(reading(number * SECOND_US // 10))
+    assert worker.turn_until(lambda: source.commits.get(frames, (0, ""))[0] == 400)
+    # A new owner has heard of nothing but the clock that is behind, and so its anchor is not late.
+    source.revoke(frames)
+    worker.turn_until(lambda: frames not in source.leases)
+    source.withheld.clear()
+    for number in range(2):
+        source.send(reading(number * SECOND_US - 2 * HOUR_US, key="old"))
+    assert worker.turn_until(lambda: source.commits.get(frames, (0, ""))[0] == 402)
+    worker.reader.pick = lambda wanted: []
+    source.send(text(-2 * HOUR_US, key="old"))
+    assert worker.turn_until(lambda: bool(worker.reader.wanted))
+    worker.server.empty()
+    for number in range(200, 400):
+        source.send(text(number * SECOND_US // 10))
+    worker.turn_until(lambda: False, 0.3)
+    worker.reader.pick = lambda wanted: wanted
+    assert worker.turn_until(lambda: len(worker.sink.results) == 201, 8.0)
+    assert found(worker, "old") == [400]
+    assert found(worker, "k") == list(range(200, 400))

@@ -153,6 +153,11 @@ class Anchors:
         most = room.count - self._leaving.ready if room.bytes > 0 else 0
         self._leaving.go(self._room.leave(most), room)
 
+    def go_on(self, room: Load) -> None:
+        """Sends on to the model those alone that know where their bodies lie: they need nothing of Redis, and while it
+        is filled again what comes into it waits for them."""
+        self._leaving.go((), room)
+
     def _tell_split_key(self, anchor: str, other_partition: int) -> None:
         self._split_keys_told = True
         self._log.warning(

@@ -114,6 +114,5 @@ class Contexts:
 
     @property
     def pressed(self) -> bool:
-        """True when reading on would push bodies out of the ring that the slowest anchor may want. Not while Redis is
-        being filled: no anchor leaves before, so that it must be read on whatever the ring holds."""
-        return self._indexing.pressed(self.progress.slowest_us) and (self.progress.filled() or self.progress.is_full)
+        """True when reading on would push bodies out of the ring that the slowest anchor may want."""
+        return self._indexing.pressed(self.progress.slowest_us)

@@ -156,6 +156,8 @@ class Pipeline:
         if self._contexts.epochs.filled():
             self._anchors.align()
             self._anchors.dispatch(self.budget.inside())
+        else:
+            self._anchors.go_on(self.budget.inside())
         if refused is not None and not isinstance(refused, Full):
             raise refused
         self._tell_full(refused)
