@@ -54,6 +54,9 @@ class Planted:
             "FUSION__KAFKA__SASL_PLAIN_PASSWORD_FILE": str(folder / "password"),
             "FUSION__KAFKA__SSL_PASSWORD": secret,
             "FUSION__REDIS__PASSWORD": secret,
+            "FUSION__TRACES__ENDPOINT": "http://localhost:9/v1/traces",  # nobody is there
+            "FUSION__TRACES__RATIO": "1.0",
+            "FUSION__TRACES__HEADER": f"X-Key={secret}",
         }
 
     def start(self, log: Path, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
@@ -133,4 +136,5 @@ def test_every_secret_of_the_configuration_is_planted() -> None:
     """A key that is a secret and has no secret above would be one that nobody looks for."""
     secrets = {key for key, _, info in flatten(Settings()) if is_secret(info)}
     secrets -= {name for name in secrets if name.startswith("sinks.")}  # tests/integration/test_sink_*.py
-    assert secrets == {"kafka.sasl_plain_password", "kafka.ssl_password", "redis.url", "redis.password"}
+    kafka, redis = {"kafka.sasl_plain_password", "kafka.ssl_password"}, {"redis.url", "redis.password"}
+    assert secrets == {*kafka, *redis, "traces.header"}

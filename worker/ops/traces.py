@@ -5,6 +5,7 @@ Names are those of the messaging conventions of SCHEMA; what is beside them begi
 
 from __future__ import annotations
 
+import random
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from worker.errors import StaleMember, Uncertain
 from worker.ports.ops import Log, Observer
@@ -59,11 +60,13 @@ class OpenTelemetryTraces:
         service: str,
         group: str,
         topic: str,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        """`ratio`: the share of batches that are recorded; `topic`: that of the anchors."""
+        """`ratio`: the share of batches that are recorded, by a `draw` from 0 to 1; `topic`: that of the anchors."""
+        self._ratio, self._draw = ratio, draw
         self._outbox, self._log = Outbox(exporter, observer), log
         provider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(ratio)),
+            sampler=ALWAYS_ON,  # what is not recorded never comes here: the library takes 6 us to say no
             resource=Resource.create({SERVICE_NAME: service}),
             shutdown_on_exit=False,
             span_limits=SpanLimits(max_links=MOST_LINKS),
@@ -79,26 +82,29 @@ class OpenTelemetryTraces:
 
     def process(self, batch: Sequence[HasAligned]) -> AbstractContextManager[Trace | None]:
         """A root span with a link to the trace of each event that names one."""
-        span = self._begin("process", "process", trace.SpanKind.CONSUMER, _ROOT, len(batch))
-        if not span.is_recording():
+        if self._draw() >= self._ratio:
             return _NOTHING
-        for partner in partners(batch):
-            span.add_link(partner)
-        return _Open(span)
+        role, links = trace.SpanKind.CONSUMER, partners(batch)
+        return _Open(self._begin("process", "process", role, _ROOT, links, len(batch)))
 
     def settle(self, outcomes: Sequence[Outcome]) -> AbstractContextManager[Trace | None]:
         """In the trace of the first recorded batch that it commits, with links to the others."""
         batches = {one.trace.id: one.trace.context for one in outcomes if one.trace is not None}
+        if not batches and self._draw() >= self._ratio:
+            return _NOTHING
         first, *others = batches.values() or (None,)
         parent = trace.set_span_in_context(trace.NonRecordingSpan(first), _ROOT) if first is not None else _ROOT
-        span = self._begin("settle", "commit", trace.SpanKind.CLIENT, parent, len(outcomes))
-        if not span.is_recording():
-            return _NOTHING
-        for other in others:
-            span.add_link(other)
-        return _Transaction(span)
+        return _Transaction(self._begin("settle", "commit", trace.SpanKind.CLIENT, parent, others, len(outcomes)))
 
-    def _begin(self, kind: str, name: str, role: trace.SpanKind, parent: Context, count: int) -> trace.Span:
+    def _begin(
+        self,
+        kind: str,
+        name: str,
+        role: trace.SpanKind,
+        parent: Context,
+        links: Iterable[trace.SpanContext],
+        count: int,
+    ) -> trace.Span:
         return self._tracer.start_span(
             f"{name} {self._topic}",
             parent,
@@ -109,6 +115,7 @@ class OpenTelemetryTraces:
                 "messaging.operation.name": name,
                 "messaging.batch.message_count": count,
             },
+            [trace.Link(one) for one in links],
         )
 
     def close(self) -> None:
