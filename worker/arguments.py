@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
+from worker.feeds.video.command import add_video_arguments
+
 
 def no_more(_: ArgumentParser) -> None:
     """The command takes the common arguments only."""
@@ -47,6 +49,11 @@ def add_feed(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=speed, default=1.0, help="1: real time (default), 2: twice as fast, 0: as fast as possible"
     )
+    kinds = parser.add_subparsers(metavar="KIND", dest="kind", help="a live source in place of a story")
+    what = "cameras, devices, video files and folders of pictures (docs/feeds.md)"
+    video = kinds.add_parser("video", help=what, description=f"Frames of {what}.")
+    add_video_arguments(video)
+    add_settings(video, "set_last", {})
 
 
 def add_demo(parser: ArgumentParser) -> None:

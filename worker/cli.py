@@ -70,7 +70,7 @@ def _command(given: Sequence[str]) -> int:
     if chosen.run is None:
         parser.print_help(sys.stderr)
         return 2
-    overrides = [*chosen.set_before, *getattr(chosen, "set_after", ())]
+    overrides = [*chosen.set_before, *getattr(chosen, "set_after", ()), *getattr(chosen, "set_last", ())]
     if not chosen.configured and (chosen.config or overrides):
         raise ConfigError(f"--config and --set have no effect on `{PROGRAM} {chosen.command}`")
     chosen.overrides = overrides
@@ -135,26 +135,9 @@ def _topics(chosen: argparse.Namespace) -> int:
 
 def _feed(chosen: argparse.Namespace) -> int:
     settings = _loaded(chosen).settings
-    from worker.broker.admin import ensure_reachable, missing_topics
-    from worker.broker.options import connection_options
-    from worker.feeds.produce import feed
-    from worker.feeds.stories import story_of
+    from worker.feeding import feed
 
-    rates = (chosen.frames_per_second, chosen.texts_per_second)
-    streams, events = story_of(chosen.story, chosen.seed, chosen.junctions, chosen.seconds, *rates)
-    topics = {}
-    for name, modality in streams.items():
-        found = [stream.topic for stream in settings.streams.values() if stream.modality == modality]
-        if not found:
-            raise ConfigError(f'streams: feed needs a stream with modality = "{modality}"; there is none')
-        topics[name] = found[0]
-    connection = connection_options(settings.kafka.model_dump())
-    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    if missing := missing_topics(connection, list(topics.values())):
-        raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `{PROGRAM} topics` creates them")
-    sent = feed(connection, topics, events, seconds=chosen.seconds, seed=chosen.seed, speed=chosen.speed, say=_say)
-    _say(f"sent {' and '.join(f'{count} {name} to {topics[name]}' for name, count in sent.counts.items())}")
-    return 0
+    return feed(settings, chosen, _say)
 
 
 def _replay(chosen: argparse.Namespace) -> int:
@@ -267,7 +250,7 @@ def _parser() -> _Parser:
         ("check", _check, True, add_check, "show the settings in force and reach Kafka, Redis and the model"),
         ("topics", _topics, True, add_topics, "create the topics of the configuration"),
         ("demo", _demo, False, add_demo, "start Kafka, Redis, a feed and workers, and show results"),
-        ("feed", _feed, True, add_feed, "send what a simulated junction or home sends"),
+        ("feed", _feed, True, add_feed, "send a simulated junction or home, or what a camera sees"),
         ("replay", _replay, True, add_replay, "send dead letters back to the topic they came from"),
         ("explain", _explain, True, add_explain_arguments, "rebuild one anchor's verdict from the log, and say why"),
         ("record", _record, True, add_record_arguments, "write a folder to train on from the live topics"),

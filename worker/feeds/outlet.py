@@ -91,6 +91,7 @@ class Outlet:
         self._sending: list[tuple[float, LiveEvent]] = []
         self._bytes, self._slow, self._ended, self._given_up = 0, False, False, False
         self.failed: Fatal | None = None
+        self.sent = 0
         observer.ask(Name.FEED_BUFFERED, self.buffered_bytes, place="outlet")
         observer.ask(Name.FEED_BEHIND, self.behind_seconds, place="outlet")
         self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
@@ -196,6 +197,7 @@ class Outlet:
             for _, event in self._sending:
                 self._bytes -= len(event.body)
                 self._observer.count(Name.FEED_SENT, stream=event.stream)
+                self.sent += 1
             self._sending = []
             if self._slow and self._age() <= SLOW_SECONDS:
                 self._slow = False
