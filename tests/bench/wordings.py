@@ -1,5 +1,7 @@
 """What models make of reports that another hand wrote: `python -m tests.bench.wordings [--model DIR ...]`.
 
+`--precision fp32 int8` asks it in both forms, in one run.
+
 Each sentence of wordings.json goes with a drawn frame, full or empty; right is the label of both, so that chance is
 0.25. Its two authors saw no sentence or template that is trained on, and who wrote those read none of these. Foreign
 frames and those of a dead camera go with reports of the kinds calm and alarm; of the latter it is also told how far the
@@ -49,8 +51,8 @@ def sentences() -> list[tuple[str, str]]:
 class Asked:
     """A model, asked as a worker asks it."""
 
-    def __init__(self, folder: Path) -> None:
-        served = serve(folder, "cpu", "auto")
+    def __init__(self, folder: Path, precision: str = "auto") -> None:
+        served = serve(folder, "cpu", precision)
         self.name, self._preprocessor = folder.name, Preprocessor(served.config, served.tokenizer)
         self.told = f"{folder.name} {served.version} ({served.precision})"
         streams = {"image": "image", "text": "text"}
@@ -130,9 +132,12 @@ def main() -> None:
     """Prints a table per model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, nargs="+", default=[SHIPPED])
-    for folder in parser.parse_args().model:
-        asked = Asked(folder)
-        print(asked.told, *lines(asked), "", sep="\n")
+    parser.add_argument("--precision", nargs="+", default=["auto"], help="one after the other")
+    arguments = parser.parse_args()
+    for folder in arguments.model:
+        for precision in arguments.precision:
+            asked = Asked(folder, precision)
+            print(asked.told, *lines(asked), "", sep="\n", flush=True)
 
 
 if __name__ == "__main__":

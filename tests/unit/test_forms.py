@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,10 +15,14 @@ from safetensors.torch import load_file, save_file
 from tests.tiny import write_tiny_model
 from worker.cli import main
 from worker.errors import ConfigError
+from worker.feeds.junction import scene
 from worker.model import served as room
-from worker.model.folder import INT8, WEIGHTS, ensure_servable
+from worker.model.folder import INT8, SHIPPED, WEIGHTS, ensure_servable
 from worker.model.int8 import Int8Linear
+from worker.model.items import Item
 from worker.model.load import digest
+from worker.model.preprocess import Body, Preprocessor
+from worker.model.runtime import runtime_of
 from worker.model.served import serve
 
 
@@ -143,3 +148,20 @@ def test_what_is_computed_is_refused_beside_other_weights(computed: Path, vnni: 
     with pytest.raises(ConfigError, match=r"its int8 was made from version .*--to int8-linear`"):
         serve(folder, "cpu", "int8")
     assert main(["export", "--model", str(computed), "--to", "int8-linear", "--out", str(tmp_path / "out")]) == 2
+
+
+def test_the_junction_s_model_ships_with_int8() -> None:
+    """Of these very weights, with what is known of its own verdicts."""
+    small, large = serve(SHIPPED, "cpu", "int8"), serve(SHIPPED, "cpu", "fp32")
+    assert small.version == f"{large.version}+int8-linear"
+    assert small.knowledge is not None
+    assert small.reference is not None
+    rng = np.random.default_rng(0)
+    asked, texts = Preprocessor(small.config, small.tokenizer), ("Two cars have crashed.", "Nothing happens here.")
+    items = [
+        Item(tuple(asked.read(n, (Body(body, kind, "s"),)).tensors for n, (body, kind) in enumerate(bodies)))
+        for bodies in (((scene(rng).image, "image/jpeg"), (text.encode(), "text/plain")) for text in texts)
+    ]
+    told = [runtime_of(one).infer(items) for one in (small, large)]
+    for one, other in zip(*told, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=0.1)
