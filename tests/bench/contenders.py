@@ -43,6 +43,7 @@ def settings(kind: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         "output": {"topic": spec["out"], "dead_letter_topic": spec["dead"]},
         "delivery": {"guarantee": "at_least_once" if kind == "worker-at-least-once" else "exactly_once"},
         "http": {"port": 0},
+        "model": spec.get("model", {}),
         "log": {"format": "json"},
     }
     if "fetcher" in Kafka.model_fields:
@@ -56,6 +57,10 @@ def serve(kind: str, spec: Mapping[str, Any]) -> None:
     from worker import assemble
     from worker.config import Settings
 
+    if "shadow_priority" in spec:
+        from worker.model import shadow
+
+        shadow.PRIORITY = spec["shadow_priority"]
     if spec["job"] != "shipped":
         assemble.model_of = lambda settings: MODELS[spec["job"]]()
     sys.exit(assemble.run(Settings.model_validate(settings(kind, spec))))

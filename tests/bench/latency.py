@@ -12,11 +12,13 @@ import multiprocessing
 import os
 import re
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
@@ -43,6 +45,7 @@ class Row(NamedTuple):
     late: list[float]
     batch: float
     right: float
+    came: str = ""
 
 
 def read(spec: dict[str, Any], asked: Connection) -> None:
@@ -125,18 +128,23 @@ def wake(runner: Runner, reader: Reader, send: Any, topics: dict[str, str], mix:
         send_all(plan(5.0, mix, 0.5, 1), send, topics)
 
 
-def measured(kind: str, job: str, rate: float, mix: int, seconds: float, stack: Stack, folder: Path) -> Row:
-    """One worker under one load."""
+def measured(
+    kind: str, job: str, rate: float, mix: int, seconds: float, stack: Stack, folder: Path,
+    more: Mapping[str, Any] = MappingProxyType({}), during: Callable[[Runner], None] = lambda runner: None,
+    tell: Callable[[Runner], str] = lambda runner: "",
+) -> Row:  # fmt: skip
+    """One worker under one load. `more`: of its spec; `during` runs in a thread beside; `tell` is asked at the end."""
     name = f"l{uuid.uuid4().hex[:8]}"
     topics = {stream: f"{name}.{stream}" for stream in ("texts", "frames")}
     stamped = {"message.timestamp.type": "LogAppendTime"}
     create(stack.bootstrap_servers, dict.fromkeys(topics.values(), PARTITIONS), stamped)
-    spec = spec_of(job, stack, **topics)
+    spec = {**spec_of(job, stack, **topics), **more}
     empty(stack)
     send, flush = sender(stack.bootstrap_servers, linger_ms=1)
     with running(kind, spec, folder) as runner:
         reader = Reader(spec)
         wake(runner, reader, send, topics, mix)
+        threading.Thread(target=during, args=(runner,), daemon=True).start()
         late = send_all(plan(rate, mix, WARM_SECONDS + seconds, 13), send, topics)
         ended_us = time.time_ns() // 1000
         flush()
@@ -145,12 +153,12 @@ def measured(kind: str, job: str, rate: float, mix: int, seconds: float, stack: 
         deadline = time.monotonic() + LAST_SECONDS
         while reader.count() < texts and time.monotonic() < deadline:
             time.sleep(0.2)
-        results, batch = reader.close(), batch_ms(runner)
+        results, batch, came = reader.close(), batch_ms(runner), tell(runner)
     from_us = ended_us - round((seconds + TAIL_SECONDS) * 1e6)
     needed = {text: at for text, at in all_needed_us(events).items() if at is None or at >= from_us}
     seen = {result.text: at for result, at in results}
     good = right([result for result, _ in results], expected(events), scores=job == "noop")
-    return Row(rate, latencies_ms(seen, needed), late, batch, good)
+    return Row(rate, latencies_ms(seen, needed), late, batch, good, came)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ MOST_BYTES = 64 * 2**20
 # Of batches of which not one item was answered. One may be the items' fault.
 MOST_FAILED = 3
 HANG_SECONDS = 60.0
-_LEAST_PRIORITY = 19
+PRIORITY = 19  # The least that Linux has.
 
 
 @value
@@ -104,7 +104,7 @@ class Shadow:
 
     def _run(self) -> None:
         if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)
         try:
             model = self._load()
             self._log.info("shadow model is asked", share=self._share, **model.info)
