@@ -35,6 +35,7 @@ class EchoModel:
     lanes = 1
     drift = None
     prepares = "as it came"
+    trained_on_masked, tells_confidence = None, False
 
     def __init__(self, cost_ms: float = 1.0, decodes: bool = False) -> None:
         self._cost, self._decodes = cost_ms / 1000, decodes

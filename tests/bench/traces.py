@@ -1,7 +1,7 @@
 """What traces cost: `python -m tests.bench.traces` (a worker without, and at each ratio, in turn over one backlog).
 
 Every text and frame names a trace. The model computes nothing. Processor time a pair is the worker's own count over its
-own count of anchors, between a tenth of them and the last.
+own count of anchors, between a tenth of them and the last. `--alone`: spans of 32 pairs, made and sent, nothing else.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ import re
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.collector import Collector, collector
 from tests.integration.test_traces import feed
 from tests.story import minutes_ago, story
 from tests.town import Town, town
+from tests.unit.test_commit import outcome
+from tests.unit.test_traces_off_and_on import batch
+from tests.unit.worker_in_memory import Counting
 from worker.demo.stack import open_stack
+from worker.ops.traces import OpenTelemetryTraces, otlp
 
 KEYS = 16
 LOOK_SECONDS = 0.1
@@ -50,6 +56,21 @@ def turn(fed: Town, pairs: int, ratio: float | None, sent: Collector) -> float:
     return (ended - began) / (last - first) * 1e6
 
 
+def alone(batches: int = 128) -> float:
+    """Processor microseconds a pair whose batch is recorded, with what the collector, here in this process, takes."""
+    heard: Any = Counting()
+    with collector() as sent:
+        made = OpenTelemetryTraces(otlp(sent.endpoint, {}), heard, heard, ratio=1.0, service="s", group="g", topic="t")
+        pairs = batch(*(f"00-{n:032x}-{n:016x}-01" for n in range(1, 65)))
+        began = time.process_time()
+        for _ in range(batches):
+            with made.process(pairs) as trace, made.settle([replace(outcome(0), trace=trace)]):
+                pass
+        made.close()
+        assert len(sent.spans) == 2 * batches
+    return (time.process_time() - began) / batches / 32 * 1e6
+
+
 def told(values: list[float]) -> str:
     """Median, and from where to where."""
     return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
@@ -60,7 +81,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--pairs", type=int, default=24_000)
+    parser.add_argument("--alone", action="store_true")
     given = parser.parse_args()
+    if given.alone:
+        values = [alone() for _ in range(1 + given.rounds)][1:]  # the first one imports
+        print(f"{told(values)} us a recorded pair, n = {given.rounds} x 128 batches of 32 pairs")
+        return
     ways: list[float | None] = [None, 0.1, 1.0]
     found: dict[float | None, list[float]] = {way: [] for way in ways}
     with (
