@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kafka import KafkaProducer
 
 from tests.sinks import result, sinks, wait_until
@@ -109,6 +110,7 @@ def test_killed_before_the_commit_it_delivers_again_under_the_same_ids(stack: An
         assert len(after) > len(ids)
 
 
+@pytest.mark.long
 def test_a_sink_that_refuses_all_stops_before_the_topic_is_drained(stack: Any, tmp_path: Path) -> None:
     """404 for everything: after `dead_letters_in_a_row` it ends with 4; 401 ends it with 3 at the first."""
     with sinks(stack, tmp_path, 1) as made, webhook_server(tmp_path / "server") as server:

@@ -124,13 +124,13 @@ def _joined(
 
 def _letters(settings: Settings, connection: Any, dead: str) -> Letters:
     from worker.broker.sink import PlainSink
-    from worker.from_settings import writer_of
     from worker.ops.clock import SystemClock
     from worker.sinks.letters import Letters
     from worker.stages.guard import DeadLetterGuard
+    from worker.stages.publish import ResultWriter
 
-    output, limits = settings.output.model_copy(update={"dead_letter_topic": dead}), settings.limits
-    writer = writer_of(settings.model_copy(update={"output": output}), {"name": "", "version": ""})
+    limits, source = settings.limits, f"/fusion-worker/{settings.kafka.group_id}"
+    writer = ResultWriter(settings.output.topic, dead, source=source, model_name="", model_version="")
     guard = DeadLetterGuard(limits.dead_letters_in_a_row, limits.dead_letter_ratio, SystemClock())
     return Letters(PlainSink(connection, lambda offsets: None), writer, guard)
 
@@ -159,7 +159,17 @@ def _made(chosen: Namespace, told: Any) -> Destination:
         from worker.sinks.webhook import WebhookDestination
 
         return WebhookDestination(told)
-    raise ConfigError(f"sink {chosen.kind}: is not there yet")
+    if chosen.kind == "mqtt":
+        from worker.sinks.mqtt import MqttDestination
+
+        return MqttDestination(told)
+    if chosen.kind == "sql":
+        from worker.sinks.sql import SqlDestination
+
+        return SqlDestination(told, chosen.create)
+    from worker.sinks.parquet import ParquetDestination
+
+    return ParquetDestination(told)
 
 
 def _check_kafka(settings: Settings, connection: Any, group_id: str, dead: str, chosen: Namespace) -> None:

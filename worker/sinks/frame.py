@@ -72,8 +72,9 @@ class Frame:
         """Until `stop`, or with `once` until all is delivered; True when nothing that was read is left."""
         while not self._stopped:
             self._health.beat()
-            self._turn()
-            if self._bounds.once and self._is_over():
+            ends = self._bounds.once and self._has_read_all()
+            self._turn(more=not ends)
+            if ends and not (self._pending or self._intake.uncommitted):
                 break
         until = time.monotonic() + self._bounds.drain_seconds
         self._health.block("draining", "the sink ends")
@@ -213,13 +214,12 @@ class Frame:
     def _lag(self, partition: Partition, records: float) -> None:
         self._observer.gauge("sink_lag_records", records, sink=self._name, partition=str(partition.number))
 
-    def _is_over(self) -> bool:
-        """With `once`: the ends as they were first seen are behind, delivered and committed."""
+    def _has_read_all(self) -> bool:
+        """The ends as they were first seen are behind."""
         if not self._intake.settled:
             return False
         if self._ends is None:
             ends = {partition: end for partition, (end, _) in self._intake.ends().items()}
             self._ends = ends if ends.keys() == self._intake.held else None
             return False
-        reached = all(self._intake.position(p) >= end for p, end in self._ends.items() if p in self._intake.held)
-        return reached and not self._pending and not self._intake.uncommitted
+        return all(self._intake.position(p) >= end for p, end in self._ends.items() if p in self._intake.held)
