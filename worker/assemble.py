@@ -65,7 +65,8 @@ def run(settings: Settings) -> int:
     health = Health(stall_seconds(settings.kafka.max_poll_interval, settings.delivery.commit_timeout))
     health.block("starting", "the worker is starting")
     observer = PrometheusObserver()
-    server = OpsServer(settings.http.host, settings.http.port, observer.registry, health)
+    access = made.access_of(settings, log)
+    server = OpsServer(settings.http.host, settings.http.port, observer.registry, health, access)
     server.start()
     log.info("listening", host=settings.http.host, port=server.port)
     if settings.privacy.enabled:

@@ -16,12 +16,13 @@ from worker.broker.rights import ensure_rights
 from worker.config import Settings
 from worker.errors import ConfigError, Fatal, NoRoom, Retryable, Unreachable
 from worker.findings.finding import Finding, Level, note, warning
-from worker.findings.host import of_open_files, open_files, versions
+from worker.findings.host import of_http, of_open_files, open_files, versions
 from worker.findings.model import of_model
 from worker.findings.servers import of_brokers, of_clocks, of_redis
 from worker.findings.topics import Layout, largest_record_bytes, of_topics
-from worker.from_settings import needs_of
+from worker.from_settings import access_of, needs_of
 from worker.ops.clock import SystemClock
+from worker.ops.logs import get_logger
 from worker.redaction import without_secrets
 from worker.settings import DEFAULT, Loaded, redacted
 from worker.store.trial import try_out
@@ -115,7 +116,9 @@ def _one_line(error: Exception) -> str:
 
 def _host(settings: Settings) -> Told:
     most = open_files()
-    return Told(f"{versions()}; open files: {most if most >= 0 else 'no limit'}", of_open_files(most))
+    access_of(settings, get_logger())
+    told = f"{versions()}; open files: {most if most >= 0 else 'no limit'}"
+    return Told(told, [*of_open_files(most), *of_http(settings)])
 
 
 def _kafka(settings: Settings) -> Told:

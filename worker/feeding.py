@@ -12,6 +12,7 @@ from worker.broker.admin import ensure_reachable, missing_topics
 from worker.broker.options import connection_options
 from worker.broker.producer import live_publisher
 from worker.errors import ConfigError, Fatal, FusionError
+from worker.from_settings import access_of
 from worker.ops.health import Health
 from worker.ops.http import OpsServer
 from worker.ops.logs import configure, get_logger
@@ -58,7 +59,7 @@ def live(settings: Settings, topics: Sequence[str], port: int, make: Make, say: 
     connection = _reached(settings, topics)
     watchdog = Watchdog(_SIGNALS, drain_seconds + _LEAVE_SECONDS, log)
     health, observer = Health(), PrometheusObserver()
-    server = OpsServer(settings.http.host, port, observer.registry, health)
+    server = OpsServer(settings.http.host, port, observer.registry, health, access_of(settings, log))
     server.start()
     log.info("listening", host=settings.http.host, port=server.port)
     try:

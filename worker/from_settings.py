@@ -15,6 +15,7 @@ from worker.broker.rights import Needs
 from worker.config import Settings, Stream
 from worker.durations import micros
 from worker.errors import ConfigError
+from worker.ops.access import Access
 from worker.ops.certificates import ends_at
 from worker.ops.clock import SystemClock
 from worker.ops.metrics import PrometheusObserver
@@ -245,6 +246,21 @@ def tell_settings(settings: Settings, observer: PrometheusObserver, labels: Iter
         observer.ask("certificate_expiry_timestamp_seconds", partial(ends_at, path, authorities), which=which)
 
 
+def access_of(settings: Settings, log: Log) -> Access:
+    """Who may read what the HTTP server tells.
+
+    Raises:
+        ConfigError: a file is missing or does not fit.
+    """
+    http = settings.http
+    if http.ssl_keyfile and not http.ssl_certfile:
+        raise ConfigError("http.ssl_keyfile: has no effect without http.ssl_certfile")
+    certificate, key, token = (
+        Path(name) if name else None for name in (http.ssl_certfile, http.ssl_keyfile, http.token_file)
+    )
+    return Access(certificate, key, token, log)
+
+
 def certificates_of(settings: Settings) -> dict[str, Path]:
     """The configured files of certificates, by the server they are for and what they are there; `_ca`: authorities."""
     redis = parse_qs(urlsplit(settings.redis.url).query)
@@ -253,5 +269,6 @@ def certificates_of(settings: Settings) -> dict[str, Path]:
         "kafka_client": settings.kafka.ssl_certfile,
         "redis_ca": redis.get("ssl_ca_certs", [None])[0],
         "redis_client": redis.get("ssl_certfile", [None])[0],
+        "http": settings.http.ssl_certfile,
     }
     return {which: Path(path) for which, path in given.items() if path}

@@ -126,3 +126,12 @@ class Http(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(9108, ge=0, le=65535, description="Port; 0 takes any free one.")
+    ssl_certfile: str | None = Field(
+        None, description="Certificate to serve HTTPS with, its chain behind it; read again when it changes."
+    )
+    ssl_keyfile: str | None = Field(None, description="Its key, not locked; unset: it is in ssl_certfile.")
+    token_file: str | None = Field(
+        None,
+        description="File with the bearer token that /metrics asks for, read again when it changes; /livez and /readyz "
+        "ask for none.",
+    )

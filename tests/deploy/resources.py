@@ -47,10 +47,19 @@ _SCALED = _object(
         "advanced": _object({}, {"horizontalPodAutoscalerConfig": _object({}, {"behavior": _BEHAVIOR})}),
     },
 )  # fmt: skip
-_MONITOR = _object(
-    {"selector": _SELECTOR, "endpoints": _list(_object({"port": _TEXT}, {"path": _TEXT, "interval": _DURATION}))},
-    {"jobLabel": _TEXT},
-)
+_KEY = _object({"name": _TEXT, "key": _TEXT}, {"optional": {"type": "boolean"}})
+_ENDPOINT = _object(
+    {"port": _TEXT},
+    {
+        "path": _TEXT, "interval": _DURATION, "scheme": {"enum": ["http", "https"]},
+        "tlsConfig": _object({}, {
+            "ca": _object({}, {"secret": _KEY, "configMap": _KEY}), "serverName": _TEXT,
+            "insecureSkipVerify": {"type": "boolean"},
+        }),
+        "authorization": _object({"credentials": _KEY}, {"type": _TEXT}),
+    },
+)  # fmt: skip
+_MONITOR = _object({"selector": _SELECTOR, "endpoints": _list(_ENDPOINT)}, {"jobLabel": _TEXT})
 _RULE = _object({"expr": _TEXT}, {"alert": _TEXT, "record": _TEXT, "for": _DURATION, "keep_firing_for": _DURATION,
                                   "labels": _TEXTS, "annotations": _TEXTS})  # fmt: skip
 _GROUP = _object({"name": _TEXT, "rules": _list(_RULE)}, {"interval": _DURATION, "labels": _TEXTS})

@@ -107,6 +107,17 @@ def test_mounts_are_where_the_worker_looks(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", ALL)
+def test_probes_and_prometheus_speak_what_the_worker_serves(case: str) -> None:
+    """HTTPS where it has a certificate; a token where it asks for one."""
+    found, http, scheme = objects(case), _merged(case)["http"], None if case != "guarded" else "HTTPS"
+    probes = [probe["httpGet"] for name, probe in worker(found).items() if name.endswith("Probe")]
+    assert [probe.get("scheme") for probe in probes] == [scheme] * 3
+    for endpoint in (one["spec"]["endpoints"][0] for one in of_kind(found, "ServiceMonitor")):
+        assert endpoint.get("scheme", "http").upper() == (scheme or "HTTP")
+        assert ("authorization" in endpoint) == ("token_file" in http)
+
+
+@pytest.mark.parametrize("case", ALL)
 def test_containers_run_commands_that_exist(case: str) -> None:
     """The command line is one that fusion-worker takes."""
     for one in containers(objects(case)):
@@ -198,6 +209,7 @@ def test_every_value_is_described() -> None:
 
 
 REFUSED = [
+    ("config.http.token_file=/run/t,serviceMonitor.enabled=true", "serviceMonitor.authorization: must name the Secret"),
     ("replicas=0", "'/replicas': minimum: got 0, want 1"),
     ("replicas=two", "'/replicas': got string, want integer"),
     ("confg.kafka.group_id=x", "additional properties 'confg' not allowed"),
@@ -210,6 +222,7 @@ REFUSED = [
     ("config.redis.url=redis://u:p@redis", "config.redis.url: holds a password"),
     ("config.redis.url=rediss://redis?ssl_password=p", "config.redis.url: holds a password"),
     ("config.redis.password=p", "config.redis.password: is a secret"),
+    ("config.sinks.mqtt.password=p", "config.sinks.mqtt.password: is a secret"),
     ("config.kafka.sasl_plain_password=p", "config.kafka.sasl_plain_password: is a secret"),
     ("secrets.keys.redis\\.password=a", "secrets.keys: needs secrets.existingSecret"),
     ("secrets.existingSecret=a,secrets.volume.csi.driver=b", "secrets.volume: is given beside"),

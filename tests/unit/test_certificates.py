@@ -105,7 +105,7 @@ def test_every_configured_file_of_certificates_is_watched() -> None:
         for name in type(getattr(Settings(), section)).model_fields
         if re.search(r"ca_?file|ca_?certs|cert_?file|certificate", name)
     ]
-    assert keys == ["kafka.ssl_cafile", "kafka.ssl_certfile"]
+    assert keys == ["kafka.ssl_cafile", "kafka.ssl_certfile", "http.ssl_certfile"]
 
 
 def test_the_configuration_is_on_the_page() -> None:

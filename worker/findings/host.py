@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import platform
 import resource
 from importlib.metadata import PackageNotFoundError, version
 
+from worker.config import Settings
 from worker.findings.finding import Finding, warning
 
 # What decides how servers are spoken to and what a model computes.
@@ -38,3 +40,21 @@ def of_open_files(most: int) -> list[Finding]:
         f"this process may open {most} files and connections, less than {LEAST_FILES}: with several brokers it runs "
         "out of them", f"`ulimit -n {4 * LEAST_FILES}`, or LimitNOFILE= of its service",
     )]  # fmt: skip
+
+
+def of_http(settings: Settings) -> list[Finding]:
+    """Who can read the token on its way."""
+    http = settings.http
+    if http.token_file is None or http.ssl_certfile is not None or _is_loopback(http.host):
+        return []
+    return [warning(
+        f"http.token_file without TLS on http.host = {http.host!r}: whoever sees the traffic has the token",
+        "set http.ssl_certfile and http.ssl_keyfile",
+    )]  # fmt: skip
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -6,6 +6,7 @@ import errno
 import logging
 import re
 import socket
+import ssl
 import sys
 import threading
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from worker.errors import ConfigError
+from worker.ops.access import Access
 from worker.ops.health import Health
 from worker.redaction import without_secrets
 
@@ -33,9 +35,11 @@ class OpsServer:
     when 0 (any free one) was asked for; after `stop()` the port is free.
     """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, health: Health) -> None:
-        """Binds nothing yet."""
-        self._host, self._asked, self._registry, self._health = host, port, registry, health
+    def __init__(
+        self, host: str, port: int, registry: CollectorRegistry, health: Health, access: Access | None = None
+    ) -> None:
+        """Binds nothing yet. `access`: None: anybody may read, without TLS."""
+        self._host, self._asked, self._registry, self._health, self._access = host, port, registry, health, access
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -54,7 +58,7 @@ class OpsServer:
             family, _, _, _, address = socket.getaddrinfo(
                 self._host, self._asked, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            self._server = _Server(family, address, self._registry, self._health)
+            self._server = _Server(family, address, self._registry, self._health, self._access)
         except OSError as error:
             raise ConfigError(self._refusal(error)) from error
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="ops-http", daemon=True)
@@ -82,9 +86,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, family: int, address: Any, registry: CollectorRegistry, health: Health) -> None:
+    def __init__(
+        self, family: int, address: Any, registry: CollectorRegistry, health: Health, access: Access | None
+    ) -> None:
         self.address_family = family
-        self.registry, self.health = registry, health
+        self.registry, self.health, self.access = registry, health, access
         super().__init__(address[:2], _Handler)
 
     def server_bind(self) -> None:
@@ -94,10 +100,20 @@ class _Server(ThreadingHTTPServer):
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the connection's own thread, so that one that is slow to shake hands holds nobody else up."""
+        context = self.access.context() if self.access is not None else None
+        if context is None:
+            super().finish_request(request, client_address)
+            return
+        request.settimeout(CLIENT_TIMEOUT_SECONDS)
+        with context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is of no interest; anything else is logged with its cause."""
+        """A client that went away or does not speak TLS is of no interest; anything else is logged with its cause."""
         error = sys.exc_info()[1]
-        if not isinstance(error, ConnectionError | TimeoutError):
+        if not isinstance(error, ConnectionError | TimeoutError | ssl.SSLError):
             logging.getLogger(__name__).error("request failed: %s", error, exc_info=error)
 
 
@@ -114,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", "Bearer")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -142,6 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         if path == "/metrics":
+            if self.server.access is not None and not self.server.access.admits(self.headers.get("Authorization")):
+                return HTTPStatus.UNAUTHORIZED, _TEXT, b"a bearer token is needed\n"
             encode, content_type = choose_encoder(preferred(self.headers.get("Accept", "")))
             return HTTPStatus.OK, content_type, encode(self.server.registry)
         if path == "/livez":

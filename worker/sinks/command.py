@@ -46,6 +46,7 @@ def sink(settings: Settings, chosen: Namespace, say: Say) -> int:
         Unreachable: Kafka or the destination was not reached, or refuses access.
         DeadLetterLimit: the destination refuses too many.
     """
+    from worker.from_settings import access_of
     from worker.ops.health import Health, stall_seconds
     from worker.ops.http import OpsServer
     from worker.ops.logs import configure, get_logger
@@ -64,7 +65,8 @@ def sink(settings: Settings, chosen: Namespace, say: Say) -> int:
     health = Health(stall_seconds(settings.kafka.max_poll_interval, settings.delivery.commit_timeout))
     health.block("starting", "the sink is starting")
     observer = PrometheusObserver()
-    server = OpsServer(settings.http.host, settings.http.port, observer.registry, health)
+    access = access_of(settings, log)
+    server = OpsServer(settings.http.host, settings.http.port, observer.registry, health, access)
     server.start()
     log.info("listening", host=settings.http.host, port=server.port)
     try:

@@ -74,3 +74,8 @@ volumeMounts:
 requests: {{- toYaml .Values.resources.requests | nindent 2 }}
 limits: {{- toYaml $limits | nindent 2 }}
 {{- end -}}
+
+{{/* A kubelet takes any certificate, and sends no token: /livez and /readyz ask for none. */}}
+{{- define "fusion-worker.probeScheme" -}}
+{{- if dig "http" "ssl_certfile" "" .Values.config -}}, scheme: HTTPS{{- end -}}
+{{- end -}}

@@ -1,14 +1,17 @@
 {{/* The keys of the configuration that are secrets; a test holds this list against the worker's own. */}}
 {{- define "fusion-worker.secretKeys" -}}
-kafka.sasl_plain_password kafka.ssl_password redis.password
+kafka.sasl_plain_password kafka.ssl_password redis.password sinks.mqtt.password sinks.sql.url sinks.webhook.authorization sinks.webhook.secret sinks.webhook.url traces.header
 {{- end -}}
 
 {{/* What a schema cannot say: one line each, with the remedy. */}}
 {{- define "fusion-worker.refuse" -}}
 {{- $config := .Values.config -}}
 {{- range splitList " " (include "fusion-worker.secretKeys" .) -}}
-{{- $parts := splitList "." . -}}
-{{- if hasKey (default dict (get $config (first $parts))) (last $parts) -}}
+{{- $found := $config -}}
+{{- range splitList "." . -}}
+{{- $found = kindIs "map" $found | ternary $found dict | dig . "" -}}
+{{- end -}}
+{{- if $found -}}
 {{- fail (printf "config.%s: is a secret, and config is no place for one; name its Secret in secrets.existingSecret and its key in secrets.keys" .) -}}
 {{- end -}}
 {{- end -}}
@@ -43,6 +46,9 @@ kafka.sasl_plain_password kafka.ssl_password redis.password
 {{- fail "strategy: maxSurge and maxUnavailable are both 0, so no pod could ever be replaced; make one of them 1" -}}
 {{- end -}}
 {{- include "fusion-worker.refuseScaling" . -}}
+{{- if and (dig "http" "token_file" "" $config) .Values.serviceMonitor.enabled (not .Values.serviceMonitor.authorization) -}}
+{{- fail "serviceMonitor.authorization: must name the Secret of the token that config.http.token_file makes /metrics ask for" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "fusion-worker.refuseScaling" -}}
