@@ -21,7 +21,11 @@ EMPTY = {
     "Bounds that cost a match": "no bound costs a match; tests/alerts fires FusionBoundHits",
     "Not familiar": "told by models whose folder has a reference; tests/alerts, the_camera_sees_a_wall",
     "Drift": "as Not familiar",
-}
+    "Where the shadow differs": "no shadow is set; integration/test_shadow_model.py",
+    **{panel.title: f"of another command; integration/test_{test}.py"
+       for begin, test in (("Live feeds", "feed_video"), ("Sinks", "sink_webhook"))
+       for panel in PANELS.values() if panel.title.startswith(begin)},
+}  # fmt: skip
 
 pytestmark = pytest.mark.timeout(600)
 
