@@ -13,6 +13,8 @@ from tests.story import echoed, nearest_frame
 from tests.town import Town
 
 Place = tuple[str, int, int]
+# Of a story's records: about a tenth of a day, so that frames and texts come to the workers as mixed as they are told.
+AT_A_TIME = 100
 
 
 class Books:
@@ -27,7 +29,15 @@ class Books:
         self._order: list[tuple[bytes, Place]] = []
 
     def feed(self, records: Sequence[Told]) -> None:
-        """Produces records in this order, of each partition and codec."""
+        """Produces records in this order, of each partition and codec; a few at a time the frames lie in Kafka before
+        the texts are sent. A producer takes a batch of each partition in turns: many small texts would come before the
+        frames that were sent ahead of them."""
+        for begin in range(0, len(records), AT_A_TIME):
+            some = records[begin : begin + AT_A_TIME]
+            for of_texts in (False, True):
+                self._produce([one for one in some if (one.stream == "texts") is of_texts])
+
+    def _produce(self, records: Sequence[Told]) -> None:
         sent = [(one, self._send(one)) for one in records]
         self._made.flush()
         for one, future in sent:
