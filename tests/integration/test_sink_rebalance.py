@@ -10,8 +10,8 @@ from tests.webhook_server import webhook_server
 
 
 def test_members_come_and_go_and_each_key_keeps_its_order(stack: Any, tmp_path: Path) -> None:
-    """A second one joins in mid-stream, the first ends by SIGTERM, the second is killed, a third does the rest. Up to
-    the kill no result comes twice; after it those that were not committed do, in order."""
+    """A second one joins in mid-stream, the first ends by SIGTERM, the second is killed, a third does the rest. What
+    comes again is what was delivered since Kafka began a rebalance, or not committed at the kill; in order."""
     keys = [f"k{n}" for n in range(8)]
     with sinks(stack, tmp_path, 4) as made, webhook_server(tmp_path / "server") as server:
         rows = [result(key, n) for n in range(100) for key in keys]
@@ -24,8 +24,6 @@ def test_members_come_and_go_and_each_key_keeps_its_order(stack: Any, tmp_path: 
         wait_until(lambda: _share(server) > 0.4)
         assert made.stop(first) == 0
         wait_until(lambda: _share(server) > 0.7)
-        ids = [one["id"] for one in server.taken()]
-        assert len(ids) == len(set(ids))
         second.kill()
         second.wait()
         assert made.run("webhook", **told) == 0

@@ -42,10 +42,6 @@ class _Endless:
         value = write_json(result("k", 1))
         return [Record("out", 0, n, 0, b"k", value) for n in range(500)], frozenset()
 
-    def taken_over(self) -> dict[Partition, int]:
-        """Nothing."""
-        return {}
-
     def ends(self) -> dict[Partition, Any]:
         """Nothing."""
         return {}

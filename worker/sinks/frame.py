@@ -91,11 +91,11 @@ class Frame:
             self._health.block(_KAFKA, str(error))
             return
         self._health.clear(_KAFKA)
-        self._destination.committed(self._intake.taken_over())
-        began = time.monotonic()
+        began = self._committed_at = time.monotonic()
         while self._is_due(more) and time.monotonic() - began < TURN_SECONDS and self._deliver():
-            pass
-        self._commit()
+            if time.monotonic() - self._committed_at >= COMMIT_EVERY_SECONDS:
+                self._commit()
+        self._commit()  # The next poll may give partitions to others.
         self._tell_lag()
 
     def _patience(self, now: float) -> float:
@@ -178,10 +178,9 @@ class Frame:
                               next_in_seconds=round(seconds, 1))  # fmt: skip
 
     def _commit(self) -> None:
-        now = time.monotonic()
-        if not self._intake.uncommitted or (self._pending and now - self._committed_at < COMMIT_EVERY_SECONDS):
+        self._committed_at = time.monotonic()
+        if not self._intake.uncommitted:
             return
-        self._committed_at = now
         try:
             done = self._intake.commit()
         except Retryable as error:

@@ -14,18 +14,18 @@ class Intake:
     """One member of the sink's group. Used by one thread.
 
     Guarantees: a partition's records come in order, from the committed offset on, none twice under one lease; offsets
-    are committed under the lease alone under which their records were read. At a rebalance what was delivered is
-    committed before another member is given the partition, if Kafka answers; else that member delivers it again.
+    are committed under the lease alone under which their records were read. What was delivered when Kafka had begun a
+    rebalance cannot be committed any more (kafka-python 3.0.12 refuses it, and waits in no listener): the partition's
+    next owner delivers it again.
     """
 
     def __init__(self, make: Callable[[Callable[[frozenset[Partition]], None]], Any], begins: Callable[..., None]):
-        """`make` gives the source, from what it is to call at a revocation; `begins`: partition, offset, metadata."""
+        """`make` gives the source; `begins`: partition, offset, metadata."""
         self._begins = begins
         self._next: dict[Partition, tuple[int, int]] = {}  # partition -> lease, the next offset
         self._opening: dict[Partition, int] = {}
         self._done: dict[Partition, tuple[int, str]] = {}
-        self._acknowledged: dict[Partition, int] = {}
-        self._source = make(self._revoked)
+        self._source = make(lambda gone: None)
 
     def poll(self, timeout_seconds: float, more: bool) -> tuple[list[Record], frozenset[Partition]]:
         """New records, and partitions whose earlier records are to be forgotten; `more` False: none is asked for, yet
@@ -92,20 +92,6 @@ class Intake:
         self._source.send_commits()
         self._done = {p: told for p, told in self._done.items() if done.get(p) != told}
         return {partition: offset for partition, (offset, _) in done.items()}
-
-    def _revoked(self, partitions: frozenset[Partition]) -> None:
-        """The last moment before another member may have them; without an answer that one delivers again."""
-        done = {p: told for p, told in self._done.items() if p in partitions}
-        if done:
-            with contextlib.suppress(Retryable):
-                self._source.commit_later(done)
-                self._source.send_commits()
-                self._acknowledged |= {partition: offset for partition, (offset, _) in done.items()}
-
-    def taken_over(self) -> dict[Partition, int]:
-        """What was committed at revocations since the last call."""
-        found, self._acknowledged = self._acknowledged, {}
-        return found
 
     @property
     def held(self) -> frozenset[Partition]:
