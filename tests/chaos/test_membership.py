@@ -33,6 +33,7 @@ class Leader:
         self.consumer = strict_consumer(
             group_id=scene.name,
             partition_assignment_strategy=(Choosing,),
+            enable_auto_commit=False,
             session_timeout_ms=60_000,  # a leader that the group removes leads no more
             heartbeat_interval_ms=1_000,
             **scene.connection,

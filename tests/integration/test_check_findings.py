@@ -227,7 +227,10 @@ def test_a_clock_that_is_off(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatc
 
 def test_too_few_files() -> None:
     """In a process of its own; where there are enough, the line alone tells how many."""
-    code = "from worker.check import _host; told = _host(None); print(told.line); print(*told.findings)"
+    code = (
+        "from worker.check import _host; from worker.config import Settings; told = _host(Settings()); "
+        "print(told.line); print(*told.findings)"
+    )
     done = subprocess.run(
         ["bash", "-c", 'ulimit -n 200 && exec "$@"', "-", sys.executable, "-c", code], check=True, text=True,
         capture_output=True, cwd=ROOT,
