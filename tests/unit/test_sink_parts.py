@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,15 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.sinks import result
+from worker import destinations
 from worker.cli import main
-from worker.errors import Retryable
+from worker.errors import Poison, Retryable
 from worker.ops.health import Health
 from worker.ops.metrics import PrometheusObserver
 from worker.records import Partition, Record
 from worker.sinks.destination import Busy, Destination, Item
 from worker.sinks.frame import Bounds, Frame
 from worker.sinks.home_assistant import slug
+from worker.sinks.parquet import ParquetDestination
 from worker.sinks.retry import Backoff
+from worker.sinks.sql import SqlDestination
 from worker.sinks.webhook import signature
 from worker.strict_json import write_json
 
@@ -71,6 +76,64 @@ def test_a_destination_that_is_away_fills_no_memory(batch: int, max_bytes: int, 
     for _ in range(50):
         frame._turn()
     assert 500 <= intake.given <= most
+
+
+class _Some(_Endless):
+    """An intake of these values, once."""
+
+    def __init__(self, values: Sequence[bytes]) -> None:
+        self._values, self.finished = values, list[int]()
+
+    def poll(self, _: float, more: bool) -> tuple[list[Record], frozenset[Partition]]:
+        """All of them."""
+        values, self._values = self._values, ()
+        return [Record("out", 0, n, 0, b"k", value) for n, value in enumerate(values)], frozenset()
+
+    def done(self, record: Record, _: str) -> None:
+        """Has its outcome."""
+        self.finished.append(record.offset)
+
+
+class _Letters:
+    def __init__(self) -> None:
+        self.bad: dict[int, str] = {}
+
+    def settle(self, records: Sequence[tuple[Record, Poison | None]]) -> str:
+        """Keeps what is refused."""
+        self.bad |= {record.offset: str(bad) for record, bad in records if bad is not None}
+        return ""
+
+
+ODD = {
+    "a label that is no Unicode": {"label": "\ud800"},
+    "a key that is no Unicode": {"key": "\ud800"},
+    "an input that is no Unicode": {"inputs": {"a": "\ud800"}},
+    "a time before the year 1": {"time": "0001-01-01T00:00:00+23:00"},
+    "a score that is no number": {"score": "much"},
+}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "sql"])
+@pytest.mark.parametrize("what", ODD)
+def test_what_is_in_one_result_costs_that_one_alone(tmp_path: Path, kind: str, what: str) -> None:
+    """Also what the destination's library does not foresee: it goes on with the others, and ends no process."""
+    if kind == "parquet":
+        destination: Destination = ParquetDestination(destinations.Parquet(directory=str(tmp_path)))
+    else:
+        destination = SqlDestination(destinations.Sql(url=f"sqlite:///{tmp_path}/results.db"), create=True)
+    destination.open()
+    rows = [result("k", 0), {**result("k", 1), **ODD[what]}, result("k", 2)]
+    intake, letters = _Some([json.dumps(row).encode() for row in rows]), _Letters()
+    frame = Frame(
+        "s", lambda _: intake, destination, letters, Bounds(3, 2**30, 0.0, 0.0),  # type: ignore[arg-type,return-value]
+        Backoff(1.0, Random(0)), PrometheusObserver(), Health(), _Silent(),
+    )  # fmt: skip
+    frame._turn()
+    destination.close()
+    assert intake.finished == [0, 1, 2]
+    assert letters.bad.keys() <= {1}
+    if kind == "parquet":
+        assert letters.bad.keys() == {1}
 
 
 def test_pauses_grow_to_a_limit_and_keep_what_was_asked_for() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.errors import Poison, Retryable
+from worker.errors import Poison, Retryable, blamed
 from worker.ops.health import Health
-from worker.records import Partition, Record
-from worker.sinks.destination import Busy, Destination, Item, item_of
+from worker.records import Partition, Record, Stage
+from worker.sinks.destination import REFUSED, Busy, Destination, Item, item_of
 from worker.sinks.intake import Intake
 from worker.sinks.letters import Letters
 from worker.sinks.retry import Backoff
@@ -22,6 +22,9 @@ TURN_SECONDS = 1.0
 # Single deliveries share a commit: after a crash up to so much is delivered again, under the same ids.
 COMMIT_EVERY_SECONDS = 0.2
 LAG_EVERY_SECONDS = 1.0
+# What nobody foresaw and lies in what a result holds: text that is no Unicode, a time before the year 1. Any other is
+# the process's, which ends with nothing of the batch committed.
+_OF_A_RESULT = (ValueError, TypeError, LookupError, ArithmeticError)
 _DESTINATION, _KAFKA = "destination", "kafka"
 
 
@@ -149,12 +152,16 @@ class Frame:
             return []
         try:
             self._destination.deliver(items)
-        except Poison as poison:
-            if len(items) == 1:
-                return [(items[0].record.place, poison)]
-            half = len(items) // 2
-            return self._halve(items[:half]) + self._halve(items[half:])
-        return []
+        except Poison as error:
+            poison = error
+        except _OF_A_RESULT as error:
+            poison = blamed(error, Stage.PUBLISH, REFUSED, what="the result cannot be delivered")
+        else:
+            return []
+        if len(items) == 1:
+            return [(items[0].record.place, poison)]
+        half = len(items) // 2
+        return self._halve(items[:half]) + self._halve(items[half:])
 
     def _settle(self, judged: list[tuple[Record, Poison | None]]) -> None:
         metadata, now_ms = self._letters.settle(judged), time.time() * 1000
