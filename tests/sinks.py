@@ -8,7 +8,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer
 
 from schemas import names
+from tests import prometheus_tools
 from worker.broker.admin import NewTopic, create_topics
 
 ROOT = Path(__file__).parents[1]
@@ -134,11 +134,8 @@ def sinks(stack: Any, folder: Path, partitions: int = 2) -> Iterator[Sinks]:
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Returns once it is true; an AssertionError when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.02)
+    """Returns once it is true; an error when it is not in time."""
+    prometheus_tools.wait_until(true, seconds, "what the test waits for")
 
 
 def tell_a_sink(observer: Any, turn: int) -> None:

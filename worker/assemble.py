@@ -25,10 +25,9 @@ from worker.model.shadow import Shadow
 from worker.ops import memory
 from worker.ops.clock import SystemClock
 from worker.ops.health import Health, stall_seconds
-from worker.ops.http import OpsServer
 from worker.ops.logs import configure, get_logger
 from worker.ops.metrics import PrometheusObserver
-from worker.ops.watchdog import Watchdog, end_now
+from worker.ops.watchdog import STOP_SIGNALS, Watchdog, end_now, leave_start, on_stop
 from worker.pipeline.anchors import Anchors
 from worker.pipeline.budget import Bounds, Budget
 from worker.pipeline.contexts import Contexts
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 # Batches prepared ahead of each of the model's lanes: enough that it never waits for a JPEG, few enough to bound their
 # memory.
 BATCHES_AHEAD = 2
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(settings: Settings) -> int:
@@ -58,35 +56,24 @@ def run(settings: Settings) -> int:
     memory.keep_pages()
     configure(settings.log.format, settings.log.level)
     log = get_logger()
-    for number in _STOP_SIGNALS:
-        signal.signal(number, _leave_start)
+    on_stop(leave_start)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Until there is a model that another could follow.
-    watchdog = Watchdog(_STOP_SIGNALS, settings.delivery.drain_timeout.total_seconds(), log)
+    watchdog = Watchdog(STOP_SIGNALS, settings.delivery.drain_timeout.total_seconds(), log)
     health = Health(stall_seconds(settings.kafka.max_poll_interval, settings.delivery.commit_timeout))
     health.block("starting", "the worker is starting")
     observer = PrometheusObserver()
-    access = made.access_of(settings, log)
-    server = OpsServer(settings.http.host, settings.http.port, observer.registry, health, access)
-    server.start()
-    log.info("listening", host=settings.http.host, port=server.port)
-    if settings.privacy.enabled:
-        log.info("personal data is masked", model_sees=made.seen_by_model(settings))
     try:
-        with worker(made.unhurried(settings), observer, health, log) as pipeline:
-            watchdog.left = pipeline.budget.left
-            memory.settle()
-            for number in _STOP_SIGNALS:
-                signal.signal(number, lambda *_: pipeline.stop())
-            drained = watchdog.closes_after(pipeline.run)
+        with made.page_of(settings, observer, health, log):
+            if settings.privacy.enabled:
+                log.info("personal data is masked", model_sees=made.seen_by_model(settings))
+            with worker(made.unhurried(settings), observer, health, log) as pipeline:
+                watchdog.left = pipeline.budget.left
+                memory.settle()
+                on_stop(pipeline.stop)
+                drained = watchdog.closes_after(pipeline.run)
     finally:
-        server.stop()
         memory.unsettle()
     return 0 if drained else end_now(1)
-
-
-def _leave_start(*_: object) -> None:
-    """A signal while the worker still starts: nothing was read, so nothing is left to drain."""
-    raise SystemExit(0)
 
 
 @contextlib.contextmanager

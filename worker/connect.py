@@ -6,18 +6,18 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from worker.broker.admin import ensure_reachable
+from worker.broker.admin import ensure_reachable, missing_topics
 from worker.broker.fetchers import Chosen, choose
-from worker.broker.options import member_options
+from worker.broker.options import connection_options, member_options
 from worker.broker.rights import ensure_rights
 from worker.broker.sink import PlainSink, TransactionalSink
 from worker.broker.slots import SlotSink
 from worker.broker.source import KafkaSource
 from worker.config import Settings
-from worker.errors import Retryable, Unreachable
+from worker.errors import ConfigError, Retryable, Unreachable
 from worker.from_settings import needs_of
 from worker.ops.logs import get_logger
 from worker.records import Aligned, Candidate, Event, MatchRule, Partition
@@ -34,19 +34,23 @@ def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) 
         ConfigError: it evicts.
     """
     bounds = {n: (s.max_events_per_key, int(s.max_bytes_per_key)) for n, s in settings.contexts.items()}
-    store = _reached(
+    store = reached(
         settings, "redis.url",
         lambda: RedisContextStore.connect(
             settings.redis.model_dump(), settings.kafka.group_id, _worker_id(), rules, bounds, observer
         ),
     )  # fmt: skip
-    if unsure := _reached(settings, "redis.url", store.refuse_eviction):
+    if unsure := reached(settings, "redis.url", store.refuse_eviction):
         get_logger().warning("eviction", reason=unsure)
     return store
 
 
-def _reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Reached:
-    """What `connect` gives, as soon as its server answers; `key` names the address in the configuration."""
+def reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Reached:
+    """What `connect` gives, as soon as its server answers; `key` names the address in the configuration.
+
+    Raises:
+        Unreachable: it did not answer within `kafka.startup_timeout`.
+    """
     deadline = time.monotonic() + settings.kafka.startup_timeout.total_seconds()
     while True:
         try:
@@ -62,9 +66,23 @@ def _worker_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
+def topics_of(settings: Settings, topics: Sequence[str]) -> Mapping[str, Any]:
+    """How Kafka is connected to, once it was reached and has these topics.
+
+    Raises:
+        ConfigError: it has not.
+        Unreachable: as `reached`.
+    """
+    connection = connection_options(settings.kafka.model_dump())
+    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
+    if missing := missing_topics(connection, topics):
+        raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
+    return connection
+
+
 def check_kafka(settings: Settings, connection: Mapping[str, Any]) -> None:
     ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    _reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, needs_of(settings)))
+    reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, needs_of(settings)))
 
 
 def source_of(
@@ -74,7 +92,7 @@ def source_of(
     on_revoked: Callable[[frozenset[Partition]], None],
 ) -> KafkaSource:
     options, topics = member_options(settings.kafka.model_dump()), settings.topics
-    return _reached(
+    return reached(
         settings, "kafka.bootstrap_servers", lambda: KafkaSource(connection, options, topics, on_revoked, fetcher.make)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ByteSize, Field, JsonValue, model_validator
 
@@ -11,6 +11,9 @@ from worker.durations import Duration, Timeout
 from worker.sections import TOPIC_FORM, Section, Topic
 
 _SECRET: dict[str, JsonValue] = {"secret": True}
+_MqttTopic = Annotated[
+    str, Field(pattern=r"^[^+#\x00/]+(/[^+#\x00/]+)*$", json_schema_extra={"form": "a topic without + and #"})
+]
 
 
 class Destination(Section):
@@ -51,19 +54,9 @@ class Mqtt(Destination):
     ca_file: str | None = Field(None, description="CA certificates that sign the broker; not set: the system's.")
     certfile: str | None = Field(None, description="Client certificate.")
     keyfile: str | None = Field(None, description="Client key.")
-    base_topic: str = Field(
-        "fusion",
-        pattern=r"^[^+#\x00/]+(/[^+#\x00/]+)*$",
-        description="Topics of states begin with it.",
-        json_schema_extra={"form": "a topic without + and #"},
-    )
+    base_topic: _MqttTopic = Field("fusion", description="Topics of states begin with it.")
     discovery: bool = Field(True, description="true: each key is told to Home Assistant as a device.")
-    discovery_prefix: str = Field(
-        "homeassistant",
-        pattern=r"^[^+#\x00/]+(/[^+#\x00/]+)*$",
-        description="As Home Assistant has it.",
-        json_schema_extra={"form": "a topic without + and #"},
-    )
+    discovery_prefix: _MqttTopic = Field("homeassistant", description="As Home Assistant has it.")
     expire_after: Duration = Field(
         timedelta(0), description="A key without a result for so long is unavailable in Home Assistant; 0s: never."
     )

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from worker.broker.admin import ensure_reachable, missing_topics
-from worker.broker.options import connection_options
 from worker.broker.producer import live_publisher
+from worker.connect import topics_of
 from worker.errors import ConfigError, Fatal, FusionError
-from worker.from_settings import access_of
+from worker.from_settings import page_of
 from worker.ops.health import Health
-from worker.ops.http import OpsServer
 from worker.ops.logs import configure, get_logger
 from worker.ops.metrics import PrometheusObserver
-from worker.ops.watchdog import Watchdog, end_now
+from worker.ops.watchdog import STOP_SIGNALS, Watchdog, end_now, leave_start, on_stop
 
 if TYPE_CHECKING:
     from worker.config import Settings
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 # What makes the sources of a kind: of what was chosen and an outlet, with an observer, the health and a log.
 Make = Callable[["Outlet", Any, Health, Any], "Sequence[LiveSource]"]
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BEAT_SECONDS = 0.5
 # A source hears of the end between two packets, or when its silence has lasted for 4 s.
 _LEAVE_SECONDS = 5.0
@@ -52,27 +48,20 @@ def feed(settings: Settings, chosen: Namespace, say: Say) -> int:
 def live(settings: Settings, topics: Sequence[str], port: int, make: Make, say: Say) -> int:
     """Runs live sources until all have ended, one has failed for good, or a signal comes; 1 if events are left."""
     stop = threading.Event()
-    for number in _SIGNALS:
-        signal.signal(number, _leave_start)
+    on_stop(leave_start)
     configure(settings.log.format, settings.log.level)
     log, drain_seconds = get_logger(), settings.delivery.drain_timeout.total_seconds()
-    connection = _reached(settings, topics)
-    watchdog = Watchdog(_SIGNALS, drain_seconds + _LEAVE_SECONDS, log)
+    connection = topics_of(settings, topics)
+    watchdog = Watchdog(STOP_SIGNALS, drain_seconds + _LEAVE_SECONDS, log)
     health, observer = Health(), PrometheusObserver()
-    server = OpsServer(settings.http.host, port, observer.registry, health, access_of(settings, log))
-    server.start()
-    log.info("listening", host=settings.http.host, port=server.port)
-    try:
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: stop.set())
+    with page_of(settings, observer, health, log, port):
+        on_stop(stop.set)
         with live_publisher(connection) as publish:
             drained = watchdog.closes_after(
                 lambda: _run(publish, make, observer, health, log, stop, drain_seconds, say)
             )
             if not drained:
                 return end_now(1)
-    finally:
-        server.stop()
     return 0
 
 
@@ -117,11 +106,6 @@ def _play(source: LiveSource, stop: threading.Event, failures: list[FusionError]
     ended.append(source.name)
 
 
-def _leave_start(*_: object) -> NoReturn:
-    """A signal before anything was sent."""
-    raise SystemExit(0)
-
-
 def stream_of(settings: Settings, name: str | None, modality: str) -> str:
     """The configured stream of that name, or the first of the modality.
 
@@ -138,14 +122,6 @@ def stream_of(settings: Settings, name: str | None, modality: str) -> str:
     raise ConfigError(f'--stream: {name!r} is no stream with modality = "{modality}"; there are {", ".join(fit)}')
 
 
-def _reached(settings: Settings, topics: Sequence[str]) -> Mapping[str, Any]:
-    connection = connection_options(settings.kafka.model_dump())
-    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    if missing := missing_topics(connection, list(topics)):
-        raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
-    return connection
-
-
 def _story(settings: Settings, chosen: Namespace, say: Say) -> int:
     from worker.feeds.produce import feed
     from worker.feeds.stories import story_of
@@ -153,7 +129,7 @@ def _story(settings: Settings, chosen: Namespace, say: Say) -> int:
     rates = (chosen.frames_per_second, chosen.texts_per_second)
     streams, events = story_of(chosen.story, chosen.seed, chosen.junctions, chosen.seconds, *rates)
     topics = {name: settings.streams[stream_of(settings, None, modality)].topic for name, modality in streams.items()}
-    connection = _reached(settings, list(topics.values()))
+    connection = topics_of(settings, list(topics.values()))
     sent = feed(connection, topics, events, seconds=chosen.seconds, seed=chosen.seed, speed=chosen.speed, say=say)
     say(f"sent {' and '.join(f'{count} {name} to {topics[name]}' for name, count in sent.counts.items())}")
     return 0

@@ -18,6 +18,8 @@ from worker.errors import ConfigError
 from worker.ops.access import Access
 from worker.ops.certificates import ends_at
 from worker.ops.clock import SystemClock
+from worker.ops.health import Health
+from worker.ops.http import OpsServer
 from worker.ops.metrics import PrometheusObserver
 from worker.ports import UNTRACED, Log, Mask, Traces
 from worker.privacy.masker import Masker
@@ -244,6 +246,27 @@ def tell_settings(settings: Settings, observer: PrometheusObserver, labels: Iter
     for which, path in certificates_of(settings).items():
         authorities = which.endswith("_ca")
         observer.ask("certificate_expiry_timestamp_seconds", partial(ends_at, path, authorities), which=which)
+
+
+@contextlib.contextmanager
+def page_of(
+    settings: Settings, observer: PrometheusObserver, health: Health, log: Log, port: int | None = None
+) -> Iterator[None]:
+    """Metrics and health, served; `port`: None: that of `[http]`.
+
+    Raises:
+        ConfigError: it cannot be listened there, or a file does not fit.
+    """
+    http = settings.http
+    server = OpsServer(
+        http.host, http.port if port is None else port, observer.registry, health, access_of(settings, log)
+    )
+    server.start()
+    log.info("listening", host=http.host, port=server.port)
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def access_of(settings: Settings, log: Log) -> Access:

@@ -7,16 +7,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from schemas import names
 from worker.broker.producer import RecordProducer, record_producer
+from worker.feeds.outlet import LiveEvent
 from worker.feeds.story import FeedEvent
 from worker.records import Outgoing
 
 SOURCE = "/fusion-worker/feeds/"
-_EPOCH = datetime(1970, 1, 1)
 # Drawing a frame takes about 3 ms, so nothing is drawn when the next event is due sooner than a few of them.
 _DRAWING_SECONDS = 0.01
 # Events drawn ahead: 15 KB each. Enough to bridge any crowd of frames that are due at once.
@@ -161,14 +159,9 @@ class _Run:
 
 
 def cloud_event(topic: str, produced: Produced) -> Outgoing:
-    """The Kafka record of an event: CloudEvents 1.0 in binary mode, key = the place."""
+    """The Kafka record of an event; key = the place."""
     event = produced.event
-    headers = (
-        (names.CE_SPECVERSION, names.SPEC_VERSION),
-        (names.CE_ID, produced.id),
-        (names.CE_SOURCE, SOURCE + event.type.partition(".")[0]),
-        (names.CE_TYPE, event.type),
-        (names.CE_TIME, (_EPOCH + timedelta(microseconds=produced.time_us)).isoformat(timespec="microseconds") + "Z"),
-        (names.CONTENT_TYPE, event.content_type),
-    )
-    return Outgoing(topic, event.key.encode(), event.body, tuple((name, value.encode()) for name, value in headers))
+    return LiveEvent(
+        event.stream, topic, event.key, produced.id, SOURCE + event.type.partition(".")[0], event.type,
+        produced.time_us, event.content_type, event.body,
+    ).record()  # fmt: skip

@@ -19,6 +19,20 @@ CLOSING_SECONDS = 4.0
 TELLING_SECONDS = 1.0
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def on_stop(act: Callable[[], object]) -> None:
+    """From now on these signals call it; to be said in the main thread."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: act())
+
+
+def leave_start() -> NoReturn:
+    """For `on_stop`, while a process still starts: nothing was read, so nothing is left to drain."""
+    raise SystemExit(0)
+
+
 class Watchdog:
     """Ends the process by force once its time is over; told in one line.
 

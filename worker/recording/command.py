@@ -85,8 +85,7 @@ def record(settings: Settings, chosen: Namespace, say: Say) -> int:
     Raises:
         ConfigError: a topic is missing, or the folder holds rows already.
     """
-    from worker.broker.admin import ensure_reachable, missing_topics
-    from worker.broker.options import connection_options
+    from worker.connect import topics_of
     from worker.from_settings import rules_of, validator_of
     from worker.ops.clock import SystemClock
     from worker.recording.files import write_files
@@ -95,15 +94,12 @@ def record(settings: Settings, chosen: Namespace, say: Say) -> int:
 
     _check_arguments(settings, chosen)
     _check_out(chosen.out, chosen.split)
-    connection = connection_options(settings.kafka.model_dump())
-    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
     told = Told(
         settings.anchor, settings.output.topic, settings.review.labels, label_from=chosen.label_from,
         whole=chosen.uncertain is not None, new=frozenset(chosen.new_label),
     )  # fmt: skip
     topics = [*settings.topics, *told.topics]
-    if missing := missing_topics(connection, topics):
-        raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
+    connection = topics_of(settings, topics)
     gathered = Gathered(validator_of(settings, SystemClock()), rules_of(settings), settings.anchor, told)
     with _ctrl_c() as stopped:
         _gather(connection, topics, _since_ms(settings, chosen, gathered.rules), gathered, chosen, stopped, say)

@@ -45,18 +45,13 @@ def review(settings: Settings, chosen: Namespace, say: Say) -> int:
     Raises:
         ConfigError: a topic is not named or not there, or the id or the label is not known.
     """
-    from worker.broker.admin import ensure_reachable, missing_topics
-    from worker.broker.options import connection_options
+    from worker.connect import topics_of
 
     if settings.review.topic is None or settings.review.labels is None:
         raise ConfigError("review.topic and review.labels: name both; there is nothing to review without them")
     if chosen.id is not None and (not chosen.label) != chosen.take_back:
         raise ConfigError("review: give an id and a label, or an id and --take-back, or neither to see what waits")
-    connection = connection_options(settings.kafka.model_dump())
-    ensure_reachable(connection, settings.kafka.startup_timeout.total_seconds())
-    topics = [settings.review.topic, settings.review.labels, settings.output.topic]
-    if missing := missing_topics(connection, topics):
-        raise ConfigError(f"topics that do not exist: {', '.join(missing)}; `fusion-worker topics` creates them")
+    connection = topics_of(settings, [settings.review.topic, settings.review.labels, settings.output.topic])
     if chosen.id is None:
         return _show(settings, connection, chosen.limit, say)
     return _answer(settings, connection, chosen, say)

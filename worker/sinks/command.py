@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 KINDS = ("mqtt", "webhook", "parquet", "sql")
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Of a new dead-letter topic; a large cluster's operator makes it by other means.
 _PARTITIONS, _REPLICAS = 1, 1
 
@@ -46,45 +44,31 @@ def sink(settings: Settings, chosen: Namespace, say: Say) -> int:
         Unreachable: Kafka or the destination was not reached, or refuses access.
         DeadLetterLimit: the destination refuses too many.
     """
-    from worker.from_settings import access_of
+    from worker.from_settings import page_of
     from worker.ops.health import Health, stall_seconds
-    from worker.ops.http import OpsServer
     from worker.ops.logs import configure, get_logger
     from worker.ops.metrics import PrometheusObserver
-    from worker.ops.watchdog import Watchdog, end_now
+    from worker.ops.watchdog import STOP_SIGNALS, Watchdog, end_now, leave_start, on_stop
 
     told = getattr(settings.sinks, chosen.kind)
     destination = _destination(chosen, told)
     if chosen.forget:
         return _forget(destination, chosen, say)
-    for number in _SIGNALS:
-        signal.signal(number, _leave_start)
+    on_stop(leave_start)
     configure(settings.log.format, settings.log.level)
     log, drain_seconds = get_logger(), settings.delivery.drain_timeout.total_seconds()
-    watchdog = Watchdog(_SIGNALS, drain_seconds + told.timeout.total_seconds(), log)
+    watchdog = Watchdog(STOP_SIGNALS, drain_seconds + told.timeout.total_seconds(), log)
     health = Health(stall_seconds(settings.kafka.max_poll_interval, settings.delivery.commit_timeout))
     health.block("starting", "the sink is starting")
     observer = PrometheusObserver()
-    access = access_of(settings, log)
-    server = OpsServer(settings.http.host, settings.http.port, observer.registry, health, access)
-    server.start()
-    log.info("listening", host=settings.http.host, port=server.port)
-    try:
+    with page_of(settings, observer, health, log):
         frame, close = _joined(settings, told, destination, chosen, observer, health, log)
         watchdog.left = frame.left
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: frame.stop())
+        on_stop(frame.stop)
         health.clear("starting")
         drained = watchdog.closes_after(frame.run)
         close()
-    finally:
-        server.stop()
     return 0 if drained else end_now(1)
-
-
-def _leave_start(*_: object) -> None:
-    """A signal while the sink still starts: nothing was read."""
-    raise SystemExit(0)
 
 
 def _joined(
@@ -94,6 +78,7 @@ def _joined(
     """The frame, joined to servers that were reached, and what closes it."""
     from worker.broker.options import connection_options, member_options
     from worker.broker.source import KafkaSource
+    from worker.connect import reached
     from worker.sinks.frame import Bounds, Frame
     from worker.sinks.intake import Intake
     from worker.sinks.retry import Backoff
@@ -102,7 +87,7 @@ def _joined(
     dead = told.dead_letter_topic or f"{topic}.{name}.dead"
     group_id, connection = f"{settings.kafka.group_id}-sink-{name}", connection_options(settings.kafka.model_dump())
     _check_kafka(settings, connection, group_id, dead, chosen)
-    _reached(destination, settings, chosen)
+    reached(settings, f"sinks.{chosen.kind}", destination.open)
     options = {**member_options(settings.kafka.model_dump()), "group_id": group_id}
     letters = _letters(settings, connection, dead)
     bounds = Bounds(
@@ -177,6 +162,7 @@ def _made(chosen: Namespace, told: Any) -> Destination:
 def _check_kafka(settings: Settings, connection: Any, group_id: str, dead: str, chosen: Namespace) -> None:
     from worker.broker.admin import NewTopic, create_topics, ensure_reachable, missing_topics
     from worker.broker.rights import Needs, ensure_rights
+    from worker.connect import reached
 
     seconds = settings.kafka.startup_timeout.total_seconds()
     ensure_reachable(connection, seconds)
@@ -188,30 +174,7 @@ def _check_kafka(settings: Settings, connection: Any, group_id: str, dead: str, 
             f"sinks.{chosen.kind}.dead_letter_topic"
         )
     needs = Needs(read=[settings.output.topic], written=[dead], told_of=[], group_id=group_id, transaction_seconds=None)
-    try:
-        ensure_rights(connection, needs)
-    except Retryable as error:
-        raise Unreachable(f"kafka.bootstrap_servers: {error}") from error
-
-
-def _reached(destination: Destination, settings: Settings, chosen: Namespace) -> None:
-    """Waits for the destination.
-
-    Raises:
-        Unreachable: it is not there within `kafka.startup_timeout`.
-    """
-    import time
-
-    deadline = time.monotonic() + settings.kafka.startup_timeout.total_seconds()
-    while True:
-        try:
-            destination.open()
-        except Retryable as error:
-            if time.monotonic() > deadline:
-                raise Unreachable(f"[sinks.{chosen.kind}]: {error}") from error
-            time.sleep(0.2)
-        else:
-            return
+    reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, needs))
 
 
 def _forget(destination: Any, chosen: Namespace, say: Say) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from worker.errors import Poison, Retryable
@@ -47,6 +48,24 @@ class Item:
     def key(self) -> str:
         """The anchor's."""
         return str(self.result["key"])
+
+    @property
+    def time(self) -> datetime:
+        """The anchor's.
+
+        Raises:
+            Poison: it cannot be read.
+        """
+        try:
+            return datetime.fromisoformat(self.result["time"])
+        except ValueError as error:
+            raise refused(f"the result's time {self.result['time']!r} is no RFC 3339") from error
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What it says of the model; empty: nothing."""
+        found = self.result.get("model")
+        return found if isinstance(found, dict) else {}
 
 
 class Destination:

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -167,17 +167,13 @@ def row_of(item: Item) -> dict[str, Any]:
         Poison: its time cannot be read.
     """
     result = item.result
-    try:
-        when = datetime.fromisoformat(result["time"]).astimezone(UTC)
-    except ValueError as error:
-        raise refused(f"the result's time {result['time']!r} is no RFC 3339") from error
-    model, confidence = (found if isinstance(found, dict) else {} for found in map(result.get, ("model", "confidence")))
+    confidence = found if isinstance(found := result.get("confidence"), dict) else {}
     rest = {name: value for name, value in result.items() if name not in _OF_COLUMNS}
     return {
-        "id": item.id, "key": item.key, "time": when, "label": result["label"], "score": result.get("score"),
-        "scores": _pairs(result.get("scores")), "complete": result.get("complete"),
+        "id": item.id, "key": item.key, "time": item.time.astimezone(UTC), "label": result["label"],
+        "score": result.get("score"), "scores": _pairs(result.get("scores")), "complete": result.get("complete"),
         "missing": _pairs(result.get("missing")),
-        "model_name": model.get("name"), "model_version": model.get("version"),
+        "model_name": item.model.get("name"), "model_version": item.model.get("version"),
         "confidence_set": confidence.get("set"), "confidence_familiar": confidence.get("familiar"),
         "embedding": result.get("embedding"), "inputs": write_json(result.get("inputs")).decode(),
         "rest": write_json(rest).decode() if rest else None,

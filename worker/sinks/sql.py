@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -110,15 +109,10 @@ class SqlDestination(Destination):
 
 def _row(item: Item, written: Sequence[str]) -> dict[str, Any]:
     result = item.result
-    model = result.get("model") if isinstance(result.get("model"), dict) else {}
-    try:
-        when = datetime.fromisoformat(result["time"])
-    except ValueError as error:
-        raise refused(f"the result's time {result['time']!r} is no RFC 3339") from error
     row = {
-        "id": item.id, "key": item.key, "time": when, "label": result["label"], "score": result.get("score"),
+        "id": item.id, "key": item.key, "time": item.time, "label": result["label"], "score": result.get("score"),
         "complete": result.get("complete"), "missing": result.get("missing"), "scores": result.get("scores"),
-        "model_name": (model or {}).get("name"), "model_version": (model or {}).get("version"), "result": result,
+        "model_name": item.model.get("name"), "model_version": item.model.get("version"), "result": result,
     }  # fmt: skip
     return {name: row[name] for name in written}
 

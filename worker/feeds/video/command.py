@@ -34,7 +34,7 @@ def sources(
     if importlib.util.find_spec("av") is None:
         raise ConfigError("feed video needs PyAV; install it: pip install 'fusion-worker[video]'")
     from worker.feeds.video.pictures import Wanted
-    from worker.feeds.video.source import Spec, VideoSource
+    from worker.feeds.video.source import PICTURES, Spec, VideoSource
 
     named = [_named(one, chosen.key if len(chosen.source) == 1 else None) for one in chosen.source]
     if chosen.key and len(named) > 1:
@@ -44,7 +44,7 @@ def sources(
         raise ConfigError(f"SOURCE: two have the key {twice[0]!r}; write KEY=SOURCE for each")
     made = []
     for key, address in named:
-        folder = Path(address).is_dir() or Path(address).suffix.lower() in (".jpg", ".jpeg", ".png")
+        folder = Path(address).is_dir() or Path(address).suffix.lower() in PICTURES
         wanted = Wanted(None if folder and chosen.rate else chosen.rate, chosen.size, chosen.quality, chosen.motion)
         spec = Spec(
             key, address, stream, topic, wanted, chosen.hold, chosen.start, chosen.speed, chosen.loop,

@@ -28,7 +28,7 @@ _AGAIN_SECONDS, _AT_MOST_SECONDS = 0.2, 2.0
 _HELD_BYTES = 32 * 2**20
 # `creation_time` has whole seconds in most files, and recorders write the end as well as the beginning.
 _WRITTEN_ERROR_US = 1_000_000
-_PICTURES = (".jpg", ".jpeg", ".png")
+PICTURES = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ class VideoSource:
             raise ConfigError(f"SOURCE: {error}") from error
         with container:
             first_us = container.start_time or 0
-            picture = path.suffix.lower() in _PICTURES
+            picture = path.suffix.lower() in PICTURES
             start = self._start(container)
             self._clock.connected(Stamp(start.time_us - first_us, start.clock, start.error_us, 0))
             self._play(container, self._paced(container, first_us))
