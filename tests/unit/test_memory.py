@@ -63,7 +63,7 @@ from worker.config import Settings
 
 budget = types.SimpleNamespace(left=lambda: "")
 run = lambda: print(gc.get_threshold(), gc.get_freeze_count() > 0) or True
-pipeline = types.SimpleNamespace(budget=budget, run=run)
+pipeline = types.SimpleNamespace(budget=budget, run=run, stop=lambda: None)
 assemble.worker = lambda *_: contextlib.nullcontext(pipeline)
 assemble.run(Settings.model_validate({"http": {"port": 0}, "log": {"level": "error"}}))
 """
