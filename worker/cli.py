@@ -74,6 +74,7 @@ def _command(given: Sequence[str]) -> int:
     if not chosen.configured and (chosen.config or overrides):
         raise ConfigError(f"--config and --set have no effect on `{PROGRAM} {chosen.command}`")
     chosen.overrides = overrides
+    chosen.given = given[given.index(chosen.command) + 1 :]
     code: int = chosen.run(chosen)
     sys.stdout.flush()
     return code

@@ -58,7 +58,7 @@ def test_trials_are_kept_and_the_best_is_trained(tmp_path: Path, capsys: pytest.
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert json.loads((out / "config.json").read_text())["fusion"] == study.best_params["fusion"]
     assert not list(out.glob("trial-*"))
-    with pytest.raises(ConfigError, match=r"tune.db holds trials with epochs = 1, this run has epochs = 3"):
+    with pytest.raises(ConfigError, match=r"tune.db holds trials with epochs = 1; this run has epochs = 3; give"):
         tune(search(*given, "--trials", "2", "--overwrite", "--epochs", "3"))
     with pytest.raises(ConfigError, match=r"--weigh 'rader only': must be one of 'all', 'notes only', 'radar only'"):
         tune(search(*given, "--overwrite", "--weigh", "rader only=1"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
@@ -82,5 +81,4 @@ def export(arguments: Namespace) -> int:
     """Exports; 0 when done."""
     from worker.exporting.run import export as run
 
-    arguments.given = sys.argv[2:]
     return run(arguments)

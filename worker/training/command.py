@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from pathlib import Path
 
@@ -45,6 +44,14 @@ def add_tune_arguments(parser: ArgumentParser) -> None:
         "--weigh", type=_weighed, metavar="PATTERN=WEIGHT,...",
         help="what each presence pattern counts, such as 'all=2,radar only=1' (default: those `train` reports, alike)",
     )  # fmt: skip
+
+
+def trial_settings() -> set[str]:
+    """The names of what makes another model or another training, which all trials of one search share."""
+    parser = ArgumentParser(add_help=False)
+    _add_model_arguments(parser.add_argument_group())
+    _add_plan_arguments(parser.add_argument_group())
+    return set(vars(parser.parse_args([])))
 
 
 def _add_model_arguments(group: _ArgumentGroup) -> None:
@@ -194,7 +201,6 @@ def train(arguments: Namespace) -> int:
     """Trains; 0 when done."""
     from worker.training.run import train as run
 
-    arguments.given = sys.argv[2:]
     return run(arguments)
 
 
@@ -202,7 +208,6 @@ def tune(arguments: Namespace) -> int:
     """Searches for settings and trains with the best; 0 when done."""
     from worker.training.tune import tune as run
 
-    arguments.given = sys.argv[2:]
     return run(arguments)
 
 

@@ -16,6 +16,7 @@ from worker.errors import ConfigError
 from worker.model.fusion_model import FusionModel
 from worker.training import plots
 from worker.training.build import build
+from worker.training.command import trial_settings
 from worker.training.data import Samples, patterns
 from worker.training.doubles import digest_of
 from worker.training.encoders import merge
@@ -34,6 +35,9 @@ _WIDTHS = (64, 128, 256, 512)
 _RATES = (3e-4, 1e-2)
 _SEARCHED = ("fusion", "dim", "learning_rate", "modality_dropout", "augment", "label_smoothing")
 _SHOWN = 10
+_AS_GIVEN = "as given"
+# What counts as a trial; one that was cut off (RUNNING, FAIL) does not.
+_DONE = ("COMPLETE", "PRUNED")
 # Trials drawn at random before a model of what does well chooses; and before a bad one is ended early.
 _AT_RANDOM = 6
 
@@ -59,16 +63,18 @@ def tune(arguments: Namespace) -> int:
     data = data.only(arguments.inputs) if arguments.inputs else data
     weights = _weights(arguments.weigh, list(data.inputs))
     study = _study(arguments, data)
-    done = sum(trial.state.is_finished() for trial in study.trials)
-    with progress(console, "tune", max(0, arguments.trials - done)) as step:
+    left = max(0, arguments.trials - sum(trial.state.name in _DONE for trial in study.trials))
+    with progress(console, "tune", left) as step:
 
         def asked(trial: Trial) -> float:
             value = _value(_with(arguments, _suggested(trial, arguments)), data, weights, trial)
             step(f"best {max(value, _best(study)):.3f}", 1)
             return value
 
-        study.optimize(asked, n_trials=max(0, arguments.trials - done), callbacks=[_ended(step)])
+        study.optimize(asked, n_trials=left, callbacks=[_ended(step)])
     ended = [(t.number, t.value, t.params) for t in study.trials if t.state.name == "COMPLETE"]
+    if not ended:
+        raise ConfigError("--trials: none came to its end, the loss of each was no longer finite; see --learning-rate")
     plots.draw_trials(ended, arguments.out / "trials.png")
     chosen = _with(arguments, study.best_params)
     console.print(*_table(study), sep="\n", highlight=False, soft_wrap=True)
@@ -89,22 +95,30 @@ def _study(arguments: Namespace, data: Data) -> Study:
     )  # fmt: skip
     # Going on with the same seed would draw the same trials again.
     study.sampler = TPESampler(seed=arguments.seed + 1000 * len(study.trials), n_startup_trials=_AT_RANDOM)
-    run = {name: str(value) for name, value in sorted(vars(arguments).items()) if name not in _NOT_OF_THE_RUN}
-    run |= {split: digest_of(samples) for split, samples in data.splits.items()}
+    run = _run(arguments, data)
     before = study.user_attrs.get("run", run)
-    for name in run:
-        if before.get(name) != run[name]:
-            raise ConfigError(
-                f"--out {arguments.out}: {STORAGE} holds trials with {name} = {before.get(name)}, this run has "
-                f"{name} = {run[name]}; give what they were given, or name another folder"
-            )
-    if not study.trials:
-        study.set_user_attr("run", run)
-        study.enqueue_trial({name: getattr(arguments, name) for name in _SEARCHED})
+    if others := [name for name in run if before.get(name) != run[name]]:
+        told = ", ".join(f"{name} = {before.get(name)}" for name in others)
+        own = ", ".join(f"{name} = {run[name]}" for name in others)
+        raise ConfigError(
+            f"--out {arguments.out}: {STORAGE} holds trials with {told}; this run has {own}; "
+            "give what they were given, or name another folder"
+        )
+    study.set_user_attr("run", before)
+    if not any(_is_as_given(trial) and trial.state.name in (*_DONE, "WAITING") for trial in study.trials):
+        study.enqueue_trial({name: getattr(arguments, name) for name in _SEARCHED}, {_AS_GIVEN: True})
     return study
 
 
-_NOT_OF_THE_RUN = ("out", "overwrite", "resume", "trials", "given", "command", "debug", "device", *_SEARCHED)
+def _is_as_given(trial: Any) -> bool:
+    return _AS_GIVEN in trial.user_attrs or (not trial.number and trial.state.name in _DONE)
+
+
+def _run(arguments: Namespace, data: Data) -> dict[str, str]:
+    """What makes trials comparable: the settings of models and training, of how they are judged, and the data."""
+    names = {*trial_settings(), "batch", "seed", "weigh"} - {*_SEARCHED, "level"}
+    run = {name: str(getattr(arguments, name)) for name in sorted(names)}
+    return run | {split: digest_of(samples) for split, samples in data.splits.items()}
 
 
 def _suggested(trial: Trial, given: Namespace) -> dict[str, Any]:
@@ -114,9 +128,10 @@ def _suggested(trial: Trial, given: Namespace) -> dict[str, Any]:
         own = float(getattr(given, name))
         return float(trial.suggest_float(name, min(low, own), max(high, own), log=log))
 
+    widths = [width for width in _WIDTHS if not width % given.glimpses]
     return {
         "fusion": trial.suggest_categorical("fusion", _FUSIONS),
-        "dim": trial.suggest_categorical("dim", sorted({*_WIDTHS, given.dim})),
+        "dim": trial.suggest_categorical("dim", sorted({given.dim, *widths})),
         "learning_rate": number("learning_rate", *_RATES, log=True),
         "modality_dropout": number("modality_dropout", 0.0, 0.9),
         "augment": number("augment", 0.0, 0.8),
@@ -199,7 +214,7 @@ def _weights(given: Mapping[str, float] | None, names: list[str]) -> dict[str, f
 def _table(study: Study) -> list[str]:
     """The best trials, the first one (the settings as given) among them."""
     done = sorted((t for t in study.trials if t.state.name == "COMPLETE"), key=lambda t: -(t.value or 0.0))
-    shown = done[:_SHOWN] + [t for t in done[_SHOWN:] if t.number == 0]
+    shown = done[:_SHOWN] + [t for t in done[_SHOWN:] if _is_as_given(t)]
     rows = [f"{'trial':>5}  value  {'fusion':<15}  dim    rate  m.drop  augment  smooth  macro-F1 on dev by pattern"]
     for t in shown:
         p, by = t.params, ", ".join(f"{name} {value:.3f}" for name, value in t.user_attrs["patterns"].items())
@@ -208,14 +223,18 @@ def _table(study: Study) -> list[str]:
             f"{p['modality_dropout']:6.2f}  {p['augment']:7.2f}  {p['label_smoothing']:6.2f}  {by}"
         )
     early = sum(t.state.name == "PRUNED" for t in study.trials)
-    return [*rows, f"{len(done)} trials to their end, {early} ended early; trial 0 has the settings as given"]
+    first = "".join(f"; trial {t.number} has the settings as given" for t in done if _is_as_given(t))
+    return [*rows, f"{len(done)} trials to their end, {early} ended early{first}"]
 
 
 def _given(arguments: Namespace, best: Mapping[str, Any]) -> list[str]:
     """What makes the same model with `train`: what was given to `tune`, with the best settings after it."""
     kept, skip = [], False
     for one in arguments.given:
-        if not skip and one.split("=")[0] not in ("--trials", "--weigh"):
+        name = one.split("=")[0]
+        # Abbreviated too, as argparse takes them; what two begin with it has refused.
+        is_own = len(name) > len("--") and any(full.startswith(name) for full in ("--trials", "--weigh"))
+        if not skip and not is_own:
             kept.append(one)
-        skip = one in ("--trials", "--weigh")
+        skip = not skip and is_own and "=" not in one
     return [*kept, *(word for name, value in best.items() for word in (f"--{name.replace('_', '-')}", str(value)))]
