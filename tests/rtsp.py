@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests import debian
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "gstreamer"
@@ -27,9 +26,7 @@ PACKAGES = (
     "gstreamer1.0-plugins-base", "gstreamer1.0-plugins-good", "gstreamer1.0-plugins-bad", "liborc-0.4-0",
 )  # fmt: skip
 PLUGINS = ("rtp", "rtpmanager", "videoparsersbad", "isomp4", "coreelements", "app", "udp", "tcp", "typefindfunctions")
-MISSING = f"GStreamer's RTSP server is missing and could not be fetched: apt-get download {' '.join(PACKAGES)}"
 LAUNCH = "( filesrc location={clip} ! qtdemux ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=1 )"
-_FETCH_SECONDS = 120
 _NUMBER_BITS, _CELL = 12, 40
 _PERMISSION = ctypes.c_size_t(5 << 2)  # G_TYPE_BOOLEAN
 _STRING = ctypes.c_size_t(16 << 2)  # G_TYPE_STRING
@@ -41,33 +38,15 @@ def libraries() -> Path:
     Raises:
         FileNotFoundError: they cannot be had; the message says what to fetch.
     """
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (CACHE / "root").exists():
-            _fetch()
-    return next((CACHE / "root" / "usr" / "lib").glob("*-linux-gnu"))
+    return debian.libraries(debian.unpacked("gstreamer", PACKAGES, _choose))
 
 
-def _fetch() -> None:
-    if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        raise FileNotFoundError(MISSING)
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        download = ["apt-get", "download", *PACKAGES]
-        for command in (download, ["apt-get", "update"], download):
-            if len(list(Path(folder).glob("*.deb"))) < len(PACKAGES):
-                subprocess.run(command, cwd=folder, timeout=_FETCH_SECONDS, capture_output=True, check=False)
-        found = list(Path(folder).glob("*.deb"))
-        if len(found) < len(PACKAGES):
-            raise FileNotFoundError(MISSING)
-        for package in found:
-            subprocess.run(["dpkg", "-x", package.name, "root"], cwd=folder, check=True, timeout=_FETCH_SECONDS)
-        library = next((Path(folder) / "root" / "usr" / "lib").glob("*-linux-gnu"))
-        # Only the plug-ins that are used: the others want libraries that are not here.
-        (library / "chosen").mkdir()
-        for name in PLUGINS:
-            (library / "gstreamer-1.0" / f"libgst{name}.so").rename(library / "chosen" / f"libgst{name}.so")
-        (Path(folder) / "root").rename(CACHE / "root")
+def _choose(root: Path) -> None:
+    """Only the plug-ins that are used: the others want libraries that are not here."""
+    library = debian.libraries(root)
+    (library / "chosen").mkdir()
+    for name in PLUGINS:
+        (library / "gstreamer-1.0" / f"libgst{name}.so").rename(library / "chosen" / f"libgst{name}.so")
 
 
 class Server:
@@ -91,10 +70,10 @@ class Server:
             **os.environ, "LD_LIBRARY_PATH": str(library), "GST_PLUGIN_PATH": str(library / "chosen"),
             "GST_PLUGIN_SYSTEM_PATH": "", "GST_REGISTRY": str(CACHE / "registry.bin"), "GST_REGISTRY_FORK": "no",
         }  # fmt: skip
-        command = [sys.executable, __file__, str(self.port), LAUNCH.format(clip=self._clip), *self._account]
+        command = [sys.executable, "-m", "tests.rtsp", str(self.port), LAUNCH.format(clip=self._clip), *self._account]
         libc = ctypes.CDLL(None)
         self._process = subprocess.Popen(
-            command, env=environ, stdout=subprocess.PIPE, preexec_fn=lambda: libc.prctl(1, signal.SIGKILL)
+            command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, preexec_fn=lambda: libc.prctl(1, signal.SIGKILL)
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"ready\n"

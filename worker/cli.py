@@ -225,6 +225,12 @@ def _sink(chosen: argparse.Namespace) -> int:
     return sink(settings, chosen, _say)
 
 
+def _init(chosen: argparse.Namespace) -> int:
+    from worker.starting import init
+
+    return init(chosen, _say)
+
+
 def _forget(chosen: argparse.Namespace) -> int:
     settings = _loaded(chosen).settings
     from worker.forget import forget
@@ -239,6 +245,7 @@ def _parser() -> _Parser:
     from worker.recording.command import add_record_arguments
     from worker.recording.review import add_review_arguments
     from worker.sinks.command import add_sink_arguments
+    from worker.starting import add_init_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments, add_tune_arguments
 
     parser = _Parser(PROGRAM, description="Events of many streams in, one verdict per anchor out.", epilog=_EXIT_CODES)
@@ -247,6 +254,7 @@ def _parser() -> _Parser:
     add_settings(parser, "set_before", {"config": None, "set_before": [], "debug": False})
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     table: list[tuple[str, _Command, bool, Callable[[_Parser], None], str]] = [
+        ("init", _init, False, add_init_arguments, "write a commented configuration to begin with"),
         ("run", _run, True, no_more, "run one worker until SIGTERM or Ctrl-C"),
         ("check", _check, True, add_check, "show the settings in force and reach Kafka, Redis and the model"),
         ("topics", _topics, True, add_topics, "create the topics of the configuration"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -140,6 +141,32 @@ def example() -> str:
         text = f"# {name} = ..." if value is None else f"{name} = {_render_plain(value)}"
         out.append(f"{text}  # {expected(info)}")
     return "\n".join(out) + "\n"
+
+
+def commented(values: Mapping[str, Any], about: Mapping[str, str]) -> str:
+    """TOML of these keys, each below what it does and may be, where it first comes; None: a key that is not set.
+
+    Args:
+        values: by dotted key, the keys of a section one after another.
+        about: what stands below the heads of sections.
+    """
+    known = keys(dict.fromkeys(key.split(".")[1] for key in values if key.startswith("streams.")))
+    out: list[str] = []
+    told: set[str] = set()
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        if f"[{section}]" not in out:
+            out += ["", f"[{section}]", *_comment(about.get(section, ""))]
+        what = f"{known[key].description} May be: {expected(known[key])}."
+        if what not in told:
+            told.add(what)
+            out += _comment(what)
+        out.append(f"# {name} = ..." if value is None else f"{name} = {_render_plain(value)}")
+    return "\n".join(out) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, 116, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
 
 
 def _kind(kind: Any) -> str:

