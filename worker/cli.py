@@ -239,6 +239,23 @@ def _forget(chosen: argparse.Namespace) -> int:
 
 
 def _parser() -> _Parser:
+    parser = _Parser(PROGRAM, description="Events of many streams in, one verdict per anchor out.", epilog=_EXIT_CODES)
+    parser.set_defaults(run=None, configured=False, command=None)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
+    add_settings(parser, "set_before", {"config": None, "set_before": [], "debug": False})
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
+    for name, run, configured, add, what in _table():
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        command.set_defaults(run=run, configured=configured)
+        add(command)
+        if configured:
+            add_settings(command, "set_after", {})
+        else:
+            add_debug(command, {})
+    return parser
+
+
+def _table() -> list[_Row]:
     from worker.explain.command import add_explain_arguments
     from worker.exporting.command import add_export_arguments
     from worker.forget import add_forget_arguments
@@ -248,12 +265,7 @@ def _parser() -> _Parser:
     from worker.starting import add_init_arguments
     from worker.training.command import add_evaluate_arguments, add_train_arguments, add_tune_arguments
 
-    parser = _Parser(PROGRAM, description="Events of many streams in, one verdict per anchor out.", epilog=_EXIT_CODES)
-    parser.set_defaults(run=None, configured=False, command=None)
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {_version()}")
-    add_settings(parser, "set_before", {"config": None, "set_before": [], "debug": False})
-    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
-    table: list[tuple[str, _Command, bool, Callable[[_Parser], None], str]] = [
+    return [
         ("init", _init, False, add_init_arguments, "write a commented configuration to begin with"),
         ("run", _run, True, no_more, "run one worker until SIGTERM or Ctrl-C"),
         ("check", _check, True, add_check, "show the settings in force and reach Kafka, Redis and the model"),
@@ -271,18 +283,11 @@ def _parser() -> _Parser:
         ("evaluate", _evaluate, False, add_evaluate_arguments, "measure a model on held-out data"),
         ("export", _export, False, add_export_arguments, "make a model smaller and faster, unless that costs accuracy"),
     ]
-    for name, run, configured, add, what in table:
-        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
-        command.set_defaults(run=run, configured=configured)
-        add(command)
-        if configured:
-            add_settings(command, "set_after", {})
-        else:
-            add_debug(command, {})
-    return parser
 
 
 _Command = Callable[[argparse.Namespace], int]
+# Name, what runs it, whether it reads the configuration, what adds its arguments, what it does.
+_Row = tuple[str, _Command, bool, Callable[[_Parser], None], str]
 
 
 def _version() -> str:
