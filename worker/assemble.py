@@ -6,7 +6,7 @@ import contextlib
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
 from worker.pipeline.ring import Ring
 from worker.ports import Traces
+from worker.showing import console_of
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
 from worker.stages.guard import DeadLetterGuard
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
 BATCHES_AHEAD = 2
 
 
-def run(settings: Settings) -> int:
-    """Runs one worker until SIGTERM or SIGINT; 0 when it drained."""
+def run(settings: Settings, explain: Sequence[str] = ()) -> int:
+    """Runs one worker until SIGTERM or SIGINT; 0 when it drained. `explain`: what its page runs for that."""
     memory.keep_pages()
     configure(settings.log.format, settings.log.level)
     log = get_logger()
@@ -62,11 +63,12 @@ def run(settings: Settings) -> int:
     health = Health(stall_seconds(settings.kafka.max_poll_interval, settings.delivery.commit_timeout))
     health.block("starting", "the worker is starting")
     observer = PrometheusObserver()
+    pages, heard = console_of(settings, observer, health, explain)
     try:
-        with made.page_of(settings, observer, health, log):
+        with made.page_of(settings, observer, health, log, pages=pages):
             if settings.privacy.enabled:
                 log.info("personal data is masked", model_sees=made.seen_by_model(settings))
-            with worker(made.unhurried(settings), observer, health, log) as pipeline:
+            with worker(made.unhurried(settings), observer, health, log, heard) as pipeline:
                 watchdog.left = pipeline.budget.left
                 memory.settle()
                 on_stop(pipeline.stop)
@@ -77,8 +79,10 @@ def run(settings: Settings) -> int:
 
 
 @contextlib.contextmanager
-def worker(settings: Settings, observer: PrometheusObserver, health: Health, log: Any) -> Iterator[Pipeline]:
-    """A pipeline joined to real servers; closed in the reverse order of the trip.
+def worker(
+    settings: Settings, observer: PrometheusObserver, health: Health, log: Any, heard: Callable[..., None] | None = None
+) -> Iterator[Pipeline]:
+    """A pipeline joined to real servers; closed in the reverse order of the trip. `heard`: as Outcomes has it.
 
     Raises:
         Unreachable: Kafka or Redis did not answer within `kafka.startup_timeout`.
@@ -112,7 +116,7 @@ def worker(settings: Settings, observer: PrometheusObserver, health: Health, log
         closing.callback((reader := BodyReader(connection, log, errors.put)).close)
         ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES, validator.masked)
         contexts = Contexts(store, source, ring, rules, named, anchor_topic, observer, health, log)
-        outcomes = _outcomes(settings, committer, model, observer, clock)
+        outcomes = _outcomes(settings, committer, model, observer, clock, heard)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer, traces)
         closing.callback(batcher.close)
         closing.callback(_reloader(settings, model, observer, log).close)
@@ -134,12 +138,13 @@ def _models(settings: Settings, observer: Any) -> Models:
 
 
 def _outcomes(
-    settings: Settings, committer: Committer, model: Models, observer: Any, clock: SystemClock
+    settings: Settings, committer: Committer, model: Models, observer: Any, clock: SystemClock,
+    heard: Callable[..., None] | None,
 ) -> Outcomes:  # fmt: skip
     streams = {stream.topic: name for name, stream in settings.streams.items()}
     anchor_topic = settings.streams[settings.anchor].topic
     writer, reviewer = made.writer_of(settings, model.info), made.reviewer_of(settings)
-    return Outcomes(committer, writer, streams, anchor_topic, observer, clock, reviewer)
+    return Outcomes(committer, writer, streams, anchor_topic, observer, clock, reviewer, heard)
 
 
 def _batcher(

@@ -114,7 +114,9 @@ def _run(chosen: argparse.Namespace) -> int:
     settings = _loaded(chosen).settings
     from worker.assemble import run
 
-    return run(settings)
+    given = [f"--config={chosen.config}"] if chosen.config else []
+    given += [f"--set={one}" for one in chosen.overrides]
+    return run(settings, [sys.executable, "-m", "worker", "explain", *given])
 
 
 def _nothing_to_drain(*_: object) -> NoReturn:

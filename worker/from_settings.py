@@ -21,6 +21,7 @@ from worker.ops.clock import SystemClock
 from worker.ops.health import Health
 from worker.ops.http import OpsServer
 from worker.ops.metrics import PrometheusObserver
+from worker.ops.pages import Pages
 from worker.ports import UNTRACED, Log, Mask, Traces
 from worker.privacy.masker import Masker
 from worker.privacy.texts import Kind, TextMask
@@ -250,17 +251,17 @@ def tell_settings(settings: Settings, observer: PrometheusObserver, labels: Iter
 
 @contextlib.contextmanager
 def page_of(
-    settings: Settings, observer: PrometheusObserver, health: Health, log: Log, port: int | None = None
-) -> Iterator[None]:
-    """Metrics and health, served; `port`: None: that of `[http]`.
+    settings: Settings, observer: PrometheusObserver, health: Health, log: Log, port: int | None = None,
+    pages: Pages | None = None,
+) -> Iterator[None]:  # fmt: skip
+    """Metrics and health, served, and `pages`; `port`: None: that of `[http]`.
 
     Raises:
         ConfigError: it cannot be listened there, or a file does not fit.
     """
     http = settings.http
-    server = OpsServer(
-        http.host, http.port if port is None else port, observer.registry, health, access_of(settings, log)
-    )
+    asked, access = http.port if port is None else port, access_of(settings, log)
+    server = OpsServer(http.host, asked, observer.registry, health, access, pages)
     server.start()
     log.info("listening", host=http.host, port=server.port)
     try:

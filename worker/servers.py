@@ -135,3 +135,6 @@ class Http(Section):
         description="File with the bearer token that /metrics asks for, read again when it changes; /livez and /readyz "
         "ask for none.",
     )
+    console: bool = Field(
+        False, description="true: a worker shows itself at / (docs/console.md), behind the token of /metrics."
+    )

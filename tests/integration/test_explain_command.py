@@ -68,3 +68,29 @@ def test_a_dead_letter_has_no_verdict(stack: Stack, tmp_path: Path, capsys: pyte
         assert "has no verdict, it is a dead letter (stage VALIDATE, text_not_utf8)" in capsys.readouterr().err
     finally:
         made.close()
+
+
+def test_an_anchor_is_found_by_its_key_or_id(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its result's id, its own, its key's newest; a dead letter's too; else the error says how much was read."""
+    events = story(12, minutes_ago(10), 2, 3)
+    made = Town(stack, tmp_path, {"texts": 1})
+    try:
+        made.feed(events)
+        made.send("texts", "junction-lost", b"\xff\xfe no text")
+        made.flush()
+        made.start()
+        made.read_until(lambda: len(made.results) >= 6 and len(made.dead) >= 1)
+        assert made.stop() == [0]
+        of_key = sorted((one["inputs"]["texts"]["offset"], one) for one in made.results if one["key"] == "junction-1")
+        place, (offset, one) = f"anchor {made.name}.texts/0/", of_key[0]
+        for wanted, at in ((one["id"], offset), (one["inputs"]["texts"]["id"], offset), ("junction-1", of_key[-1][0])):
+            assert main(["explain", f"--find={wanted}", *overrides(made)]) == 0
+            assert capsys.readouterr().out.startswith(f"{place}{at}: ")
+        assert main(["explain", "--find", "junction-lost", *overrides(made)]) == 1
+        assert "has no verdict, it is a dead letter (stage VALIDATE" in capsys.readouterr().err
+        assert main(["explain", "--find", "nobody", *overrides(made)]) == 2
+        assert re.search(r"'nobody': no key and no id of the newest 2000 .* \(7 read of ", capsys.readouterr().err)
+        assert main(["explain", *overrides(made)]) == 2
+        assert main(["explain", f"{made.name}.texts/0/0", "--find=x", *overrides(made)]) == 2
+    finally:
+        made.close()

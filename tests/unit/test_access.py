@@ -199,3 +199,17 @@ def test_a_token_in_the_clear_is_a_finding(keys: dict[str, str], warns: bool) ->
         str(one) for one in found
     ]
     assert bool(found) is warns
+
+
+@pytest.mark.parametrize(
+    ("keys", "warns"),
+    [
+        ({"host": "0.0.0.0", "console": True}, True),
+        ({"host": "0.0.0.0", "console": True, "token_file": "t", "ssl_certfile": "c"}, False),
+        ({"host": "127.0.0.1", "console": True}, False),
+    ],
+)
+def test_a_page_that_anybody_reads_is_a_finding(keys: dict[str, Any], warns: bool) -> None:
+    """What lies on it is what the events hold."""
+    found = [str(one) for one in of_http(Settings.model_validate({"http": keys}))]
+    assert ["sees pictures" in one for one in found] == [True] * warns

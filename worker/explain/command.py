@@ -28,7 +28,9 @@ _MAY_DIFFER = (
 
 def add_explain_arguments(parser: ArgumentParser) -> None:
     """What `explain` takes."""
-    parser.add_argument("place", type=_place, metavar="TOPIC/PARTITION/OFFSET", help="the anchor's record")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("place", type=_place, nargs="?", metavar="TOPIC/PARTITION/OFFSET", help="the anchor's record")
+    which.add_argument("--find", metavar="TEXT", help="the anchor whose result or own id this is, or its key's newest")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write explanation.json and pictures there")
     parser.add_argument(
         "--slack", type=duration_us, default="1m", metavar="DURATION",
@@ -66,7 +68,7 @@ def explain(settings: Settings, chosen: Namespace, say: Say) -> int:
     _check_out(chosen.out)
     rules, validator = rules_of(settings), validator_of(settings, SystemClock(), masker_of(settings))
     with contextlib.closing(LogReader(connection)) as log:
-        anchor = anchor_at(log, validator, chosen.place, settings.streams[settings.anchor].topic)
+        anchor = anchor_at(log, validator, _wanted(settings, chosen, log), settings.streams[settings.anchor].topic)
         topics = {name: stream.topic for name, stream in settings.contexts.items()}
         traced = trace(log, validator, anchor, rules, topics, chosen.slack)
         _say_all(say, anchor_lines(anchor))
@@ -75,6 +77,16 @@ def explain(settings: Settings, chosen: Namespace, say: Say) -> int:
         _check_required(traced, rules)
         _tell_verdict(settings, chosen, log, traced, say)
     return 0
+
+
+def _wanted(settings: Settings, chosen: Namespace, log: LogReader) -> tuple[Partition, int]:
+    from worker.explain.find import find_anchor
+
+    if chosen.find is None:
+        place: tuple[Partition, int] = chosen.place
+        return place
+    topics = settings.output.topic, settings.output.dead_letter_topic
+    return find_anchor(log, chosen.find, settings.anchor, topics)
 
 
 def _say_all(say: Say, lines: Any) -> None:

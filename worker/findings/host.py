@@ -43,8 +43,13 @@ def of_open_files(most: int) -> list[Finding]:
 
 
 def of_http(settings: Settings) -> list[Finding]:
-    """Who can read the token on its way."""
+    """Who can read the page, and the token on its way."""
     http = settings.http
+    if http.console and http.token_file is None and not _is_loopback(http.host):
+        return [warning(
+            f"http.console without http.token_file on http.host = {http.host!r}: whoever reaches it reads texts and "
+            "sees pictures", "set http.token_file, or http.console = false",
+        )]  # fmt: skip
     if http.token_file is None or http.ssl_certfile is not None or _is_loopback(http.host):
         return []
     return [warning(

@@ -45,14 +45,14 @@ def decode_image(body: bytes, size: int, stream: str) -> Tensor:
     return _turned(resized, orientation)
 
 
-def decode_whole(body: bytes, stream: str) -> Tensor:
-    """As `decode_image`, in its own size [3, H, W].
+def decode_whole(body: bytes, stream: str, least: int = 0) -> Tensor:
+    """As `decode_image`, in its own size [3, H, W], or smaller with no side below `least` (0: never smaller).
 
     Raises:
         Poison: as `decode_image`.
     """
     try:
-        return _turned(*_decoded(body, 0))
+        return _turned(*_decoded(body, least))
     except BaseException as error:  # the boundary of one body
         raise blamed(error, "DECODE", "undecodable", stream, "the image cannot be decoded") from error
 

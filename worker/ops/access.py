@@ -3,6 +3,7 @@ change, as certificate managers and Kubernetes replace them under a running proc
 
 from __future__ import annotations
 
+import base64
 import hmac
 import os
 import re
@@ -45,11 +46,25 @@ class Access:
         return self._context.now() if self._context is not None else None
 
     def admits(self, authorization: str | None) -> bool:
-        """Whether a request with this header may read what the token guards."""
+        """Whether a request with this header may read what the token guards: it is a bearer token or a password."""
         if self._token is None:
             return True
         scheme, _, given = (authorization or "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token.now().encode())
+        given = _password(given) if scheme.lower() == "basic" else given if scheme.lower() == "bearer" else ""
+        return hmac.compare_digest(given.strip().encode(), self._token.now().encode())
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether there is a token at all."""
+        return self._token is not None
+
+
+def _password(given: str) -> str:
+    """Of HTTP Basic, with whatever user: what a browser asks a person for."""
+    try:
+        return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 class _Files(Generic[_Read]):

@@ -1,7 +1,8 @@
-"""The HTTP server of /metrics, /livez and /readyz (CONTRACT section 8)."""
+"""The HTTP server of /metrics, /livez and /readyz (CONTRACT section 8), and of a worker's pages."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import re
@@ -9,9 +10,10 @@ import socket
 import ssl
 import sys
 import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -19,9 +21,9 @@ from prometheus_client.exposition import choose_encoder
 from worker.errors import ConfigError
 from worker.ops.access import Access
 from worker.ops.health import Health
+from worker.ops.pages import TEXT, Answer, Pages, refusal
 from worker.redaction import without_secrets
 
-_TEXT = "text/plain; charset=utf-8"
 ALLOWED = "GET, HEAD"
 
 # Seconds a client may take to send its request; without a limit each silent connection holds a thread for ever.
@@ -36,10 +38,17 @@ class OpsServer:
     """
 
     def __init__(
-        self, host: str, port: int, registry: CollectorRegistry, health: Health, access: Access | None = None
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        health: Health,
+        access: Access | None = None,
+        pages: Pages | None = None,
     ) -> None:
-        """Binds nothing yet. `access`: None: anybody may read, without TLS."""
+        """Binds nothing yet. `access`: None: anybody may read, without TLS; `pages`: beside metrics and health."""
         self._host, self._asked, self._registry, self._health, self._access = host, port, registry, health, access
+        self._pages = pages
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -58,7 +67,7 @@ class OpsServer:
             family, _, _, _, address = socket.getaddrinfo(
                 self._host, self._asked, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            self._server = _Server(family, address, self._registry, self._health, self._access)
+            self._server = _Server(family, address, self._registry, self._health, self._access, self._pages)
         except OSError as error:
             raise ConfigError(self._refusal(error)) from error
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="ops-http", daemon=True)
@@ -69,6 +78,8 @@ class OpsServer:
         if self._server is None or self._thread is None:
             return
         self._asked = self.port
+        if self._pages is not None:
+            self._pages.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -87,10 +98,16 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(
-        self, family: int, address: Any, registry: CollectorRegistry, health: Health, access: Access | None
+        self,
+        family: int,
+        address: Any,
+        registry: CollectorRegistry,
+        health: Health,
+        access: Access | None,
+        pages: Pages | None,
     ) -> None:
         self.address_family = family
-        self.registry, self.health, self.access = registry, health, access
+        self.registry, self.health, self.access, self.pages = registry, health, access, pages
         super().__init__(address[:2], _Handler)
 
     def server_bind(self) -> None:
@@ -125,16 +142,33 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answers one request."""
-        status, content_type, body = self._answer(self.path.partition("?")[0])
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        if status == HTTPStatus.UNAUTHORIZED:
-            self.send_header("WWW-Authenticate", "Bearer")
+        path, _, query = self.path.partition("?")
+        answer = self._answer(path, query)
+        self.send_response(answer.status)
+        for name, value in self._headers_of(answer):
+            self.send_header(name, value)
         self.end_headers()
+        if isinstance(answer.body, bytes):
+            self._write([answer.body])
+        else:
+            with contextlib.closing(cast(Generator[bytes], answer.body)) as parts:
+                self._write(parts)
+
+    def _write(self, parts: Iterable[bytes]) -> None:
         if self.command != "HEAD":
-            self.wfile.write(body)
+            for part in parts:
+                self.wfile.write(part)
+
+    def _headers_of(self, answer: Answer) -> Iterator[tuple[str, str]]:
+        yield "Content-Type", answer.kind
+        if isinstance(answer.body, bytes):
+            yield "Content-Length", str(len(answer.body))
+        yield "Cache-Control", "no-store"
+        yield from answer.headers.items()
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            yield "WWW-Authenticate", "Bearer"
+            if self.server.pages is not None:
+                yield "WWW-Authenticate", 'Basic realm="fusion-worker", charset="UTF-8"'
 
     do_HEAD = do_GET
 
@@ -151,25 +185,38 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.send_response(HTTPStatus.METHOD_NOT_ALLOWED)
         self.send_header("Allow", ALLOWED)
-        self.send_header("Content-Type", _TEXT)
+        self.send_header("Content-Type", TEXT)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse
 
-    def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+    def _answer(self, path: str, query: str) -> Answer:
         if path == "/metrics":
-            if self.server.access is not None and not self.server.access.admits(self.headers.get("Authorization")):
-                return HTTPStatus.UNAUTHORIZED, _TEXT, b"a bearer token is needed\n"
+            if not self._admitted():
+                return Answer(HTTPStatus.UNAUTHORIZED, TEXT, b"a bearer token is needed\n")
             encode, content_type = choose_encoder(preferred(self.headers.get("Accept", "")))
-            return HTTPStatus.OK, content_type, encode(self.server.registry)
+            return Answer(HTTPStatus.OK, content_type, encode(self.server.registry))
         if path == "/livez":
             stalled = self.server.health.stalled()
             return _verdict("alive", () if stalled is None else (stalled,))
         if path == "/readyz":
             return _verdict("ready", self.server.health.reasons())
-        return HTTPStatus.NOT_FOUND, _TEXT, b"not found; there are /metrics, /livez and /readyz\n"
+        found = None if self.server.pages is None else self._page(self.server.pages, path, query)
+        return found or Answer(HTTPStatus.NOT_FOUND, TEXT, b"not found; there are /metrics, /livez and /readyz\n")
+
+    def _page(self, pages: Pages, path: str, query: str) -> Answer | None:
+        guarded = self.server.access is not None and self.server.access.is_guarded
+        if (why := refusal(cast(Mapping[str, str], self.headers), guarded)) is not None:
+            return Answer(HTTPStatus.FORBIDDEN, TEXT, f"refused: {why}\n".encode())
+        if not self._admitted():
+            told = b"the token of http.token_file is needed: as the password, with any user, or as a bearer token\n"
+            return Answer(HTTPStatus.UNAUTHORIZED, TEXT, told)
+        return pages.answer(path, query)
+
+    def _admitted(self) -> bool:
+        return self.server.access is None or self.server.access.admits(self.headers.get("Authorization"))
 
     def log_message(self, format: str, *args: Any) -> None:
         """A scrape every few seconds is no news."""
@@ -188,6 +235,6 @@ def preferred(accept: str) -> str:
     return max(liked, key=lambda one: one[0])[1] if liked else ""
 
 
-def _verdict(good: str, reasons: tuple[str, ...]) -> tuple[HTTPStatus, str, bytes]:
+def _verdict(good: str, reasons: tuple[str, ...]) -> Answer:
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    return status, _TEXT, without_secrets("\n".join(reasons or (good,)) + "\n").encode()
+    return Answer(status, TEXT, without_secrets("\n".join(reasons or (good,)) + "\n").encode())

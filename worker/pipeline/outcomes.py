@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from worker.errors import Poison, blamed
@@ -35,8 +35,11 @@ class Outcomes:
         observer: Observer,
         clock: Clock,
         reviewer: Reviewer | None = None,
+        heard: Callable[[Sequence[Fused], Sequence[Outcome]], None] | None = None,
     ) -> None:
-        """`streams`: their names by input topic; without a `reviewer` no person is asked."""
+        """`streams`: their names by input topic; without a `reviewer` no person is asked. `heard`: what each batch led
+        to is told; it neither waits nor raises."""
+        self._heard = heard
         self._committer, self._writer = committer, writer
         self._streams, self._anchor_topic, self._observer, self._clock = streams, anchor_topic, observer, clock
         self._reviewer = reviewer
@@ -54,7 +57,10 @@ class Outcomes:
     def fused(self, batch: Sequence[Fused]) -> None:
         """Verdicts of one batch, in order."""
         started = time.perf_counter()
-        self._committer.finish([self._outcome(one.aligned.anchor.record, one.rejected, one) for one in batch])
+        outcomes = [self._outcome(one.aligned.anchor.record, one.rejected, one) for one in batch]
+        self._committer.finish(outcomes)
+        if self._heard is not None:
+            self._heard(batch, outcomes)
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="publish")
 
     def _outcome(self, record: Record, rejected: Sequence[Rejected], fused: Fused | None) -> Outcome:

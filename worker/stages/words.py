@@ -66,21 +66,25 @@ def told(result: Mapping[str, Any], evidence: Mapping[str, Any], language: str) 
         evidence: of the same result.
         language: one of LANGUAGES.
     """
+    return LANGUAGES[language]["between"].join(sentences(result, evidence, language))
+
+
+def sentences(result: Mapping[str, Any], evidence: Mapping[str, Any] | None, language: str) -> list[str]:
+    """As `told`, one by one; without `evidence` what else the result says."""
     words = LANGUAGES[language]
-    return words["between"].join(words[name].format(**fields) for name, fields in _sentences(result, evidence, words))
+    found = _doubts(result, words) if evidence is None else _sentences(result, evidence, words)
+    return [words[name].format(**fields) for name, fields in (*found, *_gaps(result))]
 
 
-def _sentences(
-    result: Mapping[str, Any], evidence: Mapping[str, Any], words: Mapping[str, str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name of each sentence and what stands in it."""
+_Said = Iterator[tuple[str, dict[str, Any]]]  # the name of each sentence and what stands in it
+
+
+def _sentences(result: Mapping[str, Any], evidence: Mapping[str, Any], words: Mapping[str, str]) -> _Said:
     label = result["label"]
     yield "verdict", {"label": label, "score": evidence["confidence"]}
     if evidence["undecided"]:
         yield "open", {"labels": words["and"].join(evidence["undecided"])}
-    if confidence := result.get("confidence"):
-        yield "set", {"labels": words["and"].join(confidence["set"])}
-        yield "familiar", {"share": confidence["familiar"]}
+    yield from _doubts(result, words)
     for name, said in evidence["alone"].items():
         yield "alone", {"name": name, **said}
     if len(evidence["alone"]) > 1:
@@ -93,6 +97,15 @@ def _sentences(
     for name, places in evidence["places"].items():
         if places:
             yield "places", {"name": name, "places": words["and"].join(_place(one, words) for one in places)}
+
+
+def _doubts(result: Mapping[str, Any], words: Mapping[str, str]) -> _Said:
+    if confidence := result.get("confidence"):
+        yield "set", {"labels": words["and"].join(confidence["set"])}
+        yield "familiar", {"share": confidence["familiar"]}
+
+
+def _gaps(result: Mapping[str, Any]) -> _Said:
     for name, reason in result["missing"].items():
         yield reason, {"name": name}
     if not result["complete"]:

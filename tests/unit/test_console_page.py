@@ -1,0 +1,298 @@
+"""worker/console over the real HTTP server: who may look, how many, what is sent, and what the page is made of."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.shown import Played, dead_letter, played, verdict
+from worker.console import live
+from worker.console.page import PATH
+
+TOKEN = "t0ken~of.the+page=="
+PAGE = PATH.read_text("utf-8")
+PATHS = ["/", "/console/live", "/console/explain?q=k"]
+
+
+def basic(password: str, user: str = "anna") -> str:
+    """The header that a browser sends."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    """Returns once it is so."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def test_without_the_setting_there_is_no_page(tmp_path: Path) -> None:
+    """Off by default: nothing lies at `/`, and nobody hears of batches."""
+    from worker.config import Settings
+    from worker.ops.health import Health
+    from worker.ops.metrics import PrometheusObserver
+    from worker.showing import console_of
+
+    assert not Settings.model_validate({}).http.console
+    assert console_of(Settings.model_validate({}), PrometheusObserver(), Health(), ()) == (None, None)
+
+
+def test_the_token_is_asked_for_everywhere(tmp_path: Path) -> None:
+    """As the password of any user, or as a bearer token; what is wrong is not told. Health asks for none."""
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    with played(token_file=str(path)) as made:
+        for wrong in ("", "Basic", "Basic !!!", basic("no"), basic(""), basic(TOKEN, "x") + "x", f"Bearer {TOKEN}x"):
+            for where in PATHS:
+                status, headers, body = made.ask(where, Authorization=wrong)
+                assert (status, TOKEN in body.decode()) == (401, False), wrong
+            assert headers.get_all("WWW-Authenticate") == ["Bearer", 'Basic realm="fusion-worker", charset="UTF-8"']
+        for right in (basic(TOKEN), basic(TOKEN, ""), basic(TOKEN, "a"), f"Bearer {TOKEN}"):
+            assert made.ask("/", Authorization=right)[0] == 200
+        assert made.ask("/metrics", Authorization=basic(TOKEN))[0] == 200
+        assert made.ask("/livez")[0] == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_another_site_gets_nothing(path: str) -> None:
+    """Neither by a link of its own, nor by a name of its own that leads here (DNS rebinding)."""
+    with played() as made:
+        for site in ("cross-site", "same-site"):
+            assert made.ask(path, Sec_Fetch_Site=site)[0] == 403
+        for host in ("evil.example", "evil.example:9108", "127.0.0.1.evil.example", "", "[evil]"):
+            assert made.ask(path, Host=host)[0] == 403, host
+        for host in ("localhost", "LOCALHOST:9108", "127.0.0.1:1", "[::1]:9108", "10.0.0.7"):
+            assert made.ask(path, "HEAD", Host=host)[0] in (200, 400), host
+        assert made.ask("/metrics", Host="evil.example")[0] == 200
+
+
+def test_with_a_token_any_name_will_do(tmp_path: Path) -> None:
+    """A browser sends the password under our own name alone."""
+    (tmp_path / "token").write_text(TOKEN)
+    with played(token_file=str(tmp_path / "token")) as made:
+        assert made.ask("/", Host="worker.example", Authorization=basic(TOKEN))[0] == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_changed(method: str) -> None:
+    """405 of every address, with what is allowed."""
+    with played() as made:
+        for path in PATHS:
+            status, headers, _ = made.ask(path, method)
+            assert (status, headers["Allow"], headers["Access-Control-Allow-Origin"]) == (405, "GET, HEAD", None)
+
+
+def test_who_looks_is_told_state_and_verdicts() -> None:
+    """At once, and again each second; a verdict once. What is in an event is text in JSON."""
+    nasty = "</script><script>alert(1)</script>\r\ndata: x\n\nevent: \u2028 <img src=x onerror=alert(1)>"
+    with played() as made:
+        made.observer.count("events_total", 5, stream="texts", outcome="accepted")
+        made.health.block("kafka", "no broker answers")
+        with made.watching() as events:
+            assert next(events)[0] == "state"
+            made.says(verdict(1, nasty), dead_letter(2))
+            told = [next(events) for _ in range(3)]
+            assert [name for name, _ in told] == ["state", "verdicts", "state"]
+            first, second = told[1][1]
+            assert (first["inputs"][0]["text"], second["dead"]) == (nasty, ["DECODE undecodable"])
+            state = told[0][1]
+            assert (state["about"]["group"], state["about"]["model"]) == ("junctions", "junction 7, cpu fp32")
+            assert state["reasons"] == ["kafka: no broker answers"]
+            assert state["steps"] == []
+            made.says(verdict(5))
+            _, again = next(one for one in events if one[0] == "verdicts")
+            assert [one["number"] for one in again] == [3]
+
+
+def test_there_may_be_so_many_and_no_more() -> None:
+    """One who goes makes room; one who asks for the head alone takes none."""
+    with played() as made:
+        for _ in range(20):
+            assert made.ask("/console/live", "HEAD")[0] == 200
+        looks = [made.watching() for _ in range(live.MOST_WATCHERS)]
+        for look in looks:
+            next(look.__enter__())
+        status, _, told = made.ask("/console/live")
+        assert (status, told) == (503, b"8 pages are open already; close one\n")
+        assert made.ask("/")[0] == 200
+        looks[0].__exit__(None, None, None)
+        until(lambda: not made.pages._live.is_full, "the place of one who went is taken for ever")
+        for look in looks[1:]:
+            look.__exit__(None, None, None)
+
+
+def test_the_end_waits_for_nobody_who_looks() -> None:
+    """A stopped server has told all of them, and no thread of theirs is left."""
+    with played() as made, made.watching() as events:
+        next(events)
+        began = time.monotonic()
+        made.server.stop()
+        assert time.monotonic() - began < 2
+        assert len(list(events)) <= 2
+        until(lambda: made.pages._live._watchers == 0, "a watcher is left")
+
+
+def test_one_who_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full connection ends by the server's time limit."""
+    monkeypatch.setattr("worker.ops.http._Handler.timeout", 0.3)
+    monkeypatch.setattr(live, "EVERY_SECONDS", 0.001)
+    with played() as made, socket.create_connection(("127.0.0.1", made.server.port)) as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.sendall(b"GET /console/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: made.pages._live._watchers == 1, "it does not look")
+        until(lambda: made.pages._live._watchers == 0, "it is waited for")
+
+
+def explains(script: str) -> list[str]:
+    """A command in place of `explain`."""
+    return [sys.executable, "-u", "-c", script]
+
+
+def test_a_search_is_what_explain_says_of_it() -> None:
+    """By the anchor's key and id, by the result's id, by a place; anything else is looked for in the results."""
+    with played(explains("import sys; print('explained', sys.argv[1:])")) as made:
+        made.says(verdict(3), verdict(9))
+        result = made.pages._live._teller.told(made.pages._live._last.now()[0])
+        for wanted, given in (
+            ("junction-4", ["--", "texts-in/0/9"]),
+            ("junction-4-texts-3", ["--", "texts-in/0/3"]),
+            (result["id"], ["--", "texts-in/0/3"]),
+            ("texts-in/2/77", ["--", "texts-in/2/77"]),
+            ("-rf", ["--find=-rf"]),
+            ("one/two", ["--find=one/two"]),
+        ):
+            status, headers, told = made.ask(f"/console/explain?q={wanted}")
+            assert (status, headers.get_content_type()) == (200, "text/plain")
+            assert told.decode().splitlines()[-1] == f"explained {given}"
+        for wrong in ("", "%20", "a%00b", "a%0Ab", "x" * 301):
+            assert made.ask(f"/console/explain?q={wrong}")[0] == 400
+    with played() as made:
+        assert b"this worker cannot explain" in made.ask("/console/explain?q=k")[2]
+
+
+def test_one_search_at_a_time_and_none_outlives_the_worker(tmp_path: Path) -> None:
+    """Its process has less than the worker of what there is to share, and ends with it."""
+    file = tmp_path / "pid"
+    script = f"import os, time; open({str(file)!r} + '~', 'w').write(str(os.getpid()))\n"
+    script += f"os.rename({str(file)!r} + '~', {str(file)!r}); time.sleep(60)"
+    told: list[bytes] = []
+    with played(explains(script)) as made:
+        asking = threading.Thread(target=lambda: told.append(made.ask("/console/explain?q=k")[2]))
+        asking.start()
+        until(file.exists, "it does not run")
+        pid = int(file.read_text())
+        until(lambda: os.getpriority(os.PRIO_PROCESS, pid) == 15, "it is as important as the worker")
+        assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+        assert b"another search runs" in made.ask("/console/explain?q=k")[2]
+    asking.join(10)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    assert told[0].startswith(b"looking for k")
+
+
+def test_a_search_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so, and the next one has its turn."""
+    made = Played(explains("import time; print('reads', flush=True); time.sleep(60)"))
+    made.pages._search._seconds = 0.5
+    for _ in range(2):
+        said = b"".join(made.pages._search.lines("k")).decode().splitlines()
+        assert said[-1] == "ended: it took longer than 0 s"
+
+
+class Parts(HTMLParser):
+    """Tags with their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Kept."""
+        self.found.append((tag, dict(attrs)))
+
+
+def parts() -> list[tuple[str, dict[str, str | None]]]:
+    """Of the page."""
+    parser = Parts()
+    parser.feed(PAGE)
+    return parser.found
+
+
+def test_the_browser_may_run_this_script_and_no_other() -> None:
+    """The hashes of the policy are those of what is sent; nothing else may be loaded, framed or sent."""
+    with played() as made:
+        _, headers, body = made.ask("/")
+    policy = dict(one.strip().split(" ", 1) for one in headers["Content-Security-Policy"].split(";"))
+    for tag in ("script", "style"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", body.decode(), re.DOTALL)
+        assert policy[f"{tag}-src"] == f"'sha256-{base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()}'"
+    rest = {"default-src", "base-uri", "form-action", "frame-ancestors"}
+    assert {name: policy[name] for name in rest} == dict.fromkeys(rest, "'none'")
+    assert (policy["img-src"], policy["connect-src"]) == ("data:", "'self'")
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    """No address but its own, no handler or style in a tag, and nothing makes markup of a text."""
+    assert set(re.findall(r"[a-z]+://[^\s\"'`)]*", PAGE)) == {"http://www.w3.org/2000/svg"}
+    assert [
+        tag for tag, attributes in parts() if any(name.startswith("on") or name == "style" for name in attributes)
+    ] == []
+    assert [a for tag, a in parts() if tag in ("script", "link", "img", "iframe") and set(a) & {"src", "srcset"}] == []
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|setAttribute\(.style", PAGE
+    )
+
+
+def test_what_the_script_asks_for_is_on_the_page() -> None:
+    """Each id is there once, and whatever names another is led to it."""
+    ids = [a["id"] for _, a in parts() if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"\bby\(\"([\w-]+)\"\)", PAGE)) <= set(ids)
+    led = {str(a[name]) for _, a in parts() for name in ("for", "aria-labelledby") if name in a}
+    assert led <= set(ids)
+    defined = set(re.findall(r"(--[a-z-]+):", PAGE))
+    assert set(re.findall(r"var\((--[a-z-]+)\)", PAGE)) <= defined
+
+
+def test_dark_and_light_name_the_same_colours_and_can_be_read() -> None:
+    """Text stands out from what is behind it by at least 4.5 to 1 (WCAG AA)."""
+    light, dark = (
+        dict(re.findall(r"(--[a-z-]+): (#[0-9a-f]+)", block))
+        for block in re.findall(r":root \{(.*?)\}", PAGE, re.DOTALL)
+    )
+    assert set(light) == set(dark)
+    for colours in (light, dark):
+        for ink, behind in (
+            ("ink", "page"), ("ink", "card"), ("ink", "fill"), ("soft", "page"), ("soft", "card"), ("soft", "fill"),
+            ("good", "good-fill"), ("warn", "warn-fill"), ("bad", "bad-fill"), ("bad", "page"), ("good", "page"),
+            ("warn", "card"), ("bad", "card"), ("card", "accent"),
+        ):  # fmt: skip
+            assert contrast(colours[f"--{ink}"], colours[f"--{behind}"]) >= 4.5, (ink, behind)
+
+
+def contrast(one: str, other: str) -> float:
+    """As WCAG 2 reckons it."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """Relative, from `#rgb` or `#rrggbb`."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * one for one in colour[1:])
+    parts = (int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4))
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

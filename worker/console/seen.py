@@ -1,0 +1,65 @@
+"""Fused and their Outcomes -> the last verdicts, as they were made: references alone, bounded in number and bytes."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.records import Aligned, Outcome
+from worker.stages.batch import Fused
+
+# As many as fit a screen.
+MOST = 12
+# Bodies that would be let go of are kept so long as they are among these; more than twelve frames of a large camera.
+KEPT_BYTES = 16 << 20
+
+
+@dataclass(slots=True, eq=False)
+class Seen:
+    """What became of one anchor.
+
+    Attributes:
+        number: rises by one with each, from 1 on.
+        aligned: with its bodies; None where these are larger than all that may be kept.
+        shown: what is told of it; made when somebody looks for the first time.
+    """
+
+    number: int
+    outcome: Outcome
+    aligned: Aligned | None
+    bytes: int
+    shown: dict[str, Any] | None = field(default=None, repr=False)
+
+
+class LastSeen:
+    """The newest verdicts. `hear` is called by the threads that serve, `now` by those that look."""
+
+    def __init__(self, most: int = MOST, kept_bytes: int = KEPT_BYTES) -> None:
+        self._most, self._kept_bytes = most, kept_bytes
+        self._lock = threading.Lock()
+        self._seen: deque[Seen] = deque()
+        self._bytes = 0
+        self._numbers = itertools.count(1)
+
+    def hear(self, batch: Sequence[Fused], outcomes: Sequence[Outcome]) -> None:
+        """The newest of a batch, in its order."""
+        with self._lock:
+            for one, outcome in list(zip(batch, outcomes, strict=True))[-self._most :]:
+                self._keep(one.aligned, outcome)
+
+    def _keep(self, aligned: Aligned, outcome: Outcome) -> None:
+        size = aligned.anchor.size + sum(event.size for found in aligned.inputs.values() for event in found)
+        kept = size <= self._kept_bytes
+        self._seen.append(Seen(next(self._numbers), outcome, aligned if kept else None, size if kept else 0))
+        self._bytes += self._seen[-1].bytes
+        while len(self._seen) > self._most or self._bytes > self._kept_bytes:
+            self._bytes -= self._seen.popleft().bytes
+
+    def now(self) -> list[Seen]:
+        """The oldest first."""
+        with self._lock:
+            return list(self._seen)
