@@ -95,15 +95,13 @@ def worker(
     validator, sheds = made.validator_of(settings, clock, made.masker_of(settings)), made.sheds_of(settings, clock)
     with contextlib.ExitStack() as closing:
         traces = closing.enter_context(made.traces_of(settings, observer, log))
-        store = store_of(settings, rules, observer)
-        closing.callback(store.close)
+        closing.callback((store := store_of(settings, rules, observer)).close)
         model = _models(settings, observer)
         closing.callback(_shadow(settings, connection, model, observer, clock, log))
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = source_of(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
         closing.callback(source.close)
-        sink = sink_of(settings, connection, store, source, errors.put)
-        closing.callback(sink.close)
+        closing.callback((sink := sink_of(settings, connection, store, source, errors.put)).close)
         committer = Committer(
             lambda: sink, lambda: source.membership, lambda partition, *told: contexts.describe(partition, *told),
             lambda done: outcomes.committed(done), errors.put, observer, lambda *refused: outcomes.smaller(*refused),
