@@ -53,6 +53,13 @@ def add_feed(parser: ArgumentParser) -> None:
     video = kinds.add_parser("video", help=what, description=f"Frames of {what}.")
     _add_video(video)
     add_settings(video, "set_last", {})
+    mqtt = kinds.add_parser(
+        "mqtt", help="messages of an MQTT broker, by preset or mapping (docs/feeds.md)",
+        description="Messages of an MQTT broker, named in [feeds.mqtt], by preset or mapping.",
+    )  # fmt: skip
+    _add_messages(mqtt)
+    mqtt.add_argument("--base", metavar="TOPIC", help="where the topics begin; default: that of the mapping")
+    add_settings(mqtt, "set_last", {})
 
 
 def _add_video(parser: ArgumentParser) -> None:
@@ -79,6 +86,27 @@ def _add_video(parser: ArgumentParser) -> None:
         "--hold", type=duration_us, default=6_000_000, metavar="DURATION",
         help="how long the first frames wait for the sender's clock (default 6s)",
     )  # fmt: skip
+    _add_http_port(parser)
+
+
+def _add_messages(parser: ArgumentParser) -> None:
+    parser.set_defaults(base=None)
+    parser.add_argument("--preset", metavar="NAME", help="a mapping that ships; docs/feeds.md has them")
+    parser.add_argument("--mapping", metavar="FILE", help="a mapping of your own, TOML")
+    parser.add_argument("--show", action="store_true", help="print the mapping, to begin one of your own, and end")
+    parser.add_argument(
+        "--check", type=Path, metavar="FILE",
+        help="say what each field of a sample of messages becomes, and end; a line each: TOPIC PAYLOAD, or JSON",
+    )  # fmt: skip
+    parser.add_argument("--key", help="of all events; default: as the mapping says")
+    parser.add_argument(
+        "--stream", action="append", default=[], metavar="NAME",
+        help="configured stream; repeatable; default: the first of each modality",
+    )  # fmt: skip
+    _add_http_port(parser)
+
+
+def _add_http_port(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--http-port", type=_port, default=0, help="of /metrics, /livez, /readyz (default 0: any free one, logged)"
     )

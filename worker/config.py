@@ -13,7 +13,7 @@ from worker.destinations import Sinks
 from worker.durations import Duration, Timeout, format_duration
 from worker.masking import Privacy
 from worker.sections import TOPIC_FORM, Section, Topic
-from worker.servers import Http, Kafka, Redis, Traces
+from worker.servers import Feeds, Http, Kafka, Redis, Traces
 
 
 class Stream(Section):
@@ -227,6 +227,7 @@ class Settings(Section):
     model: Model = Model()
     delivery: Delivery = Delivery()
     sinks: Sinks = Sinks()
+    feeds: Feeds = Feeds()
     http: Http = Http()
     limits: Limits = Limits()
     log: Log = Log()

@@ -17,8 +17,11 @@ from pydantic.fields import FieldInfo
 from worker.config import Settings, Stream
 from worker.destinations import Sinks
 from worker.durations import format_duration
+from worker.servers import Feeds
 
 HIDDEN = "***"
+# Sections whose keys are in sections of their own.
+GROUPS: Mapping[str, type[BaseModel]] = {"sinks": Sinks, "feeds": Feeds}
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
@@ -27,8 +30,8 @@ def sections() -> dict[str, type[BaseModel]]:
     """The sections of the file by name; `streams` is given as the class of one stream."""
     found: dict[str, type[BaseModel]] = {}
     for name, info in Settings.model_fields.items():
-        if name == "sinks":
-            found |= {f"{name}.{kind}": _class(of_kind) for kind, of_kind in Sinks.model_fields.items()}
+        if name in GROUPS:
+            found |= {f"{name}.{kind}": _class(of_kind) for kind, of_kind in GROUPS[name].model_fields.items()}
         else:
             found[name] = Stream if name == "streams" else _class(info)
     return found

@@ -9,6 +9,7 @@ from pydantic import ByteSize, Field, JsonValue, model_validator
 
 from worker.durations import Duration, Timeout
 from worker.sections import TOPIC_FORM, Section, Topic
+from worker.servers import MqttBroker
 
 _SECRET: dict[str, JsonValue] = {"secret": True}
 _MqttTopic = Annotated[
@@ -43,34 +44,15 @@ class Destination(Section):
     )
 
 
-class Mqtt(Destination):
+class Mqtt(Destination, MqttBroker):
     """Results to an MQTT broker, with discovery for Home Assistant."""
 
-    host: str | None = Field(None, description="Broker; it must be given.")
-    port: int = Field(1883, ge=1, le=65535, description="Its port; with TLS commonly 8883.")
-    username: str | None = Field(None, description="User.")
-    password: str | None = Field(None, description="Password (secret).", json_schema_extra=_SECRET)
-    tls: bool = Field(False, description="true: TLS; the broker's certificate must name `host`.")
-    ca_file: str | None = Field(None, description="CA certificates that sign the broker; not set: the system's.")
-    certfile: str | None = Field(None, description="Client certificate.")
-    keyfile: str | None = Field(None, description="Client key.")
     base_topic: _MqttTopic = Field("fusion", description="Topics of states begin with it.")
     discovery: bool = Field(True, description="true: each key is told to Home Assistant as a device.")
     discovery_prefix: _MqttTopic = Field("homeassistant", description="As Home Assistant has it.")
     expire_after: Duration = Field(
         timedelta(0), description="A key without a result for so long is unavailable in Home Assistant; 0s: never."
     )
-
-    @model_validator(mode="after")
-    def _tls_fits(self) -> Mqtt:
-        for name in ("ca_file", "certfile", "keyfile"):
-            if getattr(self, name) is not None and not self.tls:
-                raise ValueError(f"{name} has no effect without tls = true")
-        if (self.certfile is None) != (self.keyfile is None):
-            raise ValueError("certfile and keyfile go together")
-        if self.password is not None and self.username is None:
-            raise ValueError("password has no effect without username")
-        return self
 
 
 class Webhook(Destination):

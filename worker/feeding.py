@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from worker.broker.producer import live_publisher
@@ -38,11 +39,33 @@ def feed(settings: Settings, chosen: Namespace, say: Say) -> int:
     """
     if chosen.kind is None:
         return _story(settings, chosen, say)
+    if chosen.kind != "video":
+        return _messages(settings, chosen, say)
     from worker.feeds.video.command import sources
 
     stream = stream_of(settings, chosen.stream, "image")
     topic = settings.streams[stream].topic
     return live(settings, [topic], chosen.http_port, lambda *parts: sources(chosen, stream, topic, *parts), say)
+
+
+def _messages(settings: Settings, chosen: Namespace, say: Say) -> int:
+    """Messages of a broker; or, with --show and --check, what would be made of them."""
+    from worker.feeds.messages import command
+    from worker.feeds.messages.check import check
+
+    mapping = command.chosen_mapping(chosen)
+    if chosen.show:
+        say(command.chosen_file(chosen).read_text("utf-8").rstrip())
+        return 0
+    configured = {name: (str(stream.modality), str(stream.topic)) for name, stream in settings.streams.items()}
+    streams = command.streams_of(mapping, configured, chosen.stream)
+    if chosen.check is not None:
+        return check(mapping, command.translator_of(mapping, streams, chosen), chosen.check, say)
+    told, group_id = settings.feeds.mqtt, settings.kafka.group_id
+    command.need_mqtt(told)
+    topics = [topic for _, topic in streams.values()]
+    make = partial(command.mqtt_sources, chosen, told, group_id, mapping, streams)
+    return live(settings, topics, chosen.http_port, make, say)
 
 
 def live(settings: Settings, topics: Sequence[str], port: int, make: Make, say: Say) -> int:

@@ -1,9 +1,9 @@
-"""Settings of the servers that the worker speaks to: `[kafka]` and `[redis]`."""
+"""Settings of the servers that the worker speaks to: `[kafka]`, `[redis]`, and brokers of MQTT."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ByteSize, Field, model_validator
 
@@ -119,6 +119,51 @@ class Redis(Section):
     password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
     cluster: bool = Field(False, description="The address is a node of a Redis Cluster.")
     timeout: Timeout = Field(timedelta(seconds=2), description="Longest wait for one answer.")
+
+
+class MqttBroker(Section):
+    """Connection to an MQTT broker."""
+
+    host: str | None = Field(None, description="Broker; it must be given.")
+    port: int = Field(1883, ge=1, le=65535, description="Its port; with TLS commonly 8883.")
+    username: str | None = Field(None, description="User.")
+    password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
+    tls: bool = Field(False, description="true: TLS; the broker's certificate must name `host`.")
+    ca_file: str | None = Field(None, description="CA certificates that sign the broker; not set: the system's.")
+    certfile: str | None = Field(None, description="Client certificate.")
+    keyfile: str | None = Field(None, description="Client key.")
+
+    @model_validator(mode="after")
+    def _tls_fits(self) -> Self:
+        for name in ("ca_file", "certfile", "keyfile"):
+            if getattr(self, name) is not None and not self.tls:
+                raise ValueError(f"{name} has no effect without tls = true")
+        if (self.certfile is None) != (self.keyfile is None):
+            raise ValueError("certfile and keyfile go together")
+        if self.password is not None and self.username is None:
+            raise ValueError("password has no effect without username")
+        return self
+
+
+class MqttFeed(MqttBroker):
+    """The broker that `fusion-worker feed mqtt` listens to."""
+
+    client_id: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="How the broker knows this feed: two with one id push each other out; empty: GROUP-MAPPING.",
+        json_schema_extra={"form": "at most 64 letters, digits, dots, underscores and hyphens"},
+    )
+    session: bool = Field(
+        True, description="true: the broker keeps what comes with QoS 1 while the feed is away, and sends it then."
+    )
+    timeout: Timeout = Field(timedelta(seconds=10), description="Longest wait for one answer of the broker.")
+
+
+class Feeds(Section):
+    """Where `fusion-worker feed` gets messages from."""
+
+    mqtt: MqttFeed = MqttFeed()
 
 
 class Http(Section):

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from worker.config import Settings, Stream
-from worker.describe import expected, flatten, is_by_stream, is_secret, keys, render, sections
+from worker.describe import GROUPS, expected, flatten, is_by_stream, is_secret, keys, render, sections
 from worker.errors import ConfigError
 from worker.redaction import remember
 from worker.text_files import read_secret, read_text
@@ -24,7 +24,7 @@ DEFAULT = "default"
 # Sections, and inside them what has a value per stream.
 _TABLES = (
     *sections(),
-    "sinks",
+    *GROUPS,
     *(
         f"{section}.{name}"
         for section, cls in sections().items()

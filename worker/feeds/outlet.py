@@ -64,6 +64,21 @@ class LiveEvent:
         return Outgoing(self.topic, self.key.encode(), self.body, tuple((n, v.encode()) for n, v in headers.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """An event and when it was put, in monotonic seconds."""
+
+    since: float
+    event: LiveEvent
+    settled: Callable[[], None] | None
+
+
+def _settle(done: Sequence[_Put]) -> None:
+    for one in done:
+        if one.settled is not None:
+            one.settled()
+
+
 class Outlet:
     """Takes events from any number of threads and publishes them in the order in which they came.
 
@@ -87,8 +102,8 @@ class Outlet:
         self._publish, self._observer, self._health, self._log = publish, observer, health, log
         self._bound, self._monotonic = buffer_bytes, monotonic
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[float, LiveEvent]] = deque()
-        self._sending: list[tuple[float, LiveEvent]] = []
+        self._waiting: deque[_Put] = deque()
+        self._sending: list[_Put] = []
         self._bytes, self._slow, self._ended, self._given_up = 0, False, False, False
         self.failed: Fatal | None = None
         self.sent = 0
@@ -97,8 +112,11 @@ class Outlet:
         self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
         self._thread.start()
 
-    def put(self, event: LiveEvent, *, wait: bool = False) -> None:
+    def put(self, event: LiveEvent, *, wait: bool = False, settled: Callable[[], None] | None = None) -> None:
         """Takes one event. Past the bound it waits for room (`wait`), or the oldest events are dropped and counted.
+
+        `settled` is called by the outlet's thread once Kafka has the event, or will never take it. An event with
+        `settled` is not dropped for room: whoever sends it again bounds how many there are.
 
         Raises:
             Fatal: Kafka refuses for good what repeating cannot help, such as missing rights.
@@ -110,11 +128,18 @@ class Outlet:
                 self._tell_slow()
             if self.failed is not None:
                 raise self.failed
-            self._waiting.append((self._monotonic(), event))
+            self._waiting.append(_Put(self._monotonic(), event, settled))
             self._bytes += len(event.body)
-            while self._bytes > self._bound and len(self._waiting) > 1:
-                self._drop(self._waiting.popleft()[1], "buffer_full")
+            self._make_room()
             self._changed.notify_all()
+
+    def _make_room(self) -> None:
+        while self._bytes > self._bound and len(self._waiting) > 1:
+            place = next((n for n, one in enumerate(self._waiting) if one.settled is None), len(self._waiting))
+            if place >= len(self._waiting) - 1:
+                return
+            self._drop(self._waiting[place].event, "buffer_full")
+            del self._waiting[place]
 
     def buffered_bytes(self) -> float:
         """Bodies that Kafka has not acknowledged."""
@@ -133,7 +158,7 @@ class Outlet:
         self._thread.join(timeout_seconds)
         with self._changed:
             self._given_up = True
-            left = [event for _, event in (*self._sending, *self._waiting)]
+            left = [one.event for one in (*self._sending, *self._waiting)]
             for event in left:
                 self._drop(event, "stopped")
             self._sending, self._waiting = [], deque()
@@ -145,7 +170,7 @@ class Outlet:
 
     def _age(self) -> float:
         oldest = self._sending or self._waiting
-        return self._monotonic() - oldest[0][0] if oldest else 0.0
+        return self._monotonic() - oldest[0].since if oldest else 0.0
 
     def _tell_slow(self) -> None:
         if not self._slow and self._age() > SLOW_SECONDS:
@@ -160,7 +185,7 @@ class Outlet:
     def _run(self) -> None:
         while self._take():
             try:
-                self._publish([event.record() for _, event in self._sending])
+                self._publish([one.event.record() for one in self._sending])
             except TooLarge as error:
                 self._without(error)
             except Retryable as error:
@@ -184,7 +209,7 @@ class Outlet:
             size = 0
             while not self._again_first(size):
                 self._sending.append(self._waiting.popleft())
-                size += len(self._sending[-1][1].body)
+                size += len(self._sending[-1].event.body)
             return not self._given_up
 
     def _again_first(self, size: int) -> bool:
@@ -194,9 +219,10 @@ class Outlet:
 
     def _acknowledged(self) -> None:
         with self._changed:
-            for _, event in self._sending:
-                self._bytes -= len(event.body)
-                self._observer.count(Name.FEED_SENT, stream=event.stream)
+            done = self._sending
+            for one in done:
+                self._bytes -= len(one.event.body)
+                self._observer.count(Name.FEED_SENT, stream=one.event.stream)
                 self.sent += 1
             self._sending = []
             if self._slow and self._age() <= SLOW_SECONDS:
@@ -204,14 +230,16 @@ class Outlet:
                 self._health.clear("kafka")
                 self._log.info("Kafka takes events again", bytes=self._bytes)
             self._changed.notify_all()
+        _settle(done)
 
     def _without(self, error: TooLarge) -> None:
         with self._changed:
-            for place in error.places:
-                event = self._sending[place][1]
+            done = [self._sending[place] for place in error.places]
+            for event in (one.event for one in done):
                 self._drop(event, "too_large")
                 self._log.warning("too large for its topic", id=event.id, bytes=len(event.body), topic=event.topic)
             self._sending = [kept for n, kept in enumerate(self._sending) if n not in error.places]
+        _settle(done)
 
     def _again(self, said: str) -> None:
         with self._changed:

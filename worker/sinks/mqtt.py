@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,15 +10,13 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from worker import destinations
-from worker.errors import ConfigError, Retryable, Unreachable
+from worker.errors import Retryable
+from worker.mqtt import QOS, connect, end, tls_context
 from worker.sinks.destination import Destination, Item
 from worker.sinks.home_assistant import Topics, attributes, discovery, state
 from worker.strict_json import write_json
 
-QOS = 1
-KEEPALIVE_SECONDS = 15
-# Of the codes of MQTT 3.1.1: the user or password is wrong, or may do nothing here.
-_REFUSALS = ("Bad user name or password", "Not authorized", "Unsupported protocol version")
+_SECTION = "sinks.mqtt"
 ONLINE, OFFLINE = b"online", b"offline"
 
 
@@ -36,7 +32,7 @@ class MqttDestination(Destination):
         """
         self._told, self._seconds = told, told.timeout.total_seconds()
         self._topics = Topics(told.base_topic, told.discovery_prefix, told.name)
-        self._tls = _context(told) if told.tls else None
+        self._tls = tls_context(told, _SECTION)
         self._client: paho.Client | None = None
         self._known: set[str] = set()  # keys that Home Assistant was told of over this connection
 
@@ -47,41 +43,11 @@ class MqttDestination(Destination):
         self._drop()
         client = paho.Client(CallbackAPIVersion.VERSION2, clean_session=True, reconnect_on_failure=False)
         client.max_inflight_messages_set(min(65_535, 2 * self._told.batch))
-        if self._told.username is not None:
-            client.username_pw_set(self._told.username, self._told.password)
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
         client.will_set(self._topics.status, OFFLINE, QOS, retain=True)
-        client.connect_timeout = self._seconds
-        self._connect(client)
+        connect(client, self._told, self._tls, self._seconds, _SECTION)
         self._client, client.on_message = client, self._is_online
         client.subscribe(self._topics.status, QOS)
         self._publish({self._topics.status: ONLINE})
-
-    def _connect(self, client: paho.Client) -> None:
-        answered, told = threading.Event(), list[str]()
-
-        def connected(_: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
-            told.append(str(reason))
-            answered.set()
-
-        client.on_connect = connected
-        try:
-            client.connect(str(self._told.host), self._told.port, KEEPALIVE_SECONDS)
-        except ssl.SSLCertVerificationError as error:
-            raise Unreachable(
-                f"sinks.mqtt: the broker's certificate is not accepted: {error.verify_message}"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise Retryable(f"{self._where} is not reached ({type(error).__name__}: {error})") from error
-        client.loop_start()
-        in_time = answered.wait(self._seconds)
-        if in_time and told[0] == "Success":
-            return
-        _end(client)
-        if in_time and told[0] in _REFUSALS:
-            raise Unreachable(f"sinks.mqtt: {self._where} refuses this user: {told[0]}")
-        raise Retryable(f"{self._where} does not accept the connection ({told[0] if told else 'no answer'})")
 
     @property
     def _where(self) -> str:
@@ -147,7 +113,7 @@ class MqttDestination(Destination):
         self._known.clear()
         if client is not None:
             client.on_message = None
-            _end(client)
+            end(client)
 
     def close(self) -> None:
         """Says that it is offline, and ends."""
@@ -156,22 +122,4 @@ class MqttDestination(Destination):
             return
         self._known.clear()
         client.publish(self._topics.status, OFFLINE, QOS, retain=True).wait_for_publish(1.0)
-        _end(client)
-
-
-def _end(client: paho.Client) -> None:
-    client.disconnect()
-    client.loop_stop()
-
-
-def _context(told: destinations.Mqtt) -> ssl.SSLContext:
-    """Checks the broker's certificate and its name."""
-    try:
-        context = ssl.create_default_context(cafile=told.ca_file)
-        if told.certfile is not None:
-            # Without a password OpenSSL would ask for one at the terminal, and wait there.
-            context.load_cert_chain(told.certfile, told.keyfile, "")
-    except OSError as error:
-        named = ", ".join(f"{n} = {getattr(told, n)!r}" for n in ("ca_file", "certfile", "keyfile") if getattr(told, n))
-        raise ConfigError(f"sinks.mqtt: {named}: cannot be read ({error})") from error
-    return context
+        end(client)

@@ -1,6 +1,6 @@
 {{/* The keys of the configuration that are secrets; a test holds this list against the worker's own. */}}
 {{- define "fusion-worker.secretKeys" -}}
-kafka.sasl_plain_password kafka.ssl_password redis.password sinks.mqtt.password sinks.sql.url sinks.webhook.authorization sinks.webhook.secret sinks.webhook.url traces.header
+feeds.mqtt.password kafka.sasl_plain_password kafka.ssl_password redis.password sinks.mqtt.password sinks.sql.url sinks.webhook.authorization sinks.webhook.secret sinks.webhook.url traces.header
 {{- end -}}
 
 {{/* What a schema cannot say: one line each, with the remedy. */}}

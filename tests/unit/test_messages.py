@@ -1,0 +1,265 @@
+"""Messages of other programs as events: pointers, times, topics, joins, presets and what is wrong with a mapping."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.unit.test_feed_outlet import Lines
+from worker.errors import ConfigError
+from worker.feeds.messages.bodies import Unusable
+from worker.feeds.messages.joins import Joined, Joiner
+from worker.feeds.messages.mapping import MessageMapping, mapping_of, preset_file, presets_of
+from worker.feeds.messages.table import PAGE, page_with, section
+from worker.feeds.messages.topics import TopicPattern, filters_of
+from worker.feeds.messages.translate import Message, Translator
+from worker.feeds.messages.values import Facts, Missing, Value, number_in, time_us
+from worker.feeds.outlet import LiveEvent
+
+NOW_US = 1_795_956_280_000_000
+STREAMS = {modality: (f"{modality}s", f"t.{modality}") for modality in ("image", "text", "sensor", "audio")}
+PAYLOAD = {"a": {"b": 3}, "l": ["x", "y"], "a/b": 1, "m~n": 2}
+ALL = [(transport, name) for transport in ("mqtt", "kafka") for name in presets_of(transport)]
+
+
+def preset(transport: str, name: str) -> MessageMapping:
+    return mapping_of(preset_file(transport, name))
+
+
+def all_of(mapping: MessageMapping, *messages: tuple[str, str | bytes], step_us: int = 1000) -> list[LiveEvent]:
+    """What becomes of messages that come one behind the other."""
+    translator = Translator(mapping, STREAMS, "/test")
+    joins = [rule.join for rule in mapping.rule if rule.join]
+    joiner = Joiner({j.rule: [one for one in joins if one.rule == j.rule] for j in joins}, Lines())
+    found: list[Joined] = []
+    for number, (topic, payload) in enumerate(messages):
+        at_us = NOW_US + number * step_us
+        found += joiner.due(at_us)
+        read = translator.read(Message(topic, payload.encode() if isinstance(payload, str) else payload, at_us))
+        found += joiner.take(read) if read else ()
+    found += joiner.due(2**62)
+    return [
+        translator.event(one.read, one.payloads, one.of)[0] for one in found if translator.has_stream(one.read.rule)
+    ]
+
+
+def reading(event: LiveEvent) -> Any:
+    return json.loads(event.body)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("/a/b", 3), ("/l/1", "y"), ("/a~1b", 1), ("/m~0n", 2), ("", PAYLOAD),
+        ("{camera}-{/a/b}", "c-3"), ("{/l}", "x,y"), ("other#/z", 9), ("{other#/z}!", "9!"), ("plain", "plain"),
+    ],
+)  # fmt: skip
+def test_a_value_is_a_pointer_or_text_with_pointers_in_it(text: str, value: Any) -> None:
+    """RFC 6901 with its two escapes; a list within a text is what is in it; another message by the name of its rule."""
+    assert Value(text).of(Facts({"camera": "c"}, PAYLOAD, {"other": {"z": 9}})) == value
+
+
+@pytest.mark.parametrize("text", ["/a/c", "/l/2", "/l/01", "/l/-", "{nobody}", "gone#/z", "/a/b/c"])
+def test_what_is_not_there_is_missing(text: str) -> None:
+    """Never an error of another kind."""
+    with pytest.raises(Missing):
+        Value(text).of(Facts({}, {"a": {"b": 3}, "l": ["x"]}))
+
+
+@pytest.mark.parametrize(
+    ("given", "zone", "us"),
+    [
+        ("2026-01-01T12:00:00Z", None, 1_767_268_800_000_000),
+        ("2026-01-01T14:00:00+02:00", None, 1_767_268_800_000_000),
+        ("2026-01-01T12:00:00.250+0000", None, 1_767_268_800_250_000),
+        ("2026-01-01T13:00:00", "Europe/Berlin", 1_767_268_800_000_000),
+        (1_767_268_800.25, None, 1_767_268_800_250_000),
+        (1_767_268_800_250, None, 1_767_268_800_250_000),
+        ("1767268800250", None, 1_767_268_800_250_000),
+        (1_767_268_800_250_000, None, 1_767_268_800_250_000),
+    ],
+)  # fmt: skip
+def test_times_of_every_form_are_read(given: Any, zone: str | None, us: int) -> None:
+    """ISO 8601 with a zone, or in the zone of the mapping; seconds, milliseconds and microseconds by their size."""
+    assert time_us(given, ZoneInfo(zone) if zone else None) == us
+
+
+@pytest.mark.parametrize("given", ["2026-01-01T13:00:00", "yesterday", -5, 0, True, None, [1], "", float("nan")])
+def test_what_is_no_time_is_refused(given: Any) -> None:
+    """A time without a zone too, where the mapping names none."""
+    with pytest.raises(ValueError, match=r"is no time|has no zone"):
+        time_us(given, None)
+
+
+def test_numbers_in_texts() -> None:
+    """A number and nothing else."""
+    given = ["21.5", "-3", " 7 ", "1e3", "unavailable", "0x10", "1,5", "", "nan", "inf", 4, None]
+    assert [number_in(one) for one in given] == [
+        21.5,
+        -3,
+        7,
+        1000,
+        "unavailable",
+        "0x10",
+        "1,5",
+        "",
+        "nan",
+        "inf",
+        4,
+        None,
+    ]
+
+
+def test_topics_name_their_levels() -> None:
+    """One level or several; what is subscribed to brings all, and nothing twice."""
+    assert TopicPattern("f/{camera}/{label}/snapshot").match("f/front/person/snapshot") == {
+        "camera": "front", "label": "person",
+    }  # fmt: skip
+    several = TopicPattern("z/{device*}/availability")
+    assert several.match("z/kitchen/lamp/availability") == {"device": "kitchen/lamp"}
+    assert several.match("z/availability") is None
+    many = ("z/{a*}", "z/b/{c*}", "z/{a*}/get", "q/{x}", "q/y", "q/{x*}")
+    assert filters_of([TopicPattern(one) for one in many]) == ["z/#", "q/#"]
+    assert filters_of([TopicPattern(one) for one in ("a/{x}", "a/{x*}", "a/{y}/{z*}")]) == ["a/#"]
+    for wrong in ("a/+/b", "a/#", "a/{B}", "a/{x}/{x}", "a/{time}", "a/x{y}"):
+        with pytest.raises(ValueError, match=r"level|named twice"):
+            TopicPattern(wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('key = ""', "needs key"), ('colour = "red"', "rule.0.colour: there is no such key"),
+        ('id = "{camera"', "a brace that is not closed"), ('id = "{device}"', "{device} is not in its topic"),
+        ('id = "event#/x"', "event#: no such message is joined"), ('modality = "smell"', "rule.0.modality"),
+        ('zone = "Middle/Earth"', "no time zone"), ('topic = "a/+"', "neither plain text"),
+        ('join = { rule = "x", on = "", equals = "" }', "there is no rule 'x'"),
+        ("when = [1]", "rule.0.when"), ('body = { a = "/a" }\nmodality = "text"', "a sensor's"),
+    ],
+)  # fmt: skip
+def test_a_wrong_mapping_is_one_line(tmp_path: Path, change: str, said: str) -> None:
+    """That names the file and the key."""
+    right = {"name": '"r"', "topic": '"a/{camera}"', "modality": '"sensor"', "key": '"{camera}"', "id": '"/id"'}
+    right |= {"type": '"t"', "body": '""'}
+    for line in change.splitlines():
+        right[line.partition(" = ")[0]] = line.partition(" = ")[2]
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\n[[rule]]\n' + "\n".join(f"{name} = {value}" for name, value in right.items()))
+    with pytest.raises(ConfigError) as error:
+        mapping_of(file)
+    assert said in str(error.value)
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_picture_belongs_to_the_last_event_of_its_camera_and_label() -> None:
+    """Told before it or right behind it; of several objects it says so; of none it goes by its arrival."""
+    frigate = preset("mqtt", "frigate")
+
+    def seen(name: str, label: str = "person") -> tuple[str, str]:
+        at = NOW_US / 1e6 - 1
+        after = {"id": name, "camera": "c", "label": label, "frame_time": at, "snapshot": {"frame_time": at - 0.5}}
+        return "frigate/events", json.dumps({"type": "new", "after": after})
+
+    picture = "frigate/c/person/snapshot", b"\xff\xd8\xff one"
+    [_, _, shot] = all_of(frigate, seen("a"), seen("b", "car"), picture)
+    assert shot.attributes == {"clock": "device", "frigateevent": "a", "frigatelabel": "person"}
+    assert shot.time_us == NOW_US - 1_500_000
+    by_type = {one.type: one for one in all_of(frigate, picture, seen("a"))}
+    assert by_type["frigate.snapshot"].attributes["frigateevent"] == "a"
+    last = [one for one in all_of(frigate, seen("a"), seen("b"), picture) if one.type == "frigate.snapshot"]
+    assert [(one.attributes["frigateevent"], one.attributes["joinedof"]) for one in last] == [("b", "2")]
+    [_, late] = all_of(frigate, seen("a"), picture, step_us=11_000_000)
+    assert late.attributes == {"clock": "arrival", "frigatelabel": "person"}
+    again = all_of(frigate, seen("a"), picture, picture)
+    assert (again[1].id, again[1].time_us) == (again[2].id, again[2].time_us)
+
+
+def test_unavailable_is_said_and_a_number_is_a_number() -> None:
+    """Home Assistant's states; the time is last_updated where it comes right behind, else the arrival."""
+    home, at = preset("mqtt", "homeassistant"), "2026-11-29T10:44:39.123456+00:00"
+    base = "homeassistant/sensor/kitchen"
+    events = all_of(
+        home, (f"{base}/state", "21.5"), (f"{base}/last_updated", at), (f"{base}/state", "unavailable"),
+        (f"{base}/last_updated", at.replace(":39", ":40")), ("homeassistant/light/hall/state", "on"),
+    )  # fmt: skip
+    assert [reading(one) for one in events] == [
+        {"sensor.kitchen": 21.5}, {"sensor.kitchen": "unavailable"}, {"light.hall": "on"},
+    ]  # fmt: skip
+    assert [one.attributes["clock"] for one in events] == ["device", "device", "arrival"]
+    assert events[0].time_us == time_us(at, None)
+
+
+def test_devices_of_zigbee2mqtt_in_every_form_of_last_seen() -> None:
+    """A field is named after its device; commands and the bridge's own messages make no event; a state that is sent
+    again is the same event; a clock that was never set is not believed."""
+    zigbee = preset("mqtt", "zigbee2mqtt")
+    seen = ("2026-11-29T12:00:00.250Z", "2026-11-29T13:00:00+01:00", 1_795_953_600_250)
+    events = all_of(
+        zigbee, *(("zigbee2mqtt/hall/lamp", json.dumps({"state": "ON", "color": {"x": 0.5}, "linkquality": 9,
+                                                        "last_seen": at})) for at in seen),
+        ("zigbee2mqtt/hall/lamp/set", '{"state": "ON"}'), ("zigbee2mqtt/bridge/state", '{"state":"online"}'),
+        ("zigbee2mqtt/hall/lamp/availability", '{"state":"offline"}'), ("zigbee2mqtt/door/availability", "online"),
+        ("zigbee2mqtt/door", '{"contact": false, "battery": null, "last_seen": "1970-01-01T00:00:00.000Z"}'),
+    )  # fmt: skip
+    assert [one.time_us - 1_795_953_600_000_000 for one in events[:3]] == [250_000, 0, 250_000]
+    assert {one.attributes["clock"] for one in events[:3]} == {"device"}
+    assert reading(events[0]) == {"hall/lamp_state": "ON", "hall/lamp_color_x": 0.5}
+    assert [reading(one) for one in events[3:]] == [
+        {"hall/lamp_availability": "offline"}, {"door_availability": "online"},
+        {"door_contact": False, "door_battery": None},
+    ]  # fmt: skip
+    assert events[5].attributes == {"clock": "arrival"}
+    same = all_of(zigbee, *(("zigbee2mqtt/door", json.dumps({"contact": True, "last_seen": seen[0]})) for _ in "12"))
+    assert len({(one.id, one.time_us) for one in same}) == 1
+
+
+def test_a_clock_that_is_ahead_is_not_believed_and_an_empty_text_is_no_event() -> None:
+    """The worker would refuse the one and the other; the first goes by its arrival, the second is left out."""
+    translator = Translator(preset("mqtt", "frigate"), STREAMS, "/test")
+    ahead = {"type": "lpr", "id": "1", "camera": "c", "timestamp": NOW_US / 1e6 + 60}
+    read = translator.read(Message("frigate/tracked_object_update", json.dumps(ahead).encode(), NOW_US))
+    assert read is not None
+    with pytest.raises(Unusable, match="no field of its body"):
+        translator.event(read, {})
+    ahead["plate"] = "ABC"
+    read = translator.read(Message("frigate/tracked_object_update", json.dumps(ahead).encode(), NOW_US))
+    assert read is not None
+    event, doubt = translator.event(read, {})
+    assert (event.time_us, event.attributes["clock"], doubt) == (
+        NOW_US,
+        "arrival",
+        "/timestamp is 60 s ahead of this clock",
+    )
+    silent = translator.read(Message("frigate/c/audio/transcription", b" ", NOW_US))
+    assert silent is not None
+    with pytest.raises(Unusable, match="there is no text"):
+        translator.event(silent, {})
+
+
+def test_what_never_comes_is_not_waited_for() -> None:
+    """After ten states whose last_updated did not come the next go at once, and it is told."""
+    home, log = preset("mqtt", "homeassistant"), Lines()
+    translator = Translator(home, STREAMS, "/test")
+    joiner = Joiner({"updated": [rule.join for rule in home.rule if rule.join]}, log)
+    gone = []
+    for number in range(15):
+        at_us = NOW_US + number * 2_000_000
+        gone.append(len(list(joiner.due(at_us))))
+        read = translator.read(Message("homeassistant/light/hall/state", b"on", at_us))
+        assert read is not None
+        gone.append(len(list(joiner.take(read))))
+    assert gone[:20] == [0, 0, *[1, 0] * 9]
+    assert gone[20:] == [1, 1, *[0, 1] * 4]
+    assert log.said == ["nothing comes that these are joined to; they wait no more"]
+
+
+@pytest.mark.parametrize(("transport", "name"), ALL)
+def test_the_page_tells_each_preset_as_it_is(transport: str, name: str) -> None:
+    """`python -m worker.feeds.messages.table` writes the page's tables."""
+    assert section(transport, preset(transport, name)) in PAGE.read_text("utf-8")
+    assert page_with(PAGE.read_text("utf-8")) == PAGE.read_text("utf-8")

@@ -1,0 +1,1 @@
+"""Messages of other programs, from MQTT or Kafka -> events, by a mapping that is data."""

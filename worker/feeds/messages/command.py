@@ -1,0 +1,108 @@
+"""What was chosen of `feed mqtt` and `feed kafka` -> a mapping, its streams, and the source."""
+
+from __future__ import annotations
+
+import importlib.util
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.errors import ConfigError
+from worker.feeds.messages.intake import Intake
+from worker.feeds.messages.mapping import MessageMapping, mapping_of, preset_file, presets_of
+from worker.feeds.messages.topics import filters_of
+from worker.feeds.messages.translate import Translator
+from worker.feeds.outlet import Outlet
+from worker.ports.ops import Health, Log
+from worker.servers import MqttFeed
+
+SOURCE = "/fusion-worker/feeds/"
+
+
+def chosen_file(chosen: Namespace) -> Path:
+    """Where the mapping is. Raises ConfigError: neither or both were named, or there is no such preset."""
+    if (chosen.preset is None) == (chosen.mapping is None):
+        known = ", ".join(presets_of(chosen.kind))
+        raise ConfigError(f"feed {chosen.kind}: give --preset ({known}) or --mapping FILE")
+    return Path(chosen.mapping) if chosen.preset is None else preset_file(chosen.kind, chosen.preset)
+
+
+def chosen_mapping(chosen: Namespace) -> MessageMapping:
+    """The mapping. Raises ConfigError."""
+    return mapping_of(chosen_file(chosen), chosen.base)
+
+
+def streams_of(
+    mapping: MessageMapping, configured: Mapping[str, tuple[str, str]], wanted: list[str]
+) -> dict[str, tuple[str, str]]:
+    """Modality -> (stream, topic): those named, else the first of each modality that the mapping has.
+
+    Args:
+        configured: stream -> (modality, topic).
+        wanted: names of streams.
+
+    Raises:
+        ConfigError: a name is no stream, two have one modality, or none fits the mapping.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name in wanted:
+        if name not in configured:
+            raise ConfigError(f"--stream: {name!r} is no stream; there are {', '.join(configured)}")
+        modality, topic = configured[name]
+        if modality in found:
+            raise ConfigError(f"--stream: {name} and {found[modality][0]} are both of modality {modality}; name one")
+        found[modality] = name, topic
+    for name, (modality, topic) in {} if wanted else configured.items():
+        found.setdefault(modality, (name, topic))
+    has = {str(rule.modality) for rule in mapping.rule if not rule.skip}
+    if not (fit := {modality: one for modality, one in found.items() if modality in has}):
+        raise ConfigError(
+            f"streams: {mapping.name} gives events of {', '.join(sorted(has))}; no stream chosen has such a modality"
+        )
+    return fit
+
+
+def translator_of(mapping: MessageMapping, streams: Mapping[str, tuple[str, str]], chosen: Namespace) -> Translator:
+    """Of the chosen key and kind."""
+    return Translator(mapping, streams, f"{SOURCE}{chosen.kind}/{mapping.name}", chosen.key)
+
+
+def mqtt_sources(
+    chosen: Namespace, told: MqttFeed, group_id: str, mapping: MessageMapping, streams: Mapping[str, tuple[str, str]],
+    outlet: Outlet, observer: Any, health: Health, log: Log,
+) -> list[Any]:  # fmt: skip
+    """One source of one broker.
+
+    Raises:
+        ConfigError: paho is not installed, the broker is not named, a file of certificates does not fit.
+    """
+    need_mqtt(told)
+    from worker.feeds.messages.mqtt import SECTION, MqttSource
+    from worker.mqtt import tls_context
+
+    translator = translator_of(mapping, streams, chosen)
+    tell_unused(mapping, translator, log)
+    client_id = told.client_id or f"{group_id}-{mapping.name}"
+    intake = Intake(mapping, translator, outlet, observer, log)
+    filters, tls = filters_of(translator.patterns), tls_context(told, SECTION)
+    return [MqttSource(told, client_id, filters, tls, intake, health, log)]
+
+
+def need_mqtt(told: MqttFeed) -> None:
+    """Raises ConfigError: paho is not installed, or no broker is named."""
+    if importlib.util.find_spec("paho") is None:
+        raise ConfigError("feed mqtt needs paho-mqtt; install it: pip install 'fusion-worker[mqtt]'")
+    if told.host is None:
+        raise ConfigError("feeds.mqtt.host: must be given, to run `fusion-worker feed mqtt`")
+
+
+def tell_unused(mapping: MessageMapping, translator: Translator, log: Log) -> None:
+    """Which rules make no event, since no stream is of their modality."""
+    lost = [rule for rule in mapping.rule if not rule.skip and not translator.has_stream(rule)]
+    if lost:
+        log.warning(
+            "no stream takes these",
+            rules=[rule.name for rule in lost],
+            modalities=sorted({str(r.modality) for r in lost}),
+        )
