@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -72,20 +73,26 @@ class MessageFeeds:
         pairs = [part for name, value in told.items() for part in ("--set", f"{name}={value}")]
         return ["feed", kind, *arguments, "--config", str(config), *pairs]
 
-    def start(self, kind: str, *arguments: str, kill: int = 0, **settings: Any) -> subprocess.Popen[bytes]:
-        """A feed that runs; `kill`: it is killed when it is about to write to Kafka for that time."""
-        module = ["tests.feed_process", "--kill", str(kill)] if kill else ["worker"]
+    def start(self, kind: str, *arguments: str, hang: int = 0, **settings: Any) -> subprocess.Popen[bytes]:
+        """A feed that runs; `hang`: it hangs when it writes to Kafka for that time."""
+        module = ["tests.feed_process", "--hang", str(hang)] if hang else ["worker"]
         command = [sys.executable, "-m", *module, *self.arguments(kind, *arguments, **settings)]
         with self.path.open("ab") as log:
             self.processes.append(subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
         return self.processes[-1]
 
-    def listening(self, kind: str, *arguments: str, kill: int = 0, **settings: Any) -> subprocess.Popen[bytes]:
+    def listening(self, kind: str, *arguments: str, hang: int = 0, **settings: Any) -> subprocess.Popen[bytes]:
         """The same, once it listens."""
         before = self.log().count('"listens"')
-        process = self.start(kind, *arguments, kill=kill, **settings)
+        process = self.start(kind, *arguments, hang=hang, **settings)
         self.wait(lambda: self.log().count('"listens"') > before)
         return process
+
+    def kill_hanging(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, once an event has waited for Kafka for a second: all that would be acknowledged too early is."""
+        self.wait(lambda: re.search(r"^fusion_feed_behind_seconds\S* [1-9]", self.metrics(), re.MULTILINE))
+        process.kill()
+        process.wait()
 
     def fails(self, kind: str, *arguments: str, **settings: Any) -> tuple[int, str]:
         """A feed that ends: its exit code, and its line."""

@@ -12,9 +12,9 @@ import sys
 import time
 from typing import Any
 
+from worker.broker.intake import Intake
 from worker.cli import main
 from worker.sinks.frame import Frame
-from worker.sinks.intake import Intake
 
 
 def _killed_at(number: int) -> None:

@@ -60,6 +60,12 @@ def add_feed(parser: ArgumentParser) -> None:
     _add_messages(mqtt)
     mqtt.add_argument("--base", metavar="TOPIC", help="where the topics begin; default: that of the mapping")
     add_settings(mqtt, "set_last", {})
+    kafka = kinds.add_parser(
+        "kafka", help="records of other topics, by preset or mapping (docs/feeds.md)",
+        description="Records of other topics of the same Kafka, by preset or mapping.",
+    )  # fmt: skip
+    _add_kafka(kafka)
+    add_settings(kafka, "set_last", {})
 
 
 def _add_video(parser: ArgumentParser) -> None:
@@ -87,6 +93,13 @@ def _add_video(parser: ArgumentParser) -> None:
         help="how long the first frames wait for the sender's clock (default 6s)",
     )  # fmt: skip
     _add_http_port(parser)
+
+
+def _add_kafka(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--from", action="append", default=[], metavar="TOPIC", dest="source", help="topic to read; repeatable"
+    )
+    _add_messages(parser)
 
 
 def _add_messages(parser: ArgumentParser) -> None:

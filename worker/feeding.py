@@ -61,10 +61,15 @@ def _messages(settings: Settings, chosen: Namespace, say: Say) -> int:
     streams = command.streams_of(mapping, configured, chosen.stream)
     if chosen.check is not None:
         return check(mapping, command.translator_of(mapping, streams, chosen), chosen.check, say)
-    told, group_id = settings.feeds.mqtt, settings.kafka.group_id
-    command.need_mqtt(told)
     topics = [topic for _, topic in streams.values()]
-    make = partial(command.mqtt_sources, chosen, told, group_id, mapping, streams)
+    make: Make
+    if chosen.kind == "kafka":
+        command.need_topics(chosen.source, settings.every_topic)
+        topics += chosen.source
+        make = partial(command.kafka_sources, chosen, settings.kafka.model_dump(), mapping, streams)
+    else:
+        command.need_mqtt(settings.feeds.mqtt)
+        make = partial(command.mqtt_sources, chosen, settings.feeds.mqtt, settings.kafka.group_id, mapping, streams)
     return live(settings, topics, chosen.http_port, make, say)
 
 

@@ -218,6 +218,27 @@ def test_devices_of_zigbee2mqtt_in_every_form_of_last_seen() -> None:
     assert len({(one.id, one.time_us) for one in same}) == 1
 
 
+def test_both_schemas_of_deepstream() -> None:
+    """A frame with its objects counted; an object with its place."""
+    deepstream = preset("kafka", "deepstream")
+    minimal = {
+        "version": "4.0", "id": "118", "@timestamp": "2026-11-29T12:00:00.250Z", "sensorId": "HWY_20",
+        "objects": ["957|1834|150|1918|215|Vehicle|#|sedan|Bugatti|M|blue|CA 444|California|0.8", "1|2|3|4|5|Person"],
+    }  # fmt: skip
+    full = {
+        "messageid": "75205036-04f0", "mdsversion": "1.0", "@timestamp": "2026-11-29T12:00:00.250Z",
+        "place": {"id": "1"}, "sensor": {"id": "HWY_20", "type": "Camera"}, "event": {"id": "e", "type": "moving"},
+        "object": {
+            "id": "957", "speed": 31.5, "direction": 0.0, "vehicle": {"type": "sedan", "color": "blue"},
+            "bbox": {"topleftx": 263, "toplefty": 176, "bottomrightx": 320, "bottomrighty": 258},
+        },
+    }  # fmt: skip
+    [frame, thing] = all_of(deepstream, ("any", json.dumps(minimal)), ("any", json.dumps(full)))
+    assert {"objects": 2, "vehicles": 1, "persons": 1, "cars": 0}.items() <= reading(frame).items()
+    assert (frame.key, thing.key, thing.id) == ("HWY_20", "HWY_20", "75205036-04f0")
+    assert {"speed": 31.5, "vehicle": "sedan", "left": 263, "event": "moving"}.items() <= reading(thing).items()
+
+
 def test_a_clock_that_is_ahead_is_not_believed_and_an_empty_text_is_no_event() -> None:
     """The worker would refuse the one and the other; the first goes by its arrival, the second is left out."""
     translator = Translator(preset("mqtt", "frigate"), STREAMS, "/test")

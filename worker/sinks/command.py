@@ -76,11 +76,11 @@ def _joined(
     observer: Any, health: Any, log: Any,
 ) -> tuple[Frame, Callable[[], None]]:  # fmt: skip
     """The frame, joined to servers that were reached, and what closes it."""
+    from worker.broker.intake import Intake
     from worker.broker.options import connection_options, member_options
     from worker.broker.source import KafkaSource
     from worker.connect import reached
     from worker.sinks.frame import Bounds, Frame
-    from worker.sinks.intake import Intake
     from worker.sinks.retry import Backoff
 
     name, topic = told.name or chosen.kind, settings.output.topic

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from worker.broker.intake import Intake
 from worker.errors import Poison, Retryable, blamed
 from worker.ops.health import Health
 from worker.records import Partition, Record, Stage
 from worker.sinks.destination import REFUSED, Busy, Destination, Item, item_of
-from worker.sinks.intake import Intake
 from worker.sinks.letters import Letters
 from worker.sinks.retry import Backoff
 

@@ -89,6 +89,29 @@ def mqtt_sources(
     return [MqttSource(told, client_id, filters, tls, intake, health, log)]
 
 
+def kafka_sources(
+    chosen: Namespace, kafka: Mapping[str, Any], mapping: MessageMapping, streams: Mapping[str, tuple[str, str]],
+    outlet: Outlet, observer: Any, health: Health, log: Log,
+) -> list[Any]:  # fmt: skip
+    """One member of the group GROUP-feed-MAPPING; `kafka`: the section, as keyword arguments."""
+    from worker.broker.options import connection_options, member_options
+    from worker.feeds.messages.kafka import KafkaMessages, reader_of
+
+    translator = translator_of(mapping, streams, chosen)
+    tell_unused(mapping, translator, log)
+    options = {**member_options(kafka), "group_id": f"{kafka['group_id']}-feed-{mapping.name}"}
+    make = reader_of(connection_options(kafka), options, chosen.source)
+    return [KafkaMessages(chosen.source, make, Intake(mapping, translator, outlet, observer, log), health, log)]
+
+
+def need_topics(topics: list[str], written: list[str]) -> None:
+    """Raises ConfigError: no topic to read was named, or one is written to."""
+    if not topics:
+        raise ConfigError("feed kafka: name the topic to read: --from TOPIC")
+    if both := [topic for topic in topics if topic in written]:
+        raise ConfigError(f"--from: {both[0]!r} is the topic of a stream; what is read there would be written there")
+
+
 def need_mqtt(told: MqttFeed) -> None:
     """Raises ConfigError: paho is not installed, or no broker is named."""
     if importlib.util.find_spec("paho") is None:

@@ -1,4 +1,4 @@
-"""Kafka's committed results -> those that are to be delivered, in order, and the offsets that may be committed."""
+"""Committed records of topics -> those that are to be delivered, in order, and the offsets that may be committed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.records import Partition, Record
 
 
 class Intake:
-    """One member of the sink's group. Used by one thread.
+    """One member of the group of a sink or feed. Used by one thread.
 
     Guarantees: a partition's records come in order, from the committed offset on, none twice under one lease; offsets
     are committed under the lease alone under which their records were read. What was delivered when Kafka had begun a
