@@ -50,7 +50,7 @@ up:
 
 requirements: install
 	$(BIN)/uv pip compile --system-certs --quiet --generate-hashes --universal --no-annotate --no-header --extra dev --python-version 3.11 pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --system-certs --quiet --generate-hashes --universal --no-annotate --no-header --extra onnx --extra fast --extra traces --extra mqtt --extra sql --extra video --python-version 3.11 -c requirements.txt pyproject.toml -o deploy/requirements.txt
+	$(BIN)/uv pip compile --system-certs --quiet --generate-hashes --universal --no-annotate --no-header --extra onnx --extra fast --extra traces --extra mqtt --extra signed --extra sql --extra video --python-version 3.11 -c requirements.txt pyproject.toml -o deploy/requirements.txt
 	$(BIN)/uv pip install --system-certs --quiet --require-hashes --python $(BIN)/python -r requirements.txt
 	$(BIN)/python -m deploy.licences > docs/licences.md
 	$(BIN)/python -m deploy.sbom

@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 
 from deploy.licences import IN_THE_IMAGE, ROOT, WEIGHTS, Package, Weights, packages
 
-IMAGE_EXTRAS = ("fast", "mqtt", "onnx", "sql", "traces", "video")  # As `make requirements` asks for them.
+IMAGE_EXTRAS = ("fast", "mqtt", "onnx", "signed", "sql", "traces", "video")  # As `make requirements` asks for them.
 FILE = ROOT / "deploy/sbom.cdx.json"
 _NAMESPACE = uuid.UUID("7c1d9c0e-6f0b-4a53-9a57-0f6f3d0c9e15")  # Chosen once; another would renumber every release.
 

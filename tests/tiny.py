@@ -12,6 +12,7 @@ from worker.feeds.junction import LABELS, scene
 from worker.model.confidence import Knowledge, Known, Space
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
+from worker.model.sums import write_sums
 from worker.training.vocabulary import learn_vocabulary
 
 TEXT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -40,4 +41,5 @@ def write_tiny_model(
     )  # fmt: skip
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
+    write_sums(path)
     return path

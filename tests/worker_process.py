@@ -24,6 +24,7 @@ from tests.story import echoed
 from worker import assemble
 from worker.config import Settings
 from worker.errors import Fatal, Poison
+from worker.model.sums import Sums
 from worker.records import Aligned, Event, Verdict
 from worker.store import lifetime
 
@@ -35,7 +36,7 @@ class EchoModel:
     lanes = 1
     drift = None
     prepares = "as it came"
-    trained_on_masked, tells_confidence = None, False
+    trained_on_masked, tells_confidence, sums = None, False, Sums("0" * 64, signed=False)
 
     def __init__(self, cost_ms: float = 1.0, decodes: bool = False) -> None:
         self._cost, self._decodes = cost_ms / 1000, decodes

@@ -22,6 +22,7 @@ from worker.model.folder import ensure_servable, folder_of
 from worker.model.models import Models
 from worker.model.reload import Reloader
 from worker.model.shadow import Shadow
+from worker.model.sums import UNLISTED
 from worker.ops import memory
 from worker.ops.clock import SystemClock
 from worker.ops.health import Health, stall_seconds
@@ -88,7 +89,7 @@ def worker(
         Unreachable: Kafka or Redis did not answer within `kafka.startup_timeout`.
         ConfigError: a topic is missing, or the model cannot be loaded.
     """
-    ensure_servable(settings.model.path)
+    ensure_servable(settings.model.path, settings.model.trusted_key)
     fetcher, connection = fetcher_of(settings), connection_options(settings.kafka.model_dump())
     check_kafka(settings, connection)
     rules, clock = made.rules_of(settings), SystemClock()
@@ -128,7 +129,7 @@ def worker(
 
 
 def _models(settings: Settings, observer: Any) -> Models:
-    models = Models(model_of(settings))
+    models = Models(_listed(model_of(settings)))
     made.tell_settings(settings, observer, models.now.labels)
     observer.gauge("model_info", 1, **models.info)
     watch(models.now.drift, observer, get_logger())
@@ -167,7 +168,7 @@ def _reloader(settings: Settings, models: Models, observer: Any, log: Any) -> Re
     """Takes another model over at SIGHUP, or when the folder has one."""
     reloader = Reloader(
         models,
-        lambda: model_of(settings),
+        lambda: _listed(model_of(settings)),
         lambda: folder_of(settings.model.path),
         observer,
         log,
@@ -194,7 +195,7 @@ def _shadow(
         if topic is not None:
             producer.send(writer.disagreement(topic, *said), clock.now_us() // 1000)
 
-    shadow = Shadow(lambda: shadow_of(settings), differ, observer, log, share=settings.model.shadow_share)
+    shadow = Shadow(lambda: _listed(shadow_of(settings)), differ, observer, log, share=settings.model.shadow_share)
     models.heard = shadow.offer
 
     def close() -> None:
@@ -202,6 +203,16 @@ def _shadow(
         producer.close()
 
     return close
+
+
+def _listed(model: ModelRuntime) -> ModelRuntime:
+    """The model; what its files were held against is told."""
+    log, told = get_logger(), {"name": model.info["name"], "version": model.info["version"]}
+    if model.sums is None:
+        log.warning("model files are served as they lie there", reason=UNLISTED, **told)
+    else:
+        log.info("model files are as listed", sha256=model.sums.digest, signed=model.sums.signed, **told)
+    return model
 
 
 def shadow_of(settings: Settings) -> ModelRuntime:
@@ -233,6 +244,7 @@ def model_of(settings: Settings) -> ModelRuntime:
         inputs=settings.model.inputs,
         embedding=settings.output.embedding,
         evidence=settings.output.evidence,
+        trusted_key=settings.model.trusted_key,
     )
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker.broker.admin import NewTopic, cluster_of, configs_of, create_topics, described_topics
 from worker.broker.codecs import missing_codecs
@@ -17,7 +17,7 @@ from worker.config import Settings
 from worker.errors import ConfigError, Fatal, NoRoom, Retryable, Unreachable
 from worker.findings.finding import Finding, Level, note, warning
 from worker.findings.host import of_http, of_open_files, open_files, versions
-from worker.findings.model import of_model
+from worker.findings.model import of_files, of_model
 from worker.findings.servers import of_brokers, of_clocks, of_redis
 from worker.findings.topics import Layout, largest_record_bytes, of_topics
 from worker.from_settings import access_of, needs_of
@@ -26,6 +26,9 @@ from worker.ops.logs import get_logger
 from worker.redaction import without_secrets
 from worker.settings import DEFAULT, Loaded, redacted
 from worker.store.trial import try_out
+
+if TYPE_CHECKING:
+    from worker.model.runtime import ModelRuntime
 
 BROKER_DEFAULT_BYTES = 2**20
 RETRY_SECONDS = 0.2
@@ -173,13 +176,20 @@ def _redis(settings: Settings) -> Told:
 def _model(settings: Settings) -> Told:
     from worker.assemble import model_of, shadow_of
     from worker.from_settings import masker_of, seen_by_model
+    from worker.model.sums import UNLISTED
 
     masker_of(settings)
     model = model_of(settings)
     sees = f"; sees {seen_by_model(settings)}" if settings.privacy.enabled else ""
-    shadow = f"; shadow: {' '.join(shadow_of(settings).info.values())}" if settings.model.shadow else ""
+    asked = {"model.path": model} | ({"model.shadow": shadow_of(settings)} if settings.model.shadow else {})
+    shadow = f"; shadow: {_told(asked['model.shadow'])}" if settings.model.shadow else ""
     findings = of_model(settings, masked=model.trained_on_masked, tells_confidence=model.tells_confidence)
-    return Told(f"{' '.join(model.info.values())}; labels: {', '.join(model.labels)}{sees}{shadow}", findings)
+    findings += [of_files(f"{key}: {UNLISTED}") for key, one in asked.items() if one.sums is None]
+    return Told(f"{_told(model)}; labels: {', '.join(model.labels)}{sees}{shadow}", findings)
+
+
+def _told(model: ModelRuntime) -> str:
+    return " ".join(model.info.values()) + (f"; files as in its {model.sums}" if model.sums else "")
 
 
 def create(settings: Settings, partitions: int, replication_factor: int, say: Callable[[str], None]) -> int:

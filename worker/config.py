@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal
 
@@ -14,6 +13,7 @@ from worker.durations import Duration, Timeout, format_duration
 from worker.masking import Privacy
 from worker.sections import TOPIC_FORM, Section, Topic
 from worker.servers import Feeds, Http, Kafka, Redis, Traces
+from worker.serving import Model
 
 
 class Stream(Section):
@@ -91,53 +91,6 @@ class Review(Section):
     @model_validator(mode="after")
     def _has_somewhere_to_go(self) -> Review:
         return self.idle_without("topic", "where the results go that are unsure", "below", "unfamiliar", "several")
-
-
-class Model(Section):
-    """The model and how it is batched."""
-
-    path: str | None = Field(
-        None,
-        description="A directory of `train` or `export`, or shipped:home; default: the junction's that ships.",
-    )
-    inputs: Mapping[str, str] = Field(
-        {},
-        description="Which input of the model the stream feeds, where the two are not called alike.",
-        json_schema_extra={"form": "the name of an input of the model"},
-    )
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|cuda|cuda:\d+)$",
-        description="Where the model computes; auto takes one of the GPUs where there are any.",
-        json_schema_extra={"form": "auto, cpu, cuda or cuda:N"},
-    )
-    precision: Literal["auto", "fp32", "bf16", "int8"] = Field(
-        "auto", description="Number format of the weights; auto: what the directory holds and suits the device."
-    )
-    max_batch: int = Field(32, ge=1, description="Most items in a batch.")
-    max_delay: Duration = Field(
-        timedelta(milliseconds=5), description="Longest wait of the oldest item for a fuller batch."
-    )
-    decode_threads: int = Field(2, ge=1, description="Threads that decode and tokenise ahead of the model.")
-    watch: Duration = Field(
-        timedelta(0), description="How often the directory is looked at for another model; 0s: at SIGHUP alone."
-    )
-    allow_labels: bool = Field(False, description="A model that is taken over while running may have other labels.")
-    shadow: str | None = Field(
-        None,
-        description="A directory as path: its model is asked the same beside it, and only where they differ is told; "
-        "not set: none is.",
-    )
-    shadow_share: float = Field(1.0, gt=0, le=1, description="Share of the batches that the shadow model is asked.")
-    shadow_topic: Topic | None = Field(
-        None,
-        description="Topic of the anchors on which the shadow model says another label; not set: they are counted.",
-        json_schema_extra={"form": TOPIC_FORM},
-    )
-
-    @model_validator(mode="after")
-    def _has_a_shadow(self) -> Model:
-        return self.idle_without("shadow", "the directory of a model", "shadow_share", "shadow_topic")
 
 
 class Delivery(Section):

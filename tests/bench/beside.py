@@ -26,6 +26,7 @@ from tests.bench.race import Runner, say
 from tests.bench.table import machine
 from worker.demo.stack import embedded
 from worker.model.folder import folder_of
+from worker.model.sums import write_sums
 
 Way = tuple[dict[str, Any], Callable[[Runner], None]]
 
@@ -41,6 +42,7 @@ def versions(folder: Path) -> list[Path]:
         shutil.copytree(folder_of(None), folder / name)
         config = folder / name / "config.json"
         config.write_text(json.dumps({**json.loads(config.read_text()), "version": name}))
+        write_sums(folder / name)
         made.append(folder / name)
     return made
 

@@ -21,7 +21,7 @@ class NoOp:
 
     labels = ("seen",)
     lanes = 1
-    drift = None
+    drift = sums = None
     prepares = "as it came"
 
     @property

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from tests.signing import key_of, sign
 from tests.story import minutes_ago, nearest_frame, story
 from tests.tiny import write_tiny_model
 from tests.town import Town, town, verdicts
+from worker.model.sums import write_sums
 
 TAKEN = 'fusion_model_reloads_total{outcome="taken_over"} '
 
@@ -29,6 +31,7 @@ def version(folder: Path, name: str) -> Path:
     made = write_tiny_model(folder / name)
     config = json.loads((made / "config.json").read_text())
     (made / "config.json").write_text(json.dumps({**config, "version": name}))
+    write_sums(made)
     return made
 
 
@@ -69,6 +72,44 @@ def test_models_are_swapped_under_load(stack: Any, tmp_path: Path, swaps: int) -
         assert set(told) == {"one", "two"}
         assert made.metrics().count("fusion_model_info{") == 1
         assert made.stop() == [0]
+
+
+def test_a_model_that_was_tampered_with_is_refused(stack: Any, tmp_path: Path) -> None:
+    """Unsigned, signed and then changed, signed by another: the old one goes on; the next that is signed is taken."""
+    (private, public), (other, _) = key_of(tmp_path, "own"), key_of(tmp_path, "other")
+    folders = {name: version(tmp_path, name) for name in ("one", "two", "unsigned", "changed", "another")}
+    for name, folder in folders.items():
+        if name != "unsigned":
+            sign(folder, other if name == "another" else private)
+    (folders["changed"] / "config.json").write_text((folders["two"] / "config.json").read_text())
+    said = {"unsigned": "SHA256SUMS.sig: is not there", "changed": "config.json: differs", "another": "none of this"}
+    link = tmp_path / "now"
+    point(link, folders["one"])
+    model = {"path": str(link), "trusted_key": str(public)}
+    events = story(7, minutes_ago(60), keys=2, anchors_per_key=20)
+    half = len(events) // 2
+    waits = {"frames": {"max_wait": "90s"}}
+    with town(stack, tmp_path, cost_ms=None, model=model, streams=waits) as made:
+        made.feed(events[:half])
+        (worker,) = made.start()
+        made.read_until(lambda: bool(made.results), 180)
+        for number, (name, reason) in enumerate(said.items(), 1):
+            point(link, folders[name])
+            worker.send_signal(signal.SIGHUP)
+            made.read_until(lambda n=number: f'outcome="refused"}} {n}.0' in made.metrics())  # type: ignore[misc]
+            assert reason in made.log(), name
+        point(link, folders["two"])
+        worker.send_signal(signal.SIGHUP)
+        made.read_until(lambda: taken(made) == 1)
+        made.feed(events[half:])
+        made.read_until(lambda: len(made.results) == 40)
+        assert {result["model"]["version"] for result in made.results} == {"one", "two"}
+        assert made.stop() == [0]
+        point(link, folders["changed"])
+        (worker,) = made.start()
+        assert worker.wait(60) == 2
+        assert "config.json: differs" in made.log()
+        made.workers.clear()
 
 
 def test_a_folder_that_is_watched(stack: Any, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.story import Fed, minutes_ago, story
 from tests.tiny import write_tiny_model
 from tests.town import Town, town
 from worker.feeds.junction import LABELS
+from worker.model.sums import write_sums
 
 ITEMS = r'^fusion_shadow_items_total{outcome="(\w+)"} (\S+)$'
 PAIRS = r'^fusion_shadow_disagreements_total{label="(\w+)",shadow="(\w+)"} (\S+)$'
@@ -122,6 +123,7 @@ def contrary_to(folder: Path, to: Path) -> Path:
             weights[name], names = one.flip(0) * 10, [*names, name]
     assert names
     save_file(weights, other / "model.safetensors", {"format": "pt"})
+    write_sums(other)
     return other
 
 

@@ -15,6 +15,7 @@ from worker.model.items import Item
 from worker.model.load import load
 from worker.model.preprocess import NO_TOKEN
 from worker.model.runtime import ModelRuntime
+from worker.model.sums import write_sums
 from worker.training.evaluate import Measured, fitted_temperature
 
 
@@ -62,6 +63,7 @@ def test_each_verdict_has_the_temperature_of_what_is_present(tmp_path: Path) -> 
     assert config.pop("calibrations") == {}
     for given, used in (({}, (0.7, 0.7, 0.7)), ({"calibrations": {"3": 0.2, "1": 0.4}}, (0.2, 0.4, 0.7))):
         (folder / "config.json").write_text(json.dumps({**config, "calibration": 0.7, **given}))
+        write_sums(folder)
         verdicts = served(folder).infer(items())
         for number, temperature in enumerate(used):
             assert verdicts[number].scores == scores(told[number], temperature)

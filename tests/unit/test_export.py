@@ -30,6 +30,7 @@ from worker.model.pictures import decode_image
 from worker.model.preprocess import NO_TOKEN
 from worker.model.runtime import ModelRuntime
 from worker.model.served import serve
+from worker.model.sums import SUMS, verify
 from worker.training.vocabulary import learn_vocabulary
 
 STREAMS = {"frames": "image", "texts": "text"}
@@ -241,6 +242,8 @@ def test_each_form_watches_drift_against_what_it_says_itself(exported: Path) -> 
 
 def test_what_was_exported_is_told_in_its_card(exported: Path) -> None:
     """How, from which version, and the table; nothing of this machine."""
+    for kind in ("int8", "bf16", "torch-export"):
+        assert verify(exported / kind) is not None
     card = (exported / "int8" / "README.md").read_text()
     for part in ("# tiny, int8", "Made from**: `tiny`, version `", "size MB", "bf16  ", "text only"):
         assert part in card
@@ -280,6 +283,7 @@ def test_what_does_not_fit_is_one_clear_line(source: Path, exported: Path, tmp_p
         run.export(arguments(exported / "int8", tmp_path / "out"))
     broken = tmp_path / "broken"
     shutil.copytree(exported / "int8", broken)
+    (broken / SUMS).unlink()
     whole = (broken / ONNX).read_bytes()
     for damaged in (whole[: len(whole) // 2], b"pickle", b""):
         (broken / ONNX).write_bytes(damaged)

@@ -9,6 +9,7 @@ import pytest
 from tests.tiny import write_tiny_model
 from worker.check import _model
 from worker.findings.model import of_model
+from worker.model.sums import SUMS
 from worker.settings import load
 
 REVIEW = ('review.topic="asked"',)
@@ -46,5 +47,11 @@ def test_check_asks_the_model_itself(tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path)
     told = _model(load(None, (*REVIEW, f'model.path="{path}"'), {}).settings)
     assert [one.sentence.partition(" ")[0] for one in told.findings] == ["review.unfamiliar"]
+    assert "; files as in its SHA256SUMS " in told.line
+    (path / SUMS).unlink()
+    told = _model(load(None, (f'model.path="{path}"', f'model.shadow="{path}"'), {}).settings)
+    assert [str(one).partition(" so ")[0] for one in told.findings] == [
+        f"{key}: there is no SHA256SUMS in the directory," for key in ("model.path", "model.shadow")
+    ]
     told = _model(load(None, MASKED, {}).settings)
     assert ["before_model = false" in one.remedy for one in told.findings] == [True]

@@ -24,6 +24,7 @@ from worker.model.load import digest
 from worker.model.preprocess import Body, Preprocessor
 from worker.model.runtime import runtime_of
 from worker.model.served import serve
+from worker.model.sums import SUMS
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,9 @@ def test_a_form_that_is_cut_short_is_told_before_torch_is_loaded(both: Path, tmp
     folder = tmp_path / "cut"
     shutil.copytree(both, folder)
     (folder / INT8 / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"int8/config.json: differs: its SHA-256 is 021fb596db81"):
+        ensure_servable(str(folder))
+    (folder / SUMS).unlink()
     with pytest.raises(ConfigError, match=r"int8'?: config.json: cut short or no JSON"):
         ensure_servable(str(folder))
 

@@ -16,6 +16,7 @@ from worker.errors import ConfigError
 from worker.model.folder import ensure_servable
 from worker.model.load import load
 from worker.model.served import serve
+from worker.model.sums import SUMS
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 Spoil = Callable[[Path], object]
@@ -23,8 +24,9 @@ Spoil = Callable[[Path], object]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that loads."""
+    """A model that loads, without a list of its files, which would tell first."""
     path = write_tiny_model(tmp_path_factory.mktemp("whole"))
+    (path / SUMS).unlink()
     load(path)
     return path
 

@@ -20,6 +20,7 @@ from worker.errors import ConfigError, Poison
 from worker.model import shadow as module
 from worker.model.runtime import ModelRuntime
 from worker.model.shadow import MOST_BATCHES, MOST_FAILED
+from worker.model.sums import write_sums
 from worker.records import Verdict
 
 Start = Callable[..., Scene]
@@ -241,6 +242,7 @@ def test_who_prepares_alike(tmp_path: Path) -> None:
         folder = write_tiny_model(tmp_path / name)
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, **changes}))
+        write_sums(folder)
         kinds = {anchor: "text", "frames": "image"}
         return ModelRuntime(path=str(folder), device="cpu", precision="auto", anchor=anchor, modalities=kinds)
 

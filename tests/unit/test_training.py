@@ -22,6 +22,7 @@ from worker.model.fusion_model import FusionModel
 from worker.model.load import load
 from worker.model.packages import told_of
 from worker.model.runtime import ModelRuntime
+from worker.model.sums import verify
 from worker.training import command, fit
 from worker.training.build import build
 from worker.training.encoders import image_backbone, is_frozen, steady, text_encoder
@@ -87,6 +88,7 @@ def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
     assert references[0] == references[1]
     assert json.loads(references[0])["present/image"] == {"edges": [0.5], "counts": [0, 12, 0]}
     assert list((tmp_path / "one" / "logs").glob("events.*"))
+    assert verify(tmp_path / "one") is not None
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.equal(one[name], two[name]) for name in one)
     for name in ("curves", "confusion", "reliability"):

@@ -121,6 +121,7 @@ def _tell_verdict(settings: Settings, chosen: Namespace, log: LogReader, traced:
         write_explanation(
             chosen.out, settings.model.path, settings.model.device, model.names, item, verdict,
             {"result": rebuilt, "published": compared, "assumption": _MAY_DIFFER}, chosen.seed, say,
+            settings.model.trusted_key,
         )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from worker.explain.ground import Probe, grounds_of
 from worker.model.folder import folder_of
 from worker.model.items import Item
 from worker.model.load import device_of, for_serving, load
+from worker.model.sums import verified
 from worker.records import Verdict
 
 STRONGEST = 10
@@ -24,16 +25,17 @@ _PLACES = 5
 
 def write_explanation(
     out: Path, path: str | None, device: str, names: Sequence[str], item: Item, verdict: Verdict,
-    told: Mapping[str, Any], seed: int, say: Callable[[str], None],
+    told: Mapping[str, Any], seed: int, say: Callable[[str], None], trusted_key: str | None = None,
 ) -> None:  # fmt: skip
     """Attributes the verdict's label, measures how faithful that is, and writes and draws both.
 
     Args:
-        path, device: as `[model]` has them.
+        path, device, trusted_key: as `[model]` has them.
         names: of the model's inputs.
         told: what else explanation.json says.
     """
-    model, tokenizer = load(folder_of(path))
+    with verified(folder_of(path), trusted_key):
+        model, tokenizer = load(folder_of(path))
     model = for_serving(model, device_of(device), torch.float32)
     grounds = grounds_of(item, model.config, names, tokenizer)
     label = next(number for number, one in model.config.id2label.items() if one == verdict.label)

@@ -23,6 +23,7 @@ from worker.model.load import digest, load
 from worker.model.preprocess import Preprocessor
 from worker.model.runtime import runtime_of
 from worker.model.served import Served, serve
+from worker.model.sums import SIGNATURE, verify, write_sums
 from worker.training.data import Samples, patterns
 from worker.training.evaluate import Measured, first_of, labels_of
 from worker.training.reference import write_reference
@@ -42,6 +43,7 @@ def export(arguments: Namespace) -> int:
     """
     console = Console(width=200)
     out = arguments.out = _out_of(arguments)
+    verify(arguments.model)
     source = _source(arguments, console)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
@@ -68,6 +70,7 @@ def export(arguments: Namespace) -> int:
                 card(arguments, kind, models[kind], source, lines, _command(arguments))
             )
         _put_into_place(arguments, folders)
+        _list(arguments, console)
     console.print("\n".join(lines), highlight=False)
     console.print(f"{len(source.tested)} test samples, {arguments.rounds} rounds; written to {out}", highlight=False)
     return 0
@@ -136,6 +139,17 @@ def _command(arguments: Namespace) -> str:
     """What was given, with no folder of this machine in it."""
     given = [Path(one).name if one.startswith("/") else one for one in arguments.given]
     return shlex.join(["fusion-worker", "export", *given])
+
+
+def _list(arguments: Namespace, console: Console) -> None:
+    """The files of each folder that was made; of the model's own, anew, where they lie in it."""
+    out: Path = arguments.out
+    made = [out / kind for kind in arguments.to] if len(arguments.to) > 1 else [out]
+    if out.resolve().is_relative_to(arguments.model.resolve()):
+        made = [arguments.model]
+    for folder in made:
+        if write_sums(folder):
+            console.print(f"{SIGNATURE} in {folder} was of the model as it was, and is gone; sign it anew")
 
 
 def _put_into_place(arguments: Namespace, folders: Mapping[str, Path]) -> None:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from worker.config import Settings
 from worker.findings.finding import Finding, warning
 
+# What to do about a directory without a list.
+_LIST_IT = "take the model anew from where it was made, or make the list (docs/security.md)"
+
+
+def of_files(unlisted: str) -> Finding:
+    """`unlisted`: which directory has no list of its files, and what that costs."""
+    return warning(unlisted, _LIST_IT)
+
 
 def of_model(settings: Settings, *, masked: bool | None, tells_confidence: bool) -> list[Finding]:
     """`masked`: whether what the model was trained on was; None: its folder does not tell."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from worker.errors import ConfigError
 from worker.model.packages import ensure_there
+from worker.model.sums import IS_POINTER, POINTER, verify
 
 SHIPPED = Path(__file__).parent / "junction"
 # As a path begins that names a model that ships, and their names.
@@ -25,7 +26,6 @@ _EXPORTED = {
     ONNX: "which can be served, not trained, measured or drawn",
     "model.pt2": "which is for other programs",
 }
-_POINTER = b"version https://git-lfs"
 # The length of a safetensors header stands in its first bytes, little endian.
 _LENGTH_BYTES = 8
 
@@ -72,9 +72,10 @@ def _ensure_packages(folder: Path) -> None:
         ensure_there(told, _named(folder))
 
 
-def ensure_servable(path: str | None) -> None:
-    """As `ensure_whole`, for the folder of `model.path`, in each of the forms that can be served."""
+def ensure_servable(path: str | None, trusted_key: str | None = None) -> None:
+    """As `sums.verify` and then `ensure_whole`, for the folder of `model.path`, in each form that can be served."""
     folder = folder_of(path)
+    verify(folder, trusted_key)
     exported = (folder / ONNX).is_file() and not (folder / WEIGHTS).is_file()
     ensure_whole(folder, ONNX if exported else WEIGHTS)
     if has_int8(folder):
@@ -128,13 +129,13 @@ def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def _ensure_real(folder: Path, name: str) -> None:
     try:
         with (folder / name).open("rb") as file:
-            begin = file.read(len(_POINTER))
+            begin = file.read(len(POINTER))
     except OSError as error:
         raise _broken(folder, name, f"cannot be read: {error.strerror}") from error
     if not begin:
         raise _broken(folder, name, "is empty")
-    if begin == _POINTER:
-        raise _broken(folder, name, "is a Git LFS pointer, not the file; `git lfs pull` brings it")
+    if begin == POINTER:
+        raise _broken(folder, name, IS_POINTER)
 
 
 def _ensure_json(folder: Path, name: str) -> None:

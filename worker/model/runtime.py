@@ -23,6 +23,7 @@ from worker.model.items import Item, allocated, collate, on_device
 from worker.model.preprocess import Body, Parts, Preprocessor, nobody
 from worker.model.served import Served, lanes_of, serve
 from worker.model.summary import Summary
+from worker.model.sums import Sums, verified
 from worker.records import Aligned, Event, Verdict
 
 # Scores and embeddings are told to four places: more would be noise of the number format.
@@ -40,6 +41,7 @@ class ModelRuntime:
         summary: which numbers of each item are watched.
         drift: the last verdicts against the reference; None: the model has none.
         prepares: models with the same one make the same items of the same anchors.
+        sums: what its files were held against; None: they have no list.
         summarised: hears the numbers of each batch that was answered.
     """
 
@@ -55,6 +57,7 @@ class ModelRuntime:
         embedding: bool = False,
         evidence: bool = False,
         served: Served | None = None,
+        trusted_key: str | None = None,
     ) -> None:
         """Loads the model.
 
@@ -65,11 +68,15 @@ class ModelRuntime:
             anchor: the stream whose own body, if it cannot be decoded, costs the anchor.
             embedding, evidence: whether verdicts carry them.
             served: a model that is loaded already, instead of `path`, `device` and `precision`.
+            trusted_key: as `sums.verify` has it.
 
         Raises:
             ConfigError: the directory, device or precision does not fit.
         """
-        served = served or serve(folder_of(path), device, precision)
+        self.sums: Sums | None = None
+        if served is None:
+            with verified(folder_of(path), trusted_key) as self.sums:
+                served = serve(folder_of(path), device, precision)
         self._config, self._device, self._model = served.config, served.device, served.ask
         self._knowledge = served.knowledge
         self.lanes, self._threads = lanes_of(self._device)

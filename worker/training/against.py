@@ -7,6 +7,7 @@ from pathlib import Path
 
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
+from worker.model.sums import verified
 from worker.training.data import Presence, Samples
 from worker.training.evaluate import Measured, labels_of, measure
 from worker.training.intervals import paired
@@ -25,7 +26,8 @@ def against(
     """
     rows = [("", "this model", "trained alone", "points", "95 %", "n")]
     for folder in folders:
-        model, tokenizer = load(folder)
+        with verified(folder):
+            model, tokenizer = load(folder)
         model.to(device_of(device))
         alone = data.fitting(model.config, f"--against {folder}", more=True)
         names = list(alone.inputs)

@@ -23,6 +23,7 @@ from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, digest, load
 from worker.model.preprocess import Preprocessor
 from worker.model.served import serve
+from worker.model.sums import SIGNATURE, UNLISTED, verified, write_sums
 from worker.training import plots
 from worker.training.against import against
 from worker.training.build import Built, build
@@ -71,6 +72,8 @@ def train(arguments: Namespace) -> int:
     dev = samples_of(built, data, "dev")
     console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32"), of))
     plots.draw_curves(history, arguments.out / "curves.png")
+    if write_sums(arguments.out):
+        console.print(f"{SIGNATURE} was of another model and is gone")
     best = max(history, key=lambda point: point["dev macro F1"])
     console.print(
         f"dev macro F1 {best['dev macro F1']:.3f}, accuracy {best['dev accuracy']:.3f}, after {len(history)} epochs, "
@@ -84,7 +87,11 @@ def train(arguments: Namespace) -> int:
 def evaluate(arguments: Namespace) -> int:
     """Prints how well a model does on a split under each presence pattern, and with `--robust` on corrupted inputs."""
     console = Console()
-    model, tokenizer = load(arguments.model)
+    with verified(arguments.model) as sums:
+        model, tokenizer = load(arguments.model)
+        knowledge = Knowledge.load(arguments.model, model.config, digest(arguments.model))
+    if sums is None:
+        console.print(f"warning: --model {arguments.model}: {UNLISTED}", markup=False, soft_wrap=True)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
     data = read_data(arguments, (arguments.split,), console)
     data = data.fitting(model.config, f"--model {arguments.model}")
@@ -92,7 +99,6 @@ def evaluate(arguments: Namespace) -> int:
     names, labels = list(data.inputs), labels_of(model.config)
     rows = data.splits[arguments.split]
     samples = Samples(rows, names, labels, model.config, preprocessor)
-    knowledge = Knowledge.load(arguments.model, model.config, digest(arguments.model))
     known = knowledge.to(model.device) if knowledge is not None else None
     measured = _measure_all(model, samples, names, arguments.batch, console, known)
     console.print(tell(measured), highlight=False, soft_wrap=True)
