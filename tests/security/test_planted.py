@@ -8,6 +8,8 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,13 +31,14 @@ from worker.store.rights import least_acl
 # Words that nothing else has, between what URLs, comments and formats are cut at.
 WORDS = ("qzvrhill", "xkwfpond", "jbtmrook", "vyqgfern", "wqzcmoss")
 SECRET = "/".join([WORDS[0], f"{WORDS[1]}#{WORDS[2]}@{WORDS[3]}%{WORDS[4]} \"'\\"])
+TOKEN = "+".join(["/".join(WORDS[:3]), "~".join(WORDS[3:])]) + "=="  # what a bearer token may be
 PLAIN = SECRET.replace('"', "").replace("'", "").replace("\\", "").strip()  # what a server's own files can hold
 
 
 def found(text: bytes) -> list[str]:
     """The spellings, and the single words, of the secrets that are in it."""
     spellings = set(WORDS)
-    for secret in (SECRET, PLAIN):
+    for secret in (SECRET, PLAIN, TOKEN):
         spellings |= {secret, quote(secret), quote(secret, safe=""), quote(secret, safe="").lower(), quote_plus(secret)}
         spellings |= {repr(secret)[1:-1], json.dumps(secret)[1:-1], html.escape(secret)}
         spellings |= {base64.b64encode(secret.encode()).decode(), secret.encode().hex()}
@@ -47,8 +50,11 @@ class Planted:
 
     def __init__(self, made: Town, folder: Path, secret: str) -> None:
         self.config, self._folder = folder / "fusion.toml", folder
-        self.config.write_text(_toml(made.settings), encoding="utf-8")
         (folder / "password").write_text(secret, encoding="utf-8")
+        self.token = folder / "token"
+        self.token.write_text(TOKEN, encoding="utf-8")
+        made.settings.setdefault("http", {})["token_file"] = str(self.token)
+        self.config.write_text(_toml(made.settings), encoding="utf-8")
         self.environ = {
             **os.environ,
             "FUSION__KAFKA__SASL_PLAIN_PASSWORD_FILE": str(folder / "password"),
@@ -110,9 +116,11 @@ def test_no_output_has_a_planted_secret(planted: tuple[Town, Planted]) -> None:
         (command.start(said, "check", "--set", f"redis.url=rediss://:{SECRET}@localhost/0"), 1),
         (command.start(said, "check", FUSION__KAFKA__SSL_PASSWORD=SECRET), 2),
         (command.start(said, "check", "--set", "http.port=x"), 1),
+        (command.start(said, "check", "--set", f"http.token_file={wrong}"), 2),
+        (command.start(said, "run", "--set", f"http.token_file={wrong}"), 1),
     ]
     told(made, 7)
-    page = "\n".join(made.ask(path)[made.workers[0].pid] for path in ("metrics", "readyz", "livez"))
+    page = "".join(asked(made, command))
     codes = [(one.wait(60), code) for one, code in ends]
     assert made.stop() == [0]
     written = b"".join(repr((one.key, one.value, one.headers)).encode() for one in [*made.raw, *made.dead])
@@ -124,6 +132,32 @@ def test_no_output_has_a_planted_secret(planted: tuple[Town, Planted]) -> None:
     assert [one for one, code in codes] == [code for _, code in codes], places["said"].decode()
     assert b"Traceback" in places["said"], "--debug was asked for"
     assert b"[redacted]" in places["said"] or b"***" in places["said"]
+
+
+def asked(made: Town, command: Planted) -> Iterator[str]:
+    """What each page says, headers too: with the token, with another, without; and after one that cannot be used came
+    into its file, which leaves the old one in force."""
+    port = made.ports()[made.workers[0].pid]
+
+    def answer(path: str, token: str | None) -> tuple[int, str]:
+        shown = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", headers=shown)
+        try:
+            with urllib.request.urlopen(request, timeout=5) as one:
+                return one.status, f"{one.headers}{one.read().decode()}"
+        except urllib.error.HTTPError as error:
+            return error.code, f"{error.headers}{error.read().decode()}"
+
+    for replaced in (False, True):
+        if replaced:
+            command.token.write_text(SECRET, encoding="utf-8")
+        codes = []
+        for path, token in (("metrics", TOKEN), ("metrics", None), ("metrics", quote(PLAIN)), (quote(TOKEN), TOKEN),
+                            ("readyz", TOKEN), ("livez", None)):  # fmt: skip
+            code, said = answer(path, token)
+            codes.append(code)
+            yield said
+        assert codes == [200, 401, 401, 404, 200, 200]
 
 
 def test_the_search_finds_what_is_there() -> None:
