@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,10 +74,7 @@ class ModelRuntime:
         Raises:
             ConfigError: the directory, device or precision does not fit.
         """
-        self.sums: Sums | None = None
-        if served is None:
-            with verified(folder_of(path), trusted_key) as self.sums:
-                served = serve(folder_of(path), device, precision)
+        served, self.sums = (served, None) if served else _opened(folder_of(path), device, precision, trusted_key)
         self._config, self._device, self._model = served.config, served.device, served.ask
         self._knowledge = served.knowledge
         self.lanes, self._threads = lanes_of(self._device)
@@ -97,12 +95,8 @@ class ModelRuntime:
         self.prepares = hashlib.sha256(repr((self._preprocessor.told, self._streams, anchor)).encode()).hexdigest()
         self.names = tuple("+".join(streams) for streams in self._streams)
         self.labels = tuple(self._config.id2label[n] for n in range(self._config.num_labels))
-        self._info = {
-            "name": self._config.name,
-            "version": served.version,
-            "device": str(self._device),
-            "precision": served.precision,
-        }
+        told = self._config.name, served.version, str(self._device), served.precision
+        self._info = dict(zip(("name", "version", "device", "precision"), told, strict=True))
 
     @property
     def info(self) -> Mapping[str, str]:
@@ -210,3 +204,8 @@ def runtime_of(served: Served) -> ModelRuntime:
 def _rounded(fused: Tensor) -> Sequence[tuple[float, ...]]:
     # What rounds to -0 is 0.
     return [tuple(row) for row in (np.round(fused.double().numpy(), _PLACES) + 0.0).tolist()]
+
+
+def _opened(folder: Path, device: str, precision: str, trusted_key: str | None) -> tuple[Served, Sums | None]:
+    with verified(folder, trusted_key) as sums:
+        return serve(folder, device, precision), sums

@@ -23,7 +23,7 @@ from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, digest, load
 from worker.model.preprocess import Preprocessor
 from worker.model.served import serve
-from worker.model.sums import SIGNATURE, UNLISTED, verified, write_sums
+from worker.model.sums import UNLISTED, verified, write_sums
 from worker.training import plots
 from worker.training.against import against
 from worker.training.build import Built, build
@@ -67,13 +67,11 @@ def train(arguments: Namespace) -> int:
     corrupted = _corrupted(built.model, splits["test"], first_of(measured), plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
     _write(arguments, built, data, measured, corrupted, share, minutes)
-    of = digest(arguments.out)
-    knowledge.save(arguments.out, of)
+    knowledge.save(arguments.out, of := digest(arguments.out))
     dev = samples_of(built, data, "dev")
     console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32"), of))
     plots.draw_curves(history, arguments.out / "curves.png")
-    if write_sums(arguments.out):
-        console.print(f"{SIGNATURE} was of another model and is gone")
+    write_sums(arguments.out)
     best = max(history, key=lambda point: point["dev macro F1"])
     console.print(
         f"dev macro F1 {best['dev macro F1']:.3f}, accuracy {best['dev accuracy']:.3f}, after {len(history)} epochs, "
