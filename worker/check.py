@@ -20,9 +20,11 @@ from worker.findings.host import of_http, of_open_files, open_files, versions
 from worker.findings.model import of_files, of_model
 from worker.findings.servers import of_brokers, of_clocks, of_redis
 from worker.findings.topics import Layout, largest_record_bytes, of_topics
-from worker.from_settings import access_of, needs_of
+from worker.findings.traces import of_traces
+from worker.from_settings import access_of, needs_of, traces_of
 from worker.ops.clock import SystemClock
 from worker.ops.logs import get_logger
+from worker.ops.metrics import PrometheusObserver
 from worker.redaction import without_secrets
 from worker.settings import DEFAULT, Loaded, redacted
 from worker.store.trial import try_out
@@ -51,7 +53,8 @@ Question = Callable[[Settings], Told]
 
 
 def check(loaded: Loaded, say: Callable[[str], None], *, everything: bool = False) -> int:
-    """Says the settings that were given, then a line each for this host, Kafka, Redis and the model, and the findings.
+    """Says the settings that were given, then a line each for this host, Kafka, Redis, the model and, where they are
+    on, traces, and the findings.
 
     All are asked side by side, for what `run` needs of them, each for a time of its own: it ends always.
 
@@ -69,6 +72,8 @@ def check(loaded: Loaded, say: Callable[[str], None], *, everything: bool = Fals
         "host": (_host, server_seconds), "kafka": (_kafka, server_seconds), "redis": (_redis, server_seconds),
         "model": (_model, MODEL_SECONDS),
     }  # fmt: skip
+    if loaded.settings.traces.endpoint is not None:
+        questions["traces"] = (_traces, server_seconds)
     told = ask_all(questions, loaded.settings)
     for part, answer in told.items():
         say(f"{part:<6} {'failed' if answer.exit_code else 'ok':<7} {answer.line}")
@@ -113,7 +118,7 @@ def _put(answers: dict[str, Told], part: str, ask: Question, settings: Settings)
         answers[part] = Told(f"unexpected {type(error).__name__}: {_one_line(error)}", exit_code=1)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception | str) -> str:
     return " ".join(without_secrets(str(error)).split())
 
 
@@ -190,6 +195,15 @@ def _model(settings: Settings) -> Told:
 
 def _told(model: ModelRuntime) -> str:
     return " ".join(model.info.values()) + (f"; files as in its {model.sums}" if model.sums else "")
+
+
+def _traces(settings: Settings) -> Told:
+    with traces_of(settings, PrometheusObserver(), get_logger()):
+        from worker.ops.traces import otlp, refusal
+    given = settings.traces
+    why = refusal(otlp(str(given.endpoint), given.header))
+    told = f"{without_secrets(str(given.endpoint))}: {given.ratio:.0%} of the batches are recorded"
+    return Told(told, of_traces(None if why is None else _one_line(why)))
 
 
 def create(settings: Settings, partitions: int, replication_factor: int, say: Callable[[str], None]) -> int:

@@ -175,9 +175,8 @@ def traces_of(settings: Settings, observer: PrometheusObserver, log: Log) -> Ite
         from worker.ops.traces import OpenTelemetryTraces, otlp
     except ModuleNotFoundError as error:
         raise ConfigError('traces.endpoint: needs OpenTelemetry; pip install "fusion-worker[traces]"') from error
-    name, _, value = (given.header or "").partition("=")
     made = OpenTelemetryTraces(
-        otlp(given.endpoint, {name: value} if name else {}),
+        otlp(given.endpoint, given.header),
         observer,
         log,
         ratio=given.ratio,
@@ -277,8 +276,6 @@ def access_of(settings: Settings, log: Log) -> Access:
         ConfigError: a file is missing or does not fit.
     """
     http = settings.http
-    if http.ssl_keyfile and not http.ssl_certfile:
-        raise ConfigError("http.ssl_keyfile: has no effect without http.ssl_certfile")
     certificate, key, token = (
         Path(name) if name else None for name in (http.ssl_certfile, http.ssl_keyfile, http.token_file)
     )

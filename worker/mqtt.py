@@ -8,8 +8,9 @@ from typing import Any
 
 import paho.mqtt.client as paho
 
-from worker.errors import ConfigError, Retryable, Unreachable
+from worker.errors import Retryable, Unreachable
 from worker.servers import MqttBroker
+from worker.tls import NOT_LOCKED, Keys, ensure_files
 
 QOS = 1
 KEEPALIVE_SECONDS = 15
@@ -70,12 +71,13 @@ def tls_context(told: MqttBroker, section: str) -> ssl.SSLContext | None:
     """
     if not told.tls:
         return None
-    try:
-        context = ssl.create_default_context(cafile=told.ca_file)
-        if told.certfile is not None:
-            # Without a password OpenSSL would ask for one at the terminal, and wait there.
-            context.load_cert_chain(told.certfile, told.keyfile, "")
-    except OSError as error:
-        named = ", ".join(f"{n} = {getattr(told, n)!r}" for n in ("ca_file", "certfile", "keyfile") if getattr(told, n))
-        raise ConfigError(f"{section}: {named}: cannot be read ({error})") from error
+    names = Keys(
+        address=f"{section}.host", authority=f"{section}.ca_file", certificate=f"{section}.certfile",
+        key=f"{section}.keyfile", password=NOT_LOCKED, protocol=f"{section}.tls",
+    )  # fmt: skip
+    ensure_files(names, told.ca_file, told.certfile, told.keyfile, None)
+    context = ssl.create_default_context(cafile=told.ca_file)
+    if told.certfile is not None:
+        # Without a password OpenSSL would ask for one at the terminal, and wait there.
+        context.load_cert_chain(told.certfile, told.keyfile, "")
     return context

@@ -183,3 +183,7 @@ class Http(Section):
     console: bool = Field(
         False, description="true: a worker shows itself at / (docs/console.md), behind the token of /metrics."
     )
+
+    @model_validator(mode="after")
+    def _has_a_certificate_of_its_key(self) -> Http:
+        return self.idle_without("ssl_certfile", "the certificate of that key", "ssl_keyfile")

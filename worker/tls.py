@@ -22,6 +22,8 @@ class Keys:
     protocol: str
 
 
+# In place of a key for a password, where there is none.
+NOT_LOCKED = "one that is not"
 # The first that fits; repeating helps none of these.
 _MEANINGS = (
     ("(?i)certificate is not valid for|hostname mismatch|ip address mismatch",

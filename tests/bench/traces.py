@@ -60,7 +60,9 @@ def alone(batches: int = 128) -> float:
     """Processor microseconds a pair whose batch is recorded, with what the collector, here in this process, takes."""
     heard: Any = Counting()
     with collector() as sent:
-        made = OpenTelemetryTraces(otlp(sent.endpoint, {}), heard, heard, ratio=1.0, service="s", group="g", topic="t")
+        made = OpenTelemetryTraces(
+            otlp(sent.endpoint, None), heard, heard, ratio=1.0, service="s", group="g", topic="t"
+        )
         pairs = batch(*(f"00-{n:032x}-{n:016x}-01" for n in range(1, 65)))
         began = time.process_time()
         for _ in range(batches):

@@ -21,6 +21,7 @@ from worker.from_settings import access_of
 from worker.ops.health import Health
 from worker.ops.http import OpsServer
 from worker.ops.metrics import PrometheusObserver
+from worker.settings import load
 
 TOKEN = "s3cret-t0ken_with.all~+/-signs=="
 Serve = Callable[..., OpsServer]
@@ -159,8 +160,7 @@ def _wrong(folder: Path, pair: Pair, locked: Pair, other: Pair) -> dict[str, dic
         f"is not the key of http.ssl_certfile = '{pair.certificate}'": {
             "ssl_certfile": str(pair.certificate), "ssl_keyfile": str(other.key),
         },
-        "is locked": {"ssl_certfile": str(locked.certificate), "ssl_keyfile": str(locked.key)},
-        "http.ssl_keyfile: has no effect without http.ssl_certfile": {"ssl_keyfile": str(pair.key)},
+        "is locked; give one that is not": {"ssl_certfile": str(locked.certificate), "ssl_keyfile": str(locked.key)},
         "http.token_file = '/absent': no such file": {"token_file": "/absent"},
         "is empty": {"token_file": written(folder / "empty", "\n")},
         "holds what no bearer token may": {"token_file": written(folder / "lines", f"{TOKEN}\nand more")},
@@ -179,6 +179,8 @@ def test_what_does_not_fit_is_said_before_anything_is_served(tmp_path: Path, aut
         assert sentence in str(caught.value)
         assert caught.value.exit_code == 2
         assert TOKEN not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"http .*: ssl_keyfile has no effect without ssl_certfile, the certificate"):
+        load(None, (f"http.ssl_keyfile={pair.key}",), {})
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from typing import Generic, TypeVar
 from worker.errors import ConfigError
 from worker.ports import Log
 from worker.text_files import read_text
-from worker.tls import Keys, ensure_files
+from worker.tls import NOT_LOCKED, Keys, ensure_files
 
 KEYS = Keys(
     address="http.host", authority="http.ssl_certfile", certificate="http.ssl_certfile", key="http.ssl_keyfile",
-    password="http.ssl_keyfile", protocol="http.ssl_certfile",
+    password=NOT_LOCKED, protocol="http.ssl_certfile",
 )  # fmt: skip
 # What a header can carry as a bearer token (RFC 6750, section 2.1).
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")

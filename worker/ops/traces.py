@@ -5,10 +5,11 @@ Names are those of the messaging conventions of SCHEMA; what is beside them begi
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
@@ -247,6 +248,32 @@ def _weight(span: ReadableSpan) -> int:
     return 1 + len(span.links)
 
 
-def otlp(endpoint: str, headers: Mapping[str, str]) -> SpanExporter:
-    """Sends spans as OTLP over HTTP (protobuf) to this address."""
-    return OTLPSpanExporter(endpoint, headers=dict(headers), timeout=EXPORT_SECONDS)
+def otlp(endpoint: str, header: str | None) -> SpanExporter:
+    """Sends spans as OTLP over HTTP (protobuf) to this address, with a header NAME=VALUE."""
+    name, _, value = (header or "").partition("=")
+    return OTLPSpanExporter(endpoint, headers={name: value} if name else {}, timeout=EXPORT_SECONDS)
+
+
+def refusal(exporter: SpanExporter) -> str | None:
+    """Why what it sends is not taken, in the library's words; None: it is. Asks with a request that has no spans, for
+    up to EXPORT_SECONDS."""
+    said, library = _Said(), logging.getLogger("opentelemetry.exporter")
+    before, library.propagate = library.propagate, False
+    library.addHandler(said)
+    try:
+        taken = exporter.export([]) is SpanExportResult.SUCCESS
+    finally:
+        library.removeHandler(said)
+        library.propagate = before
+        exporter.shutdown()
+    return None if taken else next(iter(said.lines), "no reason is told")
+
+
+class _Said(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps what is said."""
+        self.lines.append(record.getMessage())

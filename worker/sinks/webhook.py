@@ -18,8 +18,13 @@ from schemas import names
 from worker import destinations
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.sinks.destination import Busy, Destination, Item, refused
+from worker.tls import Keys, ensure_files
 
 _SECRET_PREFIX = "whsec_"
+_KEYS = Keys(
+    address="sinks.webhook.url", authority="sinks.webhook.ca_file", certificate="", key="", password="",
+    protocol="sinks.webhook.url",
+)  # fmt: skip
 # Answers that say that the same request may work later; any other 4xx says that it never will.
 _LATER = frozenset({408, 421, 423, 425, 429})
 _NO_ACCESS = frozenset({401, 407})
@@ -44,15 +49,11 @@ class WebhookDestination(Destination):
         if told.authorization is not None:
             self._headers["Authorization"] = told.authorization
         seconds = told.timeout.total_seconds()
-        try:
-            self._pool = urllib3.PoolManager(
-                num_pools=1, maxsize=1, timeout=urllib3.Timeout(connect=min(seconds, 5.0), total=seconds),
-                retries=False, ca_certs=told.ca_file, cert_reqs="CERT_REQUIRED",
-            )  # fmt: skip
-            if told.ca_file is not None:
-                urllib3.util.ssl_.create_urllib3_context().load_verify_locations(told.ca_file)
-        except OSError as error:
-            raise ConfigError(f"sinks.webhook.ca_file = {told.ca_file!r}: cannot be read ({error})") from error
+        ensure_files(_KEYS, told.ca_file, None, None, None)
+        self._pool = urllib3.PoolManager(
+            num_pools=1, maxsize=1, timeout=urllib3.Timeout(connect=min(seconds, 5.0), total=seconds),
+            retries=False, ca_certs=told.ca_file, cert_reqs="CERT_REQUIRED",
+        )  # fmt: skip
 
     def deliver(self, items: Sequence[Item]) -> None:
         """See `Destination`. The request's id is the result's, or of a list a digest of the results' ids."""

@@ -69,10 +69,10 @@ def opened(address: str, rate: float | None = None) -> InputContainer:
         raise unplayable(address, error) from None
     if not container.streams.video:
         container.close()
-        raise Unplayable(f"{shown(address)}: there is no video in it")
+        raise Unplayable(f"{without_secrets(address)}: there is no video in it")
     if container.streams.video[0].codec_context is None:
         container.close()
-        raise Unplayable(f"{shown(address)}: {_SENTENCES['DecoderNotFoundError']}")
+        raise Unplayable(f"{without_secrets(address)}: {_SENTENCES['DecoderNotFoundError']}")
     return container
 
 
@@ -80,12 +80,7 @@ def unplayable(address: str, error: Exception) -> Unplayable:
     """What PyAV's error means; its own words hold the whole address."""
     name = type(error).__name__
     said = _SENTENCES.get(name, f"{name}, error {getattr(error, 'errno', '?')}")
-    return Unplayable(f"{shown(address)}: {said}")
-
-
-def shown(address: str) -> str:
-    """The address without user and password."""
-    return without_secrets(address)
+    return Unplayable(f"{without_secrets(address)}: {said}")
 
 
 def sender_us(packet: Any) -> int | None:

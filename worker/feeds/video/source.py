@@ -15,10 +15,11 @@ from schemas.names import JPEG
 from worker.errors import ConfigError, Fatal
 from worker.feeds.outlet import LiveEvent, Outlet
 from worker.feeds.video.clock import Clock, SourceClock, Stamp
-from worker.feeds.video.container import Unplayable, is_live, opened, sender_us, shown, unplayable, written_us
+from worker.feeds.video.container import Unplayable, is_live, opened, sender_us, unplayable, written_us
 from worker.feeds.video.pictures import Chooser, Wanted
 from worker.ops.catalogue import Name
 from worker.ports.ops import Health, Log
+from worker.redaction import without_secrets
 
 SOURCE = "/fusion-worker/feeds/video/"
 TYPE = "camera.frame"
@@ -89,7 +90,7 @@ class VideoSource:
                 with opened(self._spec.address, self._spec.wanted.rate) as container:
                     self._clock.connected()
                     self._play(container, self._as_it_arrives(container))
-                reason = f"{shown(self._spec.address)}: the stream ended"
+                reason = f"{without_secrets(self._spec.address)}: the stream ended"
             except Unplayable as error:
                 reason = str(error)
             if self._stop.is_set():
