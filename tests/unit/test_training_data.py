@@ -36,13 +36,25 @@ from worker.training.vocabulary import learn_vocabulary
         ('{"label": "a", "image": "../x.jpg"}', r"train.jsonl:13: image '../x.jpg' lies outside"),
         ('{"label": "a", "image": 7}', r"train.jsonl:13: image must name a file below"),
         ('{"label": "a", "text": 7}', r"train.jsonl:13: text must be a string"),
-        ('{"label": "a", "sensor": {"speed": NaN}}', r"train.jsonl:13: is not JSON: NaN is not JSON; .*, a missing"),
-        ('{"label": "a", "sensor": "{\\"speed\\": [1, NaN]}"}', r"train.jsonl:13: sensor: .*NaN is not JSON"),
-        ('{"label": "a", "sensor": {"file": "readings.json"}}', r"13: sensor 'readings.json': .*Infinity is not JSON"),
+        (
+            '{"label": "a", "sensor": {"speed": NaN}}',
+            r"13: is not JSON: field 'sensor.speed': NaN is not JSON, a missing",
+        ),
+        (
+            '{"label": "a", "sensor": "{\\"speed\\": [1, NaN]}"}',
+            r"train.jsonl:13: sensor: .*field 'speed\[1\]': NaN is not JSON",
+        ),
+        (
+            '{"label": "a", "sensor": {"file": "readings.json"}}',
+            r"13: sensor 'readings.json': .*field 'values.speed': Infinity is",
+        ),
         ('{"label": "a", "sensor": "train0.jpg"}', r"13: sensor 'train0.jpg': is not application/json; it begins"),
         ('{"label": "a", "image": "a\\u0000"}', r"train.jsonl:13: image 'a\\x00' is no name of a file"),
         ('{"label": "", "text": "a"}', r"train.jsonl:13: has no label"),
-        ('{"label": ["a"], "text": "a"}', r"train.jsonl:13: label \['a'\] must be a string or a whole number"),
+        (
+            '{"label": ["a"], "text": "a"}',
+            r"train.jsonl:13: label \['a'\] is a list; must be a string or a whole number",
+        ),
         ('{"label": "a", "inputs": {"x": []}}', r"train.jsonl:13: inputs and modalities must be objects by stream"),
         (
             '{"label": "a", "inputs": {"x": []}, "modalities": {"x": "smell"}}',

@@ -267,8 +267,9 @@ def _check_sensor(envelope: Envelope) -> None:
     if not [name for name, value in fields.items() if _is_series(name, value)]:
         refuse(
             Reason.NO_NUMBERS,
-            f"none of the reading's {len(fields)} fields is a number, a word, true, false, null or a list of them; "
-            'send them by name, such as {"speed": 31.5, "door": "OPEN"}',
+            f"none of the reading's {len(fields)} fields is a number, a word, true, false, null or a list of them"
+            + "".join(f"; it has {shown(name)}" for name in [*fields][:1])
+            + '; send them by name, such as {"speed": 31.5, "door": "OPEN"}',
         )
 
 

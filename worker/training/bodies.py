@@ -66,7 +66,7 @@ def series_of(body: Body) -> dict[str, list[float | str | bool | None]]:
     Raises:
         Poison: a list holds something else.
     """
-    fields = {name: one for name, one in _fields(body).items() if isinstance(one, int | float | str | list)}
+    fields = {name: one for name, one in fields_of(body).items() if isinstance(one, int | float | str | list)}
     # As a model reads it that knows words of every field, which takes whatever can be read.
     read_sensor(body.payload, [Column(name, word) for name in fields for word in (None, "")], body.stream)
     return {name: one if isinstance(one, list) else [one] for name, one in fields.items()}
@@ -76,12 +76,13 @@ def check_columns(body: Body, columns: Sequence[Column]) -> None:
     """Raises Poison for a reading of which a model with these columns sees nothing: its names may be misspelt."""
     read_sensor(body.payload, columns, body.stream)
     known = dict.fromkeys(one.field for one in columns)
-    if not (fields := _fields(body)).keys() & set(known):
+    if not (fields := fields_of(body)).keys() & set(known):
         told = f"has none of the channels {', '.join(known)}; it has {', '.join(fields)}"
         raise Poison(Stage.VALIDATE, "no_numbers", told)
 
 
-def _fields(body: Body) -> dict[str, Any]:
+def fields_of(body: Body) -> dict[str, Any]:
+    """What a reading that can be read says of each field."""
     reading: dict[str, Any] = read_json(body.payload)
     values = reading.get("values")
     return values if isinstance(values, dict) else reading

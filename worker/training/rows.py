@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any
 from schemas.names import MEDIA_TYPES
 from worker.errors import Poison
 from worker.model.config import MODALITIES
-from worker.model.preprocess import Body
+from worker.model.preprocess import Body, text_of
 from worker.stages.wire import parse_time
 from worker.training.bodies import check_body, content_type_of
 
@@ -23,6 +24,14 @@ ROW_FIELDS = (*MODALITIES, "inputs", "modalities", "label", "key", "time", "miss
 ENTRY_FIELDS = ("file", "path", "bytes", "text", "content_type", "time", "id")
 # What begins so is the reader's own note.
 _NOTE = "_"
+# A label is a word in tables and metrics; what is longer is a text in the wrong field.
+_MOST_LABEL = 200
+_KINDS = {bool: "a boolean", float: "a number with a fraction", list: "a list", dict: "an object"}
+_NOTHING = "the text is empty, or has white space alone; where there is none, leave it out or say null"
+# Categories of Unicode; marks belong to a letter before them; letters and a braille cell that are empty.
+_SPACES = frozenset(("Zs", "Zl", "Zp", "Cc", "Cf"))
+_UNSEEN = _SPACES | {"Mn", "Me"}
+_FILLERS = "\u115f\u1160\u3164\uffa0\u2800"
 
 
 class RowError(ValueError):
@@ -45,10 +54,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A sample with the modality of each of its inputs."""
+    """A sample with the modality of each of its inputs, and the label and the id that stand in the row."""
 
     sample: Sample
     modalities: Mapping[str, str]
+    label: str | int = ""
+    id: Any = None
 
 
 def row_of(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
@@ -63,7 +74,7 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
     """
     _check_fields(row, ROW_FIELDS, "a row has", "")
     label = _label(row.get("label"))
-    named = [name for name in MODALITIES if row.get(name) is not None and row.get(name) != ""]
+    named = [name for name in MODALITIES if row.get(name) is not None]
     if row.get("inputs") is not None:
         if named:
             raise RowError(f"names its bodies by inputs and by {named[0]}; use one of the two")
@@ -73,7 +84,8 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
         bodies = {name: (_body(folder, name, name, row[name]),) for name in named}
     if not any(bodies.values()):
         raise RowError("has no input: neither image, text, sensor nor audio")
-    return Row(Sample({name: one for name, one in bodies.items() if one}, label, place), modalities)
+    sample = Sample({name: one for name, one in bodies.items() if one}, str(label), place)
+    return Row(sample, modalities, label, row.get("id"))
 
 
 def reading_form(name: str) -> str:
@@ -90,14 +102,26 @@ def _check_fields(given: Mapping[str, Any], known: Sequence[str], what: str, bef
             raise RowError(f"{before}unknown field {name!r}; {hint}")
 
 
-def _label(label: Any) -> str:
-    if label is None or (isinstance(label, str) and not label.strip()):
+def _label(label: Any) -> str | int:
+    if label is None or (isinstance(label, str) and is_blank(label)):
         raise RowError("has no label")
     if not isinstance(label, str | int) or isinstance(label, bool):
-        raise RowError(f"label {label!r:.80} must be a string or a whole number")
-    if str(label) != str(label).strip():
-        raise RowError(f"label {label!r:.80} begins or ends with white space")
-    return str(label)
+        shown = json.dumps(label) if isinstance(label, bool) else f"{label!r:.80}"
+        kind = _KINDS.get(type(label), f"of type {type(label).__name__}")
+        raise RowError(f"label {shown} is {kind}; must be a string or a whole number")
+    text = str(label)
+    if {unicodedata.category(text[0]), unicodedata.category(text[-1])} & _SPACES:
+        raise RowError(f"label {text!r:.80} begins or ends with white space, or with what is as hard to see")
+    if any(unicodedata.category(one) == "Cc" for one in text):
+        raise RowError(f"label {text!r:.80} holds a line end or another control character")
+    if len(text) > _MOST_LABEL:
+        raise RowError(f"label {text[:20]!r}... has {len(text)} characters, over the limit of {_MOST_LABEL}")
+    return label
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing can be seen of it: white space, zero-width or control characters, fillers, marks on nothing."""
+    return all(unicodedata.category(one) in _UNSEEN or one in _FILLERS for one in text)
 
 
 def _streams(folder: Path, row: Mapping[str, Any]) -> tuple[dict[str, tuple[Body, ...]], dict[str, str]]:
@@ -141,11 +165,15 @@ def _micros(before: str, given: Any) -> int:
 def _body(folder: Path, name: str, modality: str, given: Any) -> Body:
     payload, content_type, file = _given(folder, name, modality, given)
     shown = name if file is None else f"{name} {file!r}"
+    if modality == "text" and not payload:
+        raise RowError(f"{shown}: {_NOTHING}")
     try:
         body = Body(payload, content_type or content_type_of(payload, modality, file), name)
         check_body(body, modality)
     except Poison as poison:
         raise RowError(f"{shown}: {str(poison).removeprefix(f'stream {name!r}: ')}") from poison
+    if modality == "text" and is_blank(text_of(*body[:3])):
+        raise RowError(f"{shown}: {_NOTHING}")
     return body
 
 

@@ -36,7 +36,8 @@ from worker.training.fit import Plan, fit
 from worker.training.losses import Weights, class_weights
 from worker.training.reference import write_reference
 from worker.training.robust import applies, changes
-from worker.training.sources import Data, read
+from worker.training.samples import SPLITS
+from worker.training.sources import Data, check_labels, read
 
 
 def train(arguments: Namespace) -> int:
@@ -45,9 +46,7 @@ def train(arguments: Namespace) -> int:
     began = time.monotonic()
     make_folder(arguments.out, arguments.overwrite or arguments.resume)
     torch.manual_seed(arguments.seed)
-    data = read_data(arguments, ("train", "dev", "test"), console)
-    if arguments.inputs:
-        data = data.only(arguments.inputs)
+    data = data_to_train(arguments, console)
     built = build(arguments, data)
     share = trained_share(built.model)
     splits = {split: samples_of(built, data, split) for split in data.splits}
@@ -141,6 +140,16 @@ def read_data(arguments: Namespace, splits: tuple[str, ...], console: Console) -
         )  # fmt: skip
     for warning in data.warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    return data
+
+
+def data_to_train(arguments: Namespace, console: Console) -> Data:
+    """All splits, with the inputs that `--inputs` names; what is left must be enough to train on."""
+    data = read_data(arguments, SPLITS, console)
+    if not arguments.inputs:
+        return data
+    data = data.only(arguments.inputs)
+    check_labels(data.splits)
     return data
 
 

@@ -105,14 +105,14 @@ def _check_kind(path: Path, line: bytes) -> None:
 def _object(line: bytes, is_first: bool) -> dict[str, Any]:
     try:
         # Only a file can begin with a byte-order mark, not a row.
-        row = read_json(line.removeprefix(BOM_UTF8) if is_first else line)
+        row = read_json(line.removeprefix(BOM_UTF8) if is_first else line, once=True)
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
         raise RowError(f"is not UTF-8 (byte {error.start})") from error
     except UnicodeEncodeError as error:
         raise RowError("holds half a surrogate pair, which no UTF-8 has; write the character itself") from error
     except ValueError as error:
-        raise RowError(f"is not JSON: {error}; a row is one object on one line, a missing number is null") from error
+        raise RowError(f"is not JSON: {error}; a row is one object on one line") from error
     if not isinstance(row, dict):
         raise RowError("must be a JSON object with a label and image, text, sensor or audio")
     return row

@@ -20,6 +20,8 @@ from worker.model.config import MODALITIES, FusionConfig
 from worker.model.inputs import data_of_inputs
 from worker.model.preprocess import Body
 from worker.training.doubles import doubles
+from worker.training.fields import told_of_fields
+from worker.training.labels import check_kinds, told_of_labels
 from worker.training.rows import Row, Sample
 from worker.training.samples import SPLITS, check_folder, folder_rows
 
@@ -38,7 +40,7 @@ class Data:
         inputs: name -> modality of each input, in the order of the model's inputs.
         splits: the samples of train, dev and test.
         about: a sentence for the model card.
-        warnings: what stands in the folder twice.
+        warnings: what stands in the folder twice, or is probably not meant.
     """
 
     inputs: dict[str, str]
@@ -93,12 +95,16 @@ def read(
             problems.append(str(error))
     if problems:
         raise ConfigError("; ".join(problems))
+    check_kinds(rows)
     inputs = _inputs([row for found in rows.values() for row in found])
     made = {split: [row.sample for row in found] for split, found in rows.items()}
     if "train" in splits:
-        _check_labels(made)
+        check_labels(made)
         _check_inputs(rows)
-    return Data(inputs, made, _about(data, seed), () if data in _DRAWN else doubles(made))
+    if data in _DRAWN:
+        return Data(inputs, made, _about(data, seed))
+    warnings = (*told_of_labels(rows), *told_of_fields(inputs, made), *doubles(made))
+    return Data(inputs, made, _about(data, seed), warnings)
 
 
 def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
@@ -148,7 +154,8 @@ def _check_inputs(rows: Mapping[str, Sequence[Row]]) -> None:
                 raise ConfigError(f"{row.sample.place}: input {name!r} is in no row of train; {hint}")
 
 
-def _check_labels(splits: Mapping[str, Sequence[Sample]]) -> None:
+def check_labels(splits: Mapping[str, Sequence[Sample]]) -> None:
+    """Raises ConfigError for labels that cannot be learned: fewer than two, one seen once, one that train has not."""
     counts = Counter(sample.label for sample in splits["train"])
     if len(counts) < 2:
         raise ConfigError(f"--data: the train split has 1 label ({next(iter(counts))}); needed are two or more")

@@ -22,7 +22,7 @@ from worker.training.doubles import digest_of
 from worker.training.encoders import merge
 from worker.training.evaluate import measure
 from worker.training.fit import fit
-from worker.training.run import make_folder, plan_of_run, progress, read_data, samples_of, train
+from worker.training.run import data_to_train, make_folder, plan_of_run, progress, samples_of, train
 from worker.training.sources import Data
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def tune(arguments: Namespace) -> int:
         raise ConfigError("tune: needs optuna; install fusion-worker[tune]") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     make_folder(arguments.out, arguments.overwrite)
-    data = read_data(arguments, ("train", "dev", "test"), console)
-    data = data.only(arguments.inputs) if arguments.inputs else data
+    data = data_to_train(arguments, console)
     weights = _weights(arguments.weigh, list(data.inputs))
     study = _study(arguments, data)
     left = max(0, arguments.trials - sum(trial.state.name in _DONE for trial in study.trials))
