@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "chromium"
 PACKAGE = "chromium-headless-shell"
 MISSING = f"Chromium is missing and could not be fetched; install it: apt-get install {PACKAGE}"
+# A browser hears commands by 3 and answers by 4.
+_PIPES = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(one), fcntl.F_DUPFD, 100) for one in sys.argv[1:3]]
+os.dup2(high[0], 3), os.dup2(high[1], 4), os.execv(sys.argv[3], sys.argv[3:])
+"""
 _FETCH_SECONDS, _ANSWER_SECONDS = 300, 30.0
 
 
@@ -172,11 +179,11 @@ def chromium(folder: Path) -> Iterator[Browser]:
     given, writes = os.pipe()
     reads, taken = os.pipe()
     libc = ctypes.CDLL(None)
-    # It hears commands by 3 and answers by 4; it ends with this process.
-    shell = ["sh", "-c", f'exec "$0" "$@" 3<&{given} 4>&{taken}']
+    # It ends with this process.
+    pipes = [sys.executable, "-c", _PIPES, str(given), str(taken)]
     with (folder / "chromium.log").open("wb") as log:
         process = subprocess.Popen(
-            [*shell, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(given, taken),
+            [*pipes, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(given, taken),
             env={**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries), "HOME": str(folder)},
             preexec_fn=lambda: libc.prctl(1, signal.SIGKILL),
         )  # fmt: skip

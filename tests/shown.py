@@ -67,7 +67,8 @@ class Played:
         writer, nobody = writer_of(self.settings, MODEL), {"texts-in": "texts"}
         self.outcomes = Outcomes(committer, writer, nobody, "texts-in", self.observer, FixedClock(), heard=heard)
         access = access_of(self.settings, self.log)
-        self.server = OpsServer("127.0.0.1", 0, self.observer.registry, self.health, access, pages)
+        registry = self.observer.registry
+        self.server = OpsServer("127.0.0.1", self.settings.http.port, registry, self.health, access, pages)
 
     def says(self, *fused: Fused) -> None:
         """A batch is done."""
