@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Two commands do everything on a fresh machine: `make demo` (`ARGS=--keep`: until Ctrl-C) and `make test`.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
@@ -31,7 +31,7 @@ check: install
 	$(BIN)/lint-imports
 
 demo: install
-	$(BIN)/fusion-worker demo
+	$(BIN)/fusion-worker demo $(ARGS)
 
 chaos: install
 	$(BIN)/python -m pytest -m long

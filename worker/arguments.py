@@ -129,6 +129,9 @@ def add_demo(parser: ArgumentParser) -> None:
     _add_town(parser, "--junctions")
     parser.add_argument("--workers", type=count, default=2, help="workers (default 2)")
     parser.add_argument("--kill", action="store_true", help="kill a worker with SIGKILL on the way")
+    parser.add_argument(
+        "--keep", action="store_true", help="go on until Ctrl-C, for those who look at the workers' pages"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the summary there")
     parser.add_argument("--cache", type=Path, default=Path(".cache"), help="where Kafka is kept (default .cache)")
 

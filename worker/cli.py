@@ -171,7 +171,7 @@ def _demo(chosen: argparse.Namespace) -> int:
 
     return demo(
         chosen.cache, seconds=chosen.seconds, workers=chosen.workers, junctions=chosen.junctions, kill=chosen.kill,
-        json_path=chosen.json, seed=chosen.seed,
+        json_path=chosen.json, seed=chosen.seed, keep=chosen.keep,
     )  # fmt: skip
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +53,25 @@ def test_a_worker_killed_on_the_way_changes_nothing_but_time(stack: Any, undistu
     done, told = played(stack, tmp_path / "killed.json", "--kill")
     assert "with SIGKILL and starting another" in done.stdout
     assert told["results"] == undisturbed[1]["results"]
+
+
+@pytest.mark.long
+def test_with_keep_the_pages_stay_until_ctrl_c(stack: Any, tmp_path: Path) -> None:
+    """Their addresses are told; new verdicts come after the counted story, in words; Ctrl-C sums up and ends with 0."""
+    servers = {"FUSION_TEST_KAFKA": stack.bootstrap_servers, "FUSION_TEST_REDIS": stack.redis_url}
+    command = [sys.executable, "-m", "worker", "demo", "--seconds", "4", "--junctions", "2", "--workers", "1", "--keep"]
+    given = {"env": {**os.environ, **servers}, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, **given) as demo:  # type: ignore[call-overload]
+        told = next(line for line in demo.stdout if "the junctions go on" in line)
+        (page,) = re.findall(r"http://127\.0\.0\.1:\d+/", told)
+        with urllib.request.urlopen(page, timeout=10) as answer:
+            assert b"Last verdicts" in answer.read()
+        with urllib.request.urlopen(f"{page}console/live", timeout=60) as live:
+            names = (line.split()[1] for line in live if line.startswith(b"event: "))
+            # Those that were there, and others that came after.
+            assert [next(name for name in names if name == b"verdicts") for _ in range(2)] == [b"verdicts"] * 2
+        demo.send_signal(signal.SIGINT)
+        left = demo.stdout.read()
+    assert demo.returncode == 0, left
+    assert "unaccounted            0" in left
+    assert "workers ended with     0" in left

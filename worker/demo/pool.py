@@ -37,8 +37,10 @@ after = "{after_ms}ms"
 [output]
 topic = "{prefix}fusions"
 dead_letter_topic = "{prefix}fusions.dead"
+evidence = {evidence}
 [http]
 port = {port}
+console = true
 [log]
 format = "json"
 """
@@ -56,9 +58,10 @@ class _Worker:
 class Pool:
     """Workers with a configuration file, a port and a log each; all end with the block."""
 
-    def __init__(self, folder: Path, kafka: str, redis: str, prefix: str) -> None:
-        """`prefix` begins the names of the topics and of the group."""
+    def __init__(self, folder: Path, kafka: str, redis: str, prefix: str, evidence: bool = False) -> None:
+        """`prefix` begins the names of the topics and of the group; `evidence`: as `[output]` has it."""
         self._folder, self._kafka, self._redis, self._prefix = folder, kafka, redis, prefix
+        self._evidence = evidence
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Pool:
@@ -89,6 +92,7 @@ class Pool:
                 kafka=self._kafka,
                 redis=self._redis,
                 port=port,
+                evidence=str(self._evidence).lower(),
                 before_ms=BEFORE_US // 1000,
                 after_ms=AFTER_US // 1000,
             )
@@ -124,6 +128,10 @@ class Pool:
     def states(self) -> Mapping[int, str]:
         """What each worker is doing."""
         return {worker.number: worker.state for worker in self._workers}
+
+    def pages(self) -> list[str]:
+        """Where those that live show themselves."""
+        return [f"http://127.0.0.1:{worker.port}/" for worker in self._workers if worker.state != "killed"]
 
     def metrics(self) -> dict[str, str]:
         """Address of each ready worker's metrics, with what they say."""

@@ -25,6 +25,7 @@ def spawn(
     """Starts a child that the kernel kills when this process dies, also by SIGKILL (Linux, PR_SET_PDEATHSIG).
 
     The signal follows the death of the thread that started the child, so children are started by the main thread.
+    Ctrl-C is heard by the parent alone, which ends them in its own order.
     """
     parent = os.getpid()
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -44,6 +45,7 @@ def spawn(
             stderr=subprocess.STDOUT,
             env=None if environ is None else dict(environ),
             preexec_fn=die_with_parent,
+            start_new_session=True,
         )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,28 +28,34 @@ FRAMES_PER_SECOND, TEXTS_PER_SECOND = 5.0, 1.0
 # After the feed's end: frames, waits of at most `max_wait`, a killed worker's session and a slow machine.
 PATIENCE_SECONDS = 90.0
 READ_SECONDS = 0.1
+# So long is each story that `--keep` goes on with.
+KEPT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the demo plays: so many junctions for so long, on so many workers, one of them killed or not."""
+    """What the demo plays: so many junctions for so long, on so many workers, one of them killed or not; `keep`: it
+    goes on until Ctrl-C."""
 
     seconds: float
     workers: int
     junctions: int
     kill: bool
     seed: int
+    keep: bool
 
 
 def demo(
-    cache: Path, *, seconds: float, workers: int, junctions: int, kill: bool, json_path: Path | None, seed: int
-) -> int:
+    cache: Path, *, seconds: float, workers: int, junctions: int, kill: bool, json_path: Path | None, seed: int,
+    keep: bool = False,
+) -> int:  # fmt: skip
     """Runs the demo and prints its summary.
 
     1. Starts Kafka and Valkey and creates the topics.
     2. Starts the workers and waits until each is ready.
     3. Feeds the junctions in real time and shows the results as they are committed.
-    4. Waits until every text has its outcome, stops the workers, and holds all results against the oracle.
+    4. Waits until every text has its outcome; with `keep` the junctions go on until Ctrl-C, uncounted.
+    5. Stops the workers, and holds all results against the oracle.
 
     Returns:
         0, or 1 when something was lost, doubled or matched otherwise than the oracle says.
@@ -57,7 +64,7 @@ def demo(
         ConfigError: something that the machine needs is missing.
         Unreachable: a server or worker did not start or ended by itself.
     """
-    plan = Plan(seconds, workers, junctions, kill, seed)
+    plan = Plan(seconds, workers, junctions, kill, seed, keep)
     tally = Tally()
     with (
         TemporaryDirectory(prefix="fusion-demo-") as folder,
@@ -69,12 +76,15 @@ def demo(
         prefix = f"demo-{secrets.token_hex(4)}." if stack.kind == "given" else ""
         topics = {name: prefix + name for name in PARTITIONS}
         create_topics(connection, [NewTopic(topics[name], count, 1) for name, count in PARTITIONS.items()], 30.0)
-        with Pool(Path(folder), stack.bootstrap_servers, stack.redis_url, prefix) as pool:
+        with Pool(Path(folder), stack.bootstrap_servers, stack.redis_url, prefix, evidence=keep) as pool:
             shown.say(f"starting {workers} workers")
             pool.start(workers)
+            shown.say(f"they show themselves at {' and '.join(pool.pages())}")
             with contextlib.closing(CommittedReader(connection, [topics["fusions"], topics["fusions.dead"]])) as reader:
                 _play(plan, connection, topics, reader, pool, tally, shown)
             metrics = pool.metrics()
+            if keep:
+                _go_on(plan, connection, topics, pool, shown)
             shown.say("stopping the workers (SIGTERM)")
             codes = pool.stop()
     return _sum_up(plan, tally, shown, stack, metrics, codes, json_path)
@@ -108,6 +118,19 @@ def _play(
         for record in reader.read(READ_SECONDS):
             tally.committed(record)
     shown.show(pool.states())
+
+
+def _go_on(
+    plan: Plan, connection: Mapping[str, Any], topics: Mapping[str, str], pool: Pool, shown: Board
+) -> None:  # fmt: skip
+    """One story after the other, for those who look at the pages; Ctrl-C ends that."""
+    shown.say(f"the junctions go on; look at {' and '.join(pool.pages())}; Ctrl-C ends the demo and sums it up")
+    with contextlib.suppress(KeyboardInterrupt):
+        for seed in itertools.count(plan.seed + 1):
+            story = replace(plan, seed=seed, seconds=KEPT_SECONDS)
+            with _feeding(story, connection, topics, Tally()) as fed:
+                while not fed.wait(READ_SECONDS):
+                    pool.look()
 
 
 @contextlib.contextmanager
