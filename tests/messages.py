@@ -88,9 +88,14 @@ class MessageFeeds:
         self.wait(lambda: self.log().count('"listens"') > before)
         return process
 
-    def kill_hanging(self, process: subprocess.Popen[bytes]) -> None:
-        """SIGKILL, once an event has waited for Kafka for a second: all that would be acknowledged too early is."""
+    def kill_hanging(self, process: subprocess.Popen[bytes], holds: Callable[[float], bool] | None = None) -> None:
+        """SIGKILL, once an event has waited for Kafka for a second: all that would be acknowledged too early is.
+        `holds`: what must be true of the bytes that the feed holds then."""
         self.wait(lambda: re.search(r"^fusion_feed_behind_seconds\S* [1-9]", self.metrics(), re.MULTILINE))
+        if holds is not None:
+            held = re.search(r"^fusion_feed_buffered_bytes\S* (\S+)", self.metrics(), re.MULTILINE)
+            assert held is not None
+            assert holds(float(held[1])), held[0]
         process.kill()
         process.wait()
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.messages import MessageFeeds
 from tests.mosquitto import PASSWORD, USER, mosquitto
+from tests.security.certificates import Authority
 
 JPEG = b"\xff\xd8\xff\xe0" + b"picture" * 20
 
@@ -161,3 +162,67 @@ def test_a_wrong_password_is_one_line_and_3(feeds: MessageFeeds, tmp_path: Path)
     assert (code, "did you mean frigate?" in line) == (2, True)
     code, line = feeds.fails("mqtt", "--preset", "frigate")
     assert (code, "feeds.mqtt.host: must be given" in line) == (2, True)
+
+
+def test_homes_of_home_assistant_and_zigbee2mqtt(feeds: MessageFeeds, tmp_path: Path) -> None:
+    """Two feeds of one broker: what is unavailable is said; a state's time is its last_updated; of a device it is
+    last_seen, and the same state again is the same event; a retained one is none."""
+    seen = "2026-11-29T12:00:00+01:00"
+    lamp = json.dumps({"state": "ON", "brightness": 215, "last_seen": seen, "linkquality": 9})
+    with mosquitto(tmp_path / "broker") as broker:
+        told = {"host": "127.0.0.1", "port": broker.port}
+        broker.publish(("homeassistant/sensor/kitchen/state", "20.0"), ("zigbee2mqtt/lamp", lamp), retain=True)
+        feeds.listening("mqtt", "--preset", "homeassistant", **told)
+        feeds.listening("mqtt", "--preset", "zigbee2mqtt", "--key", "home", **told)
+        for value, at in (("21.5", "2026-11-29T10:00:00.5+00:00"), ("unavailable", "2026-11-29T10:00:01.5+00:00")):
+            broker.publish(
+                ("homeassistant/sensor/kitchen/state", value), ("homeassistant/sensor/kitchen/last_updated", at),
+                retain=True,
+            )  # fmt: skip
+        broker.publish(
+            ("zigbee2mqtt/lamp", lamp), ("zigbee2mqtt/lamp", lamp), ("zigbee2mqtt/lamp/set", "{}"),
+            ("zigbee2mqtt/lamp/availability", '{"state":"offline"}'),
+        )  # fmt: skip
+        feeds.wait_for(5)
+    states = feeds.of("homeassistant.state")
+    assert [(one.reading, one.time) for one in states] == [
+        ({"sensor.kitchen": 21.5}, "2026-11-29T10:00:00.500000Z"),
+        ({"sensor.kitchen": "unavailable"}, "2026-11-29T10:00:01.500000Z"),
+    ]
+    lamps = feeds.of("zigbee2mqtt.reading")
+    assert {(one.id, one.time, one.body) for one in lamps} == {
+        (lamps[0].id, "2026-11-29T11:00:00.000000Z", b'{"lamp_state":"ON","lamp_brightness":215}')
+    }
+    assert lamps[0].attributes == {"clock": "device", "clockerrorms": "1000"}
+    assert [one.reading for one in feeds.of("zigbee2mqtt.availability")] == [{"lamp_availability": "offline"}]
+    assert {one.key for one in feeds.events} == {"home"}
+
+
+def test_while_kafka_is_slow_messages_wait_in_the_broker(feeds: MessageFeeds, tmp_path: Path) -> None:
+    """The feed takes no more of QoS 1 than the broker's window; what happens is told, and the rest comes when another
+    feed takes over."""
+    with mosquitto(tmp_path / "broker", more=["max_inflight_messages 10"]) as broker:
+        told = {"host": "127.0.0.1", "port": broker.port}
+        feed = feeds.listening("mqtt", "--preset", "frigate", hang=1, **told)
+        broker.publish(*(("frigate/c/audio/transcription", f"sentence {n}") for n in range(50)))
+        feeds.kill_hanging(feed, lambda held: 0 < held <= 10 * len("sentence 49"))
+        feeds.listening("mqtt", "--preset", "frigate", **told)
+        feeds.wait_for(50)
+        assert sorted(one.body.decode() for one in feeds.events) == sorted(f"sentence {n}" for n in range(50))
+
+
+@pytest.mark.long
+def test_tls_and_a_certificate_of_another_authority(feeds: MessageFeeds, tmp_path: Path) -> None:
+    """The right one passes; another is one line and 3, a file that is none 2."""
+    authority, other = Authority(tmp_path, "authority"), Authority(tmp_path, "other")
+    pair = authority.sign("server")
+    lines = [f"certfile {pair.certificate}", f"keyfile {pair.key}"]
+    with mosquitto(tmp_path / "broker", more=lines) as broker:
+        told = {"host": "localhost", "port": broker.port, "tls": "true"}
+        feed = feeds.listening("mqtt", "--preset", "frigate", ca_file=str(authority.file), **told)
+        feed.send_signal(signal.SIGTERM)
+        assert feed.wait(20) == 0
+        code, line = feeds.fails("mqtt", "--preset", "frigate", ca_file=str(other.file), **told)
+        assert (code, "certificate is not accepted" in line) == (3, True)
+        code, line = feeds.fails("mqtt", "--preset", "frigate", ca_file=str(tmp_path / "none.pem"), **told)
+        assert (code, "feeds.mqtt: ca_file" in line) == (2, True)
