@@ -135,7 +135,10 @@ class MessageFeeds:
 
     def wait(self, true: Callable[[], Any], seconds: float = 30) -> Any:
         """Until it is true."""
-        return wait_until(true, seconds, f"what the test waits for; {self.log()[-2000:]}")
+        try:
+            return wait_until(true, seconds, "what the test waits for")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; {self.log()[-3000:]}") from error
 
     def of(self, kind: str) -> Sequence[Told]:
         """The events of a type."""

@@ -66,6 +66,11 @@ def add_feed(parser: ArgumentParser) -> None:
     )  # fmt: skip
     _add_kafka(kafka)
     add_settings(kafka, "set_last", {})
+    onvif = kinds.add_parser(
+        "onvif", help="events of ONVIF cameras (docs/feeds.md)", description="Events that ONVIF cameras tell."
+    )
+    _add_onvif(onvif)
+    add_settings(onvif, "set_last", {})
 
 
 def _add_video(parser: ArgumentParser) -> None:
@@ -93,6 +98,14 @@ def _add_video(parser: ArgumentParser) -> None:
         help="how long the first frames wait for the sender's clock (default 6s)",
     )  # fmt: skip
     _add_http_port(parser)
+
+
+def _add_onvif(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "source", nargs="*", metavar="[KEY=]SOURCE",
+        help="http://USER:PASSWORD@HOST:PORT of a camera; ${NAME} is taken from the environment",
+    )  # fmt: skip
+    _add_messages(parser)
 
 
 def _add_kafka(parser: ArgumentParser) -> None:

@@ -67,6 +67,8 @@ def _messages(settings: Settings, chosen: Namespace, say: Say) -> int:
         command.need_topics(chosen.source, settings.every_topic)
         topics += chosen.source
         make = partial(command.kafka_sources, chosen, settings.kafka.model_dump(), mapping, streams)
+    elif chosen.kind == command.ONVIF:
+        make = partial(command.onvif_sources, chosen, mapping, streams)
     else:
         command.need_mqtt(settings.feeds.mqtt)
         make = partial(command.mqtt_sources, chosen, settings.feeds.mqtt, settings.kafka.group_id, mapping, streams)

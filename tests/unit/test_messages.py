@@ -23,7 +23,7 @@ from worker.feeds.outlet import LiveEvent
 NOW_US = 1_795_956_280_000_000
 STREAMS = {modality: (f"{modality}s", f"t.{modality}") for modality in ("image", "text", "sensor", "audio")}
 PAYLOAD = {"a": {"b": 3}, "l": ["x", "y"], "a/b": 1, "m~n": 2}
-ALL = [(transport, name) for transport in ("mqtt", "kafka") for name in presets_of(transport)]
+ALL = [(transport, name) for transport in ("mqtt", "kafka", "onvif") for name in presets_of(transport)]
 
 
 def preset(transport: str, name: str) -> MessageMapping:

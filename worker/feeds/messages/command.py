@@ -13,15 +13,19 @@ from worker.feeds.messages.intake import Intake
 from worker.feeds.messages.mapping import MessageMapping, mapping_of, preset_file, presets_of
 from worker.feeds.messages.topics import filters_of
 from worker.feeds.messages.translate import Translator
+from worker.feeds.named import all_named
 from worker.feeds.outlet import Outlet
 from worker.ports.ops import Health, Log
 from worker.servers import MqttFeed
 
 SOURCE = "/fusion-worker/feeds/"
+ONVIF = "onvif"
 
 
 def chosen_file(chosen: Namespace) -> Path:
     """Where the mapping is. Raises ConfigError: neither or both were named, or there is no such preset."""
+    if chosen.kind == ONVIF and chosen.preset is chosen.mapping is None:
+        return preset_file(ONVIF, ONVIF)
     if (chosen.preset is None) == (chosen.mapping is None):
         known = ", ".join(presets_of(chosen.kind))
         raise ConfigError(f"feed {chosen.kind}: give --preset ({known}) or --mapping FILE")
@@ -102,6 +106,29 @@ def kafka_sources(
     options = {**member_options(kafka), "group_id": f"{kafka['group_id']}-feed-{mapping.name}"}
     make = reader_of(connection_options(kafka), options, chosen.source)
     return [KafkaMessages(chosen.source, make, Intake(mapping, translator, outlet, observer, log), health, log)]
+
+
+def onvif_sources(
+    chosen: Namespace, mapping: MessageMapping, streams: Mapping[str, tuple[str, str]],
+    outlet: Outlet, observer: Any, health: Health, log: Log,
+) -> list[Any]:  # fmt: skip
+    """One source of all cameras.
+
+    Raises:
+        ConfigError: the client is not installed, two cameras have one key, a variable is not set, an address is none.
+    """
+    if not chosen.source:
+        raise ConfigError("feed onvif: name a camera: [KEY=]http://USER:PASSWORD@HOST:PORT")
+    if importlib.util.find_spec("onvif") is None:
+        raise ConfigError("feed onvif needs onvif-zeep-async; install it: pip install 'fusion-worker[onvif]'")
+    from worker.feeds.messages.onvif import OnvifCamera, OnvifCameras
+
+    translator = translator_of(mapping, streams, chosen)
+    cameras = [
+        OnvifCamera(key, address, Intake(mapping, translator, outlet, observer, log), health, log)
+        for key, address in all_named(chosen.source, None)
+    ]
+    return [OnvifCameras(cameras)]
 
 
 def need_topics(topics: list[str], written: list[str]) -> None:

@@ -18,14 +18,15 @@ def section(transport: str, mapping: MessageMapping) -> str:
     silent = [f"`{base}{rule.topic}`" for rule in mapping.rule if rule.skip and not _is_joined(mapping, rule)]
     tail = f"\n\nNo event: {', '.join(silent)}." if silent else ""
     head = "| messages | event | key | id | time | fields: from |\n|---|---|---|---|---|---|"
-    return f"**`feed {transport} --preset {mapping.name}`**: {mapping.about}.\n\n" + "\n".join([head, *rows]) + tail
+    command = transport if transport == mapping.name else f"{transport} --preset {mapping.name}"
+    return f"**`feed {command}`**: {mapping.about}.\n\n" + "\n".join([head, *rows]) + tail
 
 
 def page_with(page: str) -> str:
     """The page with the tables between its two marks."""
     tables = "\n\n".join(
         section(transport, mapping_of(preset_file(transport, name)))
-        for transport in ("mqtt", "kafka")
+        for transport in ("mqtt", "kafka", "onvif")
         for name in presets_of(transport)
     )
     return re.sub(f"{_BEGIN}.*{_END}", lambda _: f"{_BEGIN}\n{tables}\n{_END}", page, flags=re.DOTALL)

@@ -1,0 +1,54 @@
+"""`fusion-worker feed onvif` at a camera's event service, to a real Kafka."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.messages import MessageFeeds
+from tests.onvif_camera import onvif_camera
+
+MOTION = "tns1:RuleEngine/CellMotionDetector/Motion"
+
+
+@pytest.fixture
+def feeds(stack: Any, tmp_path: Path) -> Iterator[MessageFeeds]:
+    """Topics of their own."""
+    made = MessageFeeds(stack, tmp_path)
+    yield made
+    made.close()
+
+
+def test_what_a_camera_tells_over_its_restart(feeds: MessageFeeds) -> None:
+    """A change is a reading at the camera's time; the state at the subscription is none. A camera that loses its power
+    is told once and asked again; a wrong password too, and neither holds the other up; no line has it."""
+    with onvif_camera() as camera, onvif_camera() as other:
+        feed = feeds.listening("onvif", f"gate={camera.url()}", f"yard={other.url('wr0ng-word')}")
+        camera.say(MOTION, "2026-11-29T12:00:00Z", {"IsMotion": "false"}, "Initialized")
+        camera.say(MOTION, "2026-11-29T12:00:01.250Z", {"IsMotion": "true"})
+        camera.say("tns1:RuleEngine/CountAggregation/Counter", "2026-11-29T12:00:02Z", {"Count": "17"})
+        feeds.wait_for(2)
+        camera.stop()
+        feeds.wait(lambda: "a camera's events are lost" in feeds.log() and "nobody listens there" in feeds.log())
+        camera.start()
+        feeds.wait(lambda: feeds.log().count('"listens"') == 2)
+        camera.say(MOTION, "2026-11-29T12:00:09Z", {"IsMotion": "false"})
+        feeds.wait_for(3)
+        feed.send_signal(signal.SIGTERM)
+        assert feed.wait(20) == 0
+    motion, count, still = feeds.events
+    assert (motion.key, motion.time, motion.reading) == ("gate", "2026-11-29T12:00:01.250000Z", {"IsMotion": "true"})
+    assert motion.attributes == {"clock": "device", "onviftopic": "RuleEngine/CellMotionDetector/Motion"}
+    assert (count.reading, still.reading) == ({"Count": 17}, {"IsMotion": "false"})
+    assert feeds.log().count("user or password is wrong") == 1
+    assert "wr0ng-word" not in feeds.log()
+
+
+def test_an_address_that_is_none_is_one_line_and_2(feeds: MessageFeeds) -> None:
+    """It names the source; the password in it is not told."""
+    code, line = feeds.fails("onvif", "gate=rtsp://viewer:s3cret-word@127.0.0.1/x")
+    assert (code, "SOURCE: gate: an ONVIF camera is http://" in line, "s3cret-word" in line) == (2, True, False)
