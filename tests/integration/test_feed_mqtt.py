@@ -225,4 +225,4 @@ def test_tls_and_a_certificate_of_another_authority(feeds: MessageFeeds, tmp_pat
         code, line = feeds.fails("mqtt", "--preset", "frigate", ca_file=str(other.file), **told)
         assert (code, "certificate is not accepted" in line) == (3, True)
         code, line = feeds.fails("mqtt", "--preset", "frigate", ca_file=str(tmp_path / "none.pem"), **told)
-        assert (code, "feeds.mqtt: ca_file" in line) == (2, True)
+        assert (code, "feeds.mqtt.ca_file" in line) == (2, True)

@@ -34,7 +34,8 @@ def test_what_frigate_sees_and_hears_becomes_a_verdict(stack: Any, tmp_path: Pat
         log = tmp_path / "feed.log"
         with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as feed:
             try:
-                wait_until(lambda: '"listens"' in log.read_text(), 60, log.read_text())
+                wait_until(lambda: '"listens"' in log.read_text(), 60, "a feed that listens")
+                made.read_until(lambda: bool(made.ports()), 120)
                 at = time.time()
                 after = {
                     "id": f"{at:.6f}-mxklsc", "camera": "junction_12", "label": "car", "frame_time": at,
@@ -45,7 +46,7 @@ def test_what_frigate_sees_and_hears_becomes_a_verdict(stack: Any, tmp_path: Pat
                     ("frigate/junction_12/car/snapshot", accident.image),
                     ("frigate/junction_12/audio/transcription", accident.text),
                 )
-                made.read_until(lambda: bool(made.results))
+                made.read_until(lambda: bool(made.results), 120)
             finally:
                 feed.kill()
     [result] = made.results
