@@ -30,7 +30,8 @@ def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) 
     """The context store, reached.
 
     Raises:
-        Unreachable: Redis did not answer within `kafka.startup_timeout`, or refused the password.
+        Unreachable: Redis did not answer within `kafka.startup_timeout`, or refused the password; or workers of a
+            release that keeps its keys otherwise have run all this time.
         ConfigError: it evicts.
     """
     bounds = {n: (s.max_events_per_key, int(s.max_bytes_per_key)) for n, s in settings.contexts.items()}
@@ -40,12 +41,18 @@ def store_of(settings: Settings, rules: Mapping[str, MatchRule], observer: Any) 
             settings.redis.model_dump(), settings.kafka.group_id, _worker_id(), rules, bounds, observer
         ),
     )  # fmt: skip
+    reached(settings, "redis.url", store.hold_form, "end all of them before this release begins (docs/upgrades.md)")
     if unsure := reached(settings, "redis.url", store.refuse_eviction):
         get_logger().warning("eviction", reason=unsure)
     return store
 
 
-def reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Reached:
+def reached(
+    settings: Settings,
+    key: str,
+    connect: Callable[[], Reached],
+    remedy: str = "is the server up and the address right?",
+) -> Reached:
     """What `connect` gives, as soon as its server answers; `key` names the address in the configuration.
 
     Raises:
@@ -58,7 +65,7 @@ def reached(settings: Settings, key: str, connect: Callable[[], Reached]) -> Rea
         except Retryable as error:
             if time.monotonic() > deadline:
                 said = str(error).rstrip(".")
-                raise Unreachable(f"{key}: {said}; is the server up and the address right?") from error
+                raise Unreachable(f"{key}: {said}; {remedy}") from error
             time.sleep(0.2)
 
 

@@ -26,6 +26,15 @@ local function prolong(keys, args)
   return redis.call('PEXPIRE', keys[1], args[2])
 end
 
+-- ARGV: form, ttl_ms -> the form that the group's keys have: the given one from now on, where nobody holds another
+local function form(keys, args)
+  local kept = redis.call('GET', keys[1])
+  if kept and kept ~= args[1] then return kept end
+  redis.call('SET', keys[1], args[1], 'PX', args[2])
+  return args[1]
+end
+
 register('fusion_epoch_VERSION', epoch)
 register('fusion_watch_VERSION', watch)
 register('fusion_prolong_VERSION', prolong)
+register('fusion_form_VERSION', form)

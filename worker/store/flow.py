@@ -9,13 +9,14 @@ from operator import attrgetter
 
 from worker.flows import Flow, PartitionFlow
 from worker.records import Partition
+from worker.store.form import Forms
 from worker.store.sweep import Sweeps
 
 _NAMES = [field.name for field in fields(PartitionFlow)]  # in the order in which they are told and read
 _TOLD = attrgetter(*_NAMES)
 
 
-class Flows(Sweeps):
+class Flows(Sweeps, Forms):
     """The flow of ContextStore."""
 
     def exchange_flow(self, own: Mapping[Partition, PartitionFlow], needed_us: int | None = None) -> Flow:
@@ -38,5 +39,6 @@ class Flows(Sweeps):
             # Of two releases in one pool the older one tells fewer of these, and reads those that it knows.
             flows[Partition(topic, int(number))] = PartitionFlow(*json.loads(value)[: len(_NAMES)])
         now_us = int(seconds) * 1_000_000 + int(micros)
+        self._hold_on(now_us)
         self._step(now_us, needed_us)
         return Flow(now_us, flows)

@@ -8,7 +8,8 @@ call touches one slot. The parts of an entity live and expire together.
                                             s: a second one; n, w, k: how many lie in z and p, in q, in c
   KEYS[4]  <prefix>:<epoch>:{t}:<stream>:q   ZSET   "<worker>|<anchor>" -> the W at which asking again may complete it
   KEYS[5]  <prefix>:<epoch>:{t}:<stream>:c   HASH   member -> the anchor that claims its dead letter
-Elsewhere: <prefix>:epoch, <prefix>:flow:<epoch> (HASH), <prefix>:wake:<worker> (LIST), <prefix>:slot:<n>, <prefix>:slots (SET).
+Elsewhere: <prefix>:epoch, <prefix>:form, <prefix>:flow:<epoch> (HASH), <prefix>:wake:<worker> (LIST),
+<prefix>:slot:<n>, <prefix>:slots (SET).
 Times are integers below 2^53, exact in Lua's doubles. The rule is CONTRACT section 5; W = h - lateness. ]]
 
 local function us(number) return string.format('%.0f', number) end

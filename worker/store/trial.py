@@ -68,6 +68,7 @@ def try_out(options: Mapping[str, Any], group_id: str, clock: Clock) -> Tried:
         store.fetch([(_STREAM, key, wanted)])
         store.claim(_STREAM, key, wanted, "check/0/0")
         store.woken()
+        store.hold_form()
         store.exchange_flow({})
         store.lease_slot()
         store.orphaned_slots()
