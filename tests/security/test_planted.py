@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import os
 import subprocess
@@ -14,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import pytest
 
 from tests.security.cases import least
 from tests.security.certificates import Authority
+from tests.security.planted import PLAIN, SECRET, TOKEN, found
 from tests.security.redis_server import kinds, open_redis
 from tests.security.secured import SecuredKafka
 from tests.security.test_running import told
@@ -27,22 +27,6 @@ from tests.town import Town, town
 from worker.config import Settings
 from worker.describe import flatten, is_secret
 from worker.store.rights import least_acl
-
-# Words that nothing else has, between what URLs, comments and formats are cut at.
-WORDS = ("qzvrhill", "xkwfpond", "jbtmrook", "vyqgfern", "wqzcmoss")
-SECRET = "/".join([WORDS[0], f"{WORDS[1]}#{WORDS[2]}@{WORDS[3]}%{WORDS[4]} \"'\\"])
-TOKEN = "+".join(["/".join(WORDS[:3]), "~".join(WORDS[3:])]) + "=="  # what a bearer token may be
-PLAIN = SECRET.replace('"', "").replace("'", "").replace("\\", "").strip()  # what a server's own files can hold
-
-
-def found(text: bytes) -> list[str]:
-    """The spellings, and the single words, of the secrets that are in it."""
-    spellings = set(WORDS)
-    for secret in (SECRET, PLAIN, TOKEN):
-        spellings |= {secret, quote(secret), quote(secret, safe=""), quote(secret, safe="").lower(), quote_plus(secret)}
-        spellings |= {repr(secret)[1:-1], json.dumps(secret)[1:-1], html.escape(secret)}
-        spellings |= {base64.b64encode(secret.encode()).decode(), secret.encode().hex()}
-    return sorted(one for one in spellings if one.lower().encode() in text.lower())
 
 
 class Planted:
@@ -169,6 +153,6 @@ def test_the_search_finds_what_is_there() -> None:
 def test_every_secret_of_the_configuration_is_planted() -> None:
     """A key that is a secret and has no secret above would be one that nobody looks for."""
     secrets = {key for key, _, info in flatten(Settings()) if is_secret(info)}
-    secrets -= {name for name in secrets if name.startswith("sinks.")}  # tests/integration/test_sink_*.py
+    secrets -= {name for name in secrets if name.startswith("sinks.")}  # tests/integration/test_sink_planted.py
     kafka, redis = {"kafka.sasl_plain_password", "kafka.ssl_password"}, {"redis.url", "redis.password"}
     assert secrets == {*kafka, *redis, "traces.header"}
