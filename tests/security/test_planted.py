@@ -47,6 +47,8 @@ class Planted:
             "FUSION__TRACES__ENDPOINT": "http://localhost:9/v1/traces",  # nobody is there
             "FUSION__TRACES__RATIO": "1.0",
             "FUSION__TRACES__HEADER": f"X-Key={secret}",
+            "FUSION__FEEDS__MQTT__USERNAME": "feed",  # of a command that is not run here
+            "FUSION__FEEDS__MQTT__PASSWORD": secret,
         }
 
     def start(self, log: Path, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
@@ -155,4 +157,4 @@ def test_every_secret_of_the_configuration_is_planted() -> None:
     secrets = {key for key, _, info in flatten(Settings()) if is_secret(info)}
     secrets -= {name for name in secrets if name.startswith("sinks.")}  # tests/integration/test_sink_planted.py
     kafka, redis = {"kafka.sasl_plain_password", "kafka.ssl_password"}, {"redis.url", "redis.password"}
-    assert secrets == {*kafka, *redis, "traces.header"}
+    assert secrets == {*kafka, *redis, "traces.header", "feeds.mqtt.password"}
