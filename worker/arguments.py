@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,8 +40,9 @@ def add_topics(parser: ArgumentParser) -> None:
 
 def add_feed(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--story", choices=("junction", "home"), default="junction",
-        help="junction: frames and texts (default); home: sounds, sensors and texts",
+        "--story", choices=("junction", "sumo", "home"), default="junction",
+        help="junction: frames and texts (default); sumo: frames, loops and texts of a junction that SUMO simulates; "
+        "home: sounds, sensors and texts",
     )  # fmt: skip
     _add_town(parser, "--junctions", "--homes")
     parser.add_argument("--frames-per-second", type=rate, help="of each camera of a junction (default 5)")
@@ -48,6 +50,7 @@ def add_feed(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--speed", type=speed, default=1.0, help="1: real time (default), 2: twice as fast, 0: as fast as possible"
     )
+    _add_faults(parser)
     kinds = parser.add_subparsers(metavar="KIND", dest="kind", help="a live source in place of a story")
     what = "cameras, devices, video files and folders of pictures (docs/feeds.md)"
     video = kinds.add_parser("video", help=what, description=f"Frames of {what}.")
@@ -71,6 +74,40 @@ def add_feed(parser: ArgumentParser) -> None:
     )
     _add_onvif(onvif)
     add_settings(onvif, "set_last", {})
+
+
+def _add_faults(parser: ArgumentParser) -> None:
+    """What goes wrong on the way, by the story's stream."""
+    told = (
+        ("--lose", "SHARE", _lost, "so many of its events never come, such as frames=0.1"),
+        ("--late", "DURATION", duration_us, "its events are sent so much late, such as loops=2s"),
+        ("--skew", "DURATION", _signed_us, "its clock is so far ahead, such as frames=1500ms or frames=-1s"),
+    )
+    for name, value, read, what in told:
+        parser.add_argument(
+            name, action="append", default=[], type=_by_stream(read), metavar=f"STREAM={value}",
+            help=f"of a story: {what}; repeatable",
+        )  # fmt: skip
+
+
+def _by_stream(read: Callable[[str], float]) -> Callable[[str], tuple[str, float]]:
+    def pair(text: str) -> tuple[str, float]:
+        stream, sign, value = text.partition("=")
+        if not sign:
+            raise ArgumentTypeError(f"{text!r} is not STREAM=VALUE")
+        return stream, read(value)
+
+    return pair
+
+
+def _lost(text: str) -> float:
+    if (share := speed(text)) <= 1:
+        return share
+    raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+
+
+def _signed_us(text: str) -> int:
+    return -duration_us(text[1:]) if text.startswith("-") else duration_us(text)
 
 
 def _add_video(parser: ArgumentParser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from worker.ops.watchdog import STOP_SIGNALS, Watchdog, end_now, leave_start, on
 
 if TYPE_CHECKING:
     from worker.config import Settings
+    from worker.feeds.faults import Faults
     from worker.feeds.live import LiveSource
     from worker.feeds.outlet import Outlet
 
@@ -153,13 +154,27 @@ def stream_of(settings: Settings, name: str | None, modality: str) -> str:
 
 
 def _story(settings: Settings, chosen: Namespace, say: Say) -> int:
+    from worker.feeds.faults import injected
     from worker.feeds.produce import feed
     from worker.feeds.stories import story_of
 
     rates = (chosen.frames_per_second, chosen.texts_per_second)
     streams, events = story_of(chosen.story, chosen.seed, chosen.junctions, chosen.seconds, *rates)
+    faults = _faults(chosen, streams)
     topics = {name: settings.streams[stream_of(settings, None, modality)].topic for name, modality in streams.items()}
     connection = topics_of(settings, list(topics.values()))
+    events = injected(events, faults, chosen.seed)
     sent = feed(connection, topics, events, seconds=chosen.seconds, seed=chosen.seed, speed=chosen.speed, say=say)
     say(f"sent {' and '.join(f'{count} {name} to {topics[name]}' for name, count in sent.counts.items())}")
     return 0
+
+
+def _faults(chosen: Namespace, streams: Mapping[str, str]) -> Faults:
+    from worker.feeds.faults import Faults
+
+    faults = Faults(dict(chosen.lose), dict(chosen.late), dict(chosen.skew))
+    if unknown := sorted(faults.streams() - set(streams)):
+        raise ConfigError(
+            f"--lose, --late, --skew: the story has no stream {unknown[0]!r}; it has {', '.join(streams)}"
+        )
+    return faults

@@ -52,7 +52,7 @@ _ALARM_TEXTS = (
 )
 _PLACES = ("north arm", "south arm", "east arm", "west arm", "bus stop", "crossing", "left lane", "roundabout exit")
 _HOURS = ("morning", "noon", "evening", "night")
-_CARS = ((196, 40, 40), (40, 70, 180), (230, 230, 230), (30, 30, 30), (150, 150, 155), (200, 170, 60), (40, 120, 70))
+CARS = ((196, 40, 40), (40, 70, 180), (230, 230, 230), (30, 30, 30), (150, 150, 155), (200, 170, 60), (40, 120, 70))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +119,29 @@ def report(rng: np.random.Generator, label: str) -> str:
 
 def frame(rng: np.random.Generator, label: str) -> bytes:
     """A JPEG that tells a full road from an empty one, by day or night, through noise."""
-    image = Image.new("RGB", (WIDTH, HEIGHT), _shade(rng, (96, 128, 80)))
+    image = Image.new("RGB", (WIDTH, HEIGHT), shade(rng, (96, 128, 80)))
     draw = ImageDraw.Draw(image)
     middle = (WIDTH / 2 + rng.uniform(-25, 25), HEIGHT / 2 + rng.uniform(-20, 20))
     angle, width = rng.uniform(-0.35, 0.35), rng.uniform(44, 60)
     for turn in (0.0, np.pi / 2):
-        _road(draw, middle, angle + turn, width, _shade(rng, (84, 84, 88)))
+        _road(draw, middle, angle + turn, width, shade(rng, (84, 84, 88)))
     cars = int(rng.integers(11, 19)) if _FULL[label] else int(rng.integers(0, 5))
     for _ in range(cars):
         turn = angle + (np.pi / 2 if rng.random() < 0.5 else 0.0)
         _car(draw, rng, middle, turn, width)
+    return photograph(rng, image)
+
+
+def photograph(rng: np.random.Generator, image: Image.Image) -> bytes:
+    """A JPEG of it, by day or night, through noise."""
     light = rng.uniform(0.35, 1.1)
     pixels = np.asarray(image, np.float32) * light + rng.normal(0, rng.uniform(2, 7), (HEIGHT, WIDTH, 1))
     encoded: bytes = simplejpeg.encode_jpeg(np.clip(pixels, 0, 255).astype(np.uint8), quality=JPEG_QUALITY)
     return encoded
 
 
-def _shade(rng: np.random.Generator, colour: tuple[int, int, int]) -> tuple[int, int, int]:
+def shade(rng: np.random.Generator, colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The colour, a little lighter or darker."""
     red, green, blue = (int(np.clip(part + rng.integers(-18, 19), 0, 255)) for part in colour)
     return red, green, blue
 
@@ -143,9 +149,9 @@ def _shade(rng: np.random.Generator, colour: tuple[int, int, int]) -> tuple[int,
 def _road(
     draw: ImageDraw.ImageDraw, middle: tuple[float, float], angle: float, width: float, colour: tuple[int, int, int]
 ) -> None:
-    draw.polygon(_box(middle, angle, 2 * WIDTH, width), fill=colour)
+    draw.polygon(box(middle, angle, 2 * WIDTH, width), fill=colour)
     for along in range(-WIDTH, WIDTH, 24):
-        draw.polygon(_box(_at(middle, angle, along, 0.0), angle, 12, 2), fill=(210, 210, 200))
+        draw.polygon(box(_at(middle, angle, along, 0.0), angle, 12, 2), fill=(210, 210, 200))
 
 
 def _car(
@@ -154,8 +160,8 @@ def _car(
     lane = (1 if rng.random() < 0.5 else -1) * width / 4
     place = _at(middle, angle, rng.uniform(-130, 130), lane + rng.uniform(-3, 3))
     turned, length = angle + rng.uniform(-0.08, 0.08), rng.uniform(20, 30)
-    draw.polygon(_box(place, turned, length, 12), fill=_CARS[int(rng.integers(len(_CARS)))])
-    draw.polygon(_box(_at(place, turned, length / 6, 0.0), turned, 5, 9), fill=(60, 80, 95))
+    draw.polygon(box(place, turned, length, 12), fill=CARS[int(rng.integers(len(CARS)))])
+    draw.polygon(box(_at(place, turned, length / 6, 0.0), turned, 5, 9), fill=(60, 80, 95))
 
 
 def _at(middle: tuple[float, float], angle: float, along: float, across: float) -> tuple[float, float]:
@@ -164,6 +170,7 @@ def _at(middle: tuple[float, float], angle: float, along: float, across: float) 
     return middle[0] + along * cos - across * sin, middle[1] + along * sin + across * cos
 
 
-def _box(middle: tuple[float, float], angle: float, length: float, width: float) -> list[tuple[float, float]]:
+def box(middle: tuple[float, float], angle: float, length: float, width: float) -> list[tuple[float, float]]:
+    """The corners of what lies so far around `middle`, turned by `angle` (radians)."""
     signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
     return [_at(middle, angle, a * length / 2, b * width / 2) for a, b in signs]

@@ -68,7 +68,7 @@ def feed(
     Args:
         connection: what `connection_options` gives.
         topics: stream of the story, such as `frames` -> topic.
-        events: of a story that lasts `seconds`, in the order of their time.
+        events: of a story that lasts `seconds`, in the order in which they are sent.
         speed: event seconds per second of the wall; 0: as fast as it goes.
         prefix: begins every event id; default: the seed and the start, so that no two feeds share an id.
         stop: set by the caller to end it early.
@@ -112,7 +112,7 @@ def _paced(events: Iterator[FeedEvent], speed: float, stop: threading.Event, run
             if (first := next(events, None)) is None:
                 return
             ahead.append(first)
-        left = began + ahead[0].time_us / 1e6 / speed - time.monotonic()
+        left = began + ahead[0].sent_us / 1e6 / speed - time.monotonic()
         if left <= 0:
             run.behind_seconds = max(run.behind_seconds, -left)
             yield ahead.popleft()

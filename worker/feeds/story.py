@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class FeedEvent:
-    """One event to be produced. `time_us` counts from the feed's start; `label` is the truth, for checks only."""
+    """One event to be produced. `time_us` counts from the feed's start; `label` is the truth, for checks only;
+    `due_us` is when it is sent, where that is not at its time."""
 
     time_us: int
     stream: str
@@ -21,6 +22,12 @@ class FeedEvent:
     content_type: str
     body: bytes
     label: str
+    due_us: int | None = None
+
+    @property
+    def sent_us(self) -> int:
+        """When it is sent, from the feed's start."""
+        return self.time_us if self.due_us is None else self.due_us
 
 
 def times(rng: np.random.Generator, end_us: int, per_second: float) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""`--data` -> the inputs and the samples of each split: the junction, the home, scanned digits, or a folder."""
+"""`--data` -> the inputs and the samples of each split: drawn junctions or homes, scanned digits, or a folder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 from worker.errors import ConfigError
 from worker.feeds import home
 from worker.feeds.junction import LABELS, scene
+from worker.feeds.sumo import events as sumo
 from worker.feeds.wordings import wording_of
 from worker.model.config import MODALITIES, FusionConfig
 from worker.model.inputs import data_of_inputs
@@ -25,7 +26,7 @@ from worker.training.labels import check_kinds, told_of_labels
 from worker.training.rows import Row, Sample
 from worker.training.samples import SPLITS, check_folder, folder_rows
 
-JUNCTION, WORDINGS, HOME, DIGITS = _DRAWN = ("junction", "wordings", "home", "digits")
+JUNCTION, WORDINGS, SUMO, HOME, DIGITS = _DRAWN = ("junction", "wordings", "sumo", "home", "digits")
 
 # The splits of what is drawn come from seeds that have nothing in common.
 _SEED_OF = {"train": 1, "dev": 2, "test": 3}
@@ -111,6 +112,8 @@ def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
     count = samples if split == "train" else max(1, samples // 8)
     if data in (JUNCTION, WORDINGS):
         return [Row(one, _PAIR) for one in junction_samples(split, count, seed, many=data == WORDINGS)]
+    if data == SUMO:
+        return [Row(one, sumo.STREAMS) for one in sumo_samples(split, count, seed)]
     if data == HOME:
         return [Row(one, home.STREAMS) for one in home_samples(split, count, seed)]
     if data == DIGITS:
@@ -126,6 +129,8 @@ def _about(data: str, seed: int) -> str:
         return f"drawn scenes of a road junction and reports about it (seed {seed})"
     if data == HOME:
         return f"drawn moments of a home: sounds, readings, sentences (seed {seed})"
+    if data == SUMO:
+        return f"a junction simulated by SUMO: frames from above, loops and radar, reports (seed {seed})"
     if data == WORDINGS:
         return f"drawn scenes of a road junction and reports in many wordings (seed {seed})"
     if data == DIGITS:
@@ -198,6 +203,17 @@ def home_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
         if made.text is not None:
             bodies["texts"] = (Body(made.text[1], "text/plain", "texts", made.text[0] / 1e6),)
         yield Sample(bodies, made.label, f"home/{split}/{number}")
+
+
+def sumo_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
+    """Reports about a simulated junction with frame and readings, labels as often as they are true."""
+    for number, made in enumerate(sumo.moments([seed, _SEED_OF[split]], count, split)):
+        bodies = {
+            "frames": (Body(made.frame[1], "image/jpeg", "frames", made.frame[0] / 1e6),),
+            "loops": tuple(Body(one, "application/json", "loops", at / 1e6) for at, one in made.readings),
+            "texts": (Body(made.text, "text/plain", "texts", 0.0),),
+        }
+        yield Sample(bodies, made.label, f"sumo/{split}/{number}")
 
 
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
