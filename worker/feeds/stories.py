@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from worker.errors import ConfigError
-from worker.feeds import home, junction
+from worker.feeds import home, household, junction
 from worker.feeds.story import FeedEvent
 from worker.feeds.sumo import events as sumo
 
@@ -13,7 +13,7 @@ from worker.feeds.sumo import events as sumo
 def story_of(
     name: str, seed: int, places: int, seconds: float, frames_per_second: float | None, texts_per_second: float | None
 ) -> tuple[Mapping[str, str], Iterator[FeedEvent]]:
-    """Stream -> modality, and the events, of `junction`, `sumo` or `home`; a rate of None is the story's own.
+    """Stream -> modality, and the events, of `junction`, `sumo`, `home`, `household`; a rate of None is its own.
 
     Raises:
         ConfigError: a rate is given for the home, whose devices have their own; SUMO is not installed.
@@ -26,4 +26,5 @@ def story_of(
         return sumo.STREAMS, sumo.sumo_events(seed, places, seconds, *rates)
     if frames_per_second is not None or texts_per_second is not None:
         raise ConfigError("--frames-per-second and --texts-per-second are the junction's; a home has rates of its own")
-    return home.STREAMS, home.home_events(seed, places, seconds)
+    events = household.household_events if name == "household" else home.home_events
+    return home.STREAMS, events(seed, places, seconds)

@@ -8,8 +8,9 @@ from pathlib import Path
 from worker.model.folder import SHIPPED, folder_of
 
 _DATA = (
-    "'junction', 'wordings', 'sumo', 'home' or 'digits' (drawn from the seed), or a folder with train, dev, test as "
-    ".jsonl or .parquet: image, text, sensor, audio, label a row, or as `fusion-worker record` writes it"
+    "'junction', 'wordings', 'sumo', 'home', 'household' or 'digits' (drawn from the seed), or a folder with "
+    "train, dev, test as .jsonl or .parquet: image, text, sensor, audio, label a row, or as `fusion-worker record` "
+    "writes it"
 )
 # A window of the spectrum is 25 ms.
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 60.0

@@ -14,7 +14,9 @@ from PIL import Image
 
 from worker.errors import ConfigError
 from worker.feeds import home
+from worker.feeds.household import household_events
 from worker.feeds.junction import LABELS, scene
+from worker.feeds.story import FeedEvent
 from worker.feeds.sumo import events as sumo
 from worker.feeds.wordings import wording_of
 from worker.model.config import MODALITIES, FusionConfig
@@ -26,8 +28,10 @@ from worker.training.labels import check_kinds, told_of_labels
 from worker.training.rows import Row, Sample
 from worker.training.samples import SPLITS, check_folder, folder_rows
 
-JUNCTION, WORDINGS, SUMO, HOME, DIGITS = _DRAWN = ("junction", "wordings", "sumo", "home", "digits")
+_DRAWN = ("junction", "wordings", "sumo", "home", "household", "digits")
+JUNCTION, WORDINGS, SUMO, HOME, HOUSEHOLD, DIGITS = _DRAWN
 
+_HOMES = 8  # Simulated at once.
 # The splits of what is drawn come from seeds that have nothing in common.
 _SEED_OF = {"train": 1, "dev": 2, "test": 3}
 _PAIR = {"image": "image", "text": "text"}
@@ -116,6 +120,8 @@ def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
         return [Row(one, sumo.STREAMS) for one in sumo_samples(split, count, seed)]
     if data == HOME:
         return [Row(one, home.STREAMS) for one in home_samples(split, count, seed)]
+    if data == HOUSEHOLD:
+        return [Row(one, home.STREAMS) for one in household_samples(split, count, seed)]
     if data == DIGITS:
         return [Row(one, _PAIR) for one in digit_samples(split, seed)]
     rows = list(folder_rows(Path(data), split))
@@ -127,6 +133,8 @@ def _rows(data: str, split: str, samples: int, seed: int) -> list[Row]:
 def _about(data: str, seed: int) -> str:
     if data == JUNCTION:
         return f"drawn scenes of a road junction and reports about it (seed {seed})"
+    if data == HOUSEHOLD:
+        return f"homes simulated second by second: people, rooms, devices (seed {seed})"
     if data == HOME:
         return f"drawn moments of a home: sounds, readings, sentences (seed {seed})"
     if data == SUMO:
@@ -205,6 +213,23 @@ def home_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
         yield Sample(bodies, made.label, f"home/{split}/{number}")
 
 
+def household_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
+    """Sounds of simulated homes with the readings and the sentence that the rules of docs/examples/home.toml match."""
+    seconds = home.MEMORY_US / 1e6 + count / _HOMES / home.SOUNDS_PER_SECOND
+    before: dict[tuple[str, str], list[FeedEvent]] = {}
+    made = 0
+    for event in household_events(seed * len(_SEED_OF) + _SEED_OF[split], _HOMES, seconds):
+        if event.stream != "sounds":
+            before.setdefault((event.key, event.stream), []).append(event)
+        elif event.time_us >= home.MEMORY_US and made < count:
+            readings = [r for r in before[event.key, "sensors"] if r.time_us >= event.time_us - home.WINDOW_US]
+            said = [t for t in before.get((event.key, "texts"), ()) if t.time_us >= event.time_us - home.MEMORY_US]
+            found = {"sounds": [event], "sensors": readings, "texts": said[-1:]}
+            bodies = {name: tuple(_body(one, event) for one in some) for name, some in found.items() if some}
+            made += 1
+            yield Sample(bodies, event.label, f"household/{split}/{made}")
+
+
 def sumo_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
     """Reports about a simulated junction with frame and readings, labels as often as they are true."""
     for number, made in enumerate(sumo.moments([seed, _SEED_OF[split]], count, split)):
@@ -241,6 +266,10 @@ def digit_samples(split: str, seed: int) -> Iterator[Sample]:
             text = _SUMS[int(rng.integers(len(_SUMS)))].format(n=_WORDS[n])
             label = str((int(scans.target[number]) + n) % 10)
             yield _pair(body, "image/png", text, label, f"digits/{split}/{number}")
+
+
+def _body(event: FeedEvent, anchor: FeedEvent) -> Body:
+    return Body(event.body, event.content_type, event.stream, (event.time_us - anchor.time_us) / 1e6)
 
 
 def _png(scan: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> bytes:
