@@ -41,10 +41,13 @@ def test_the_truth_is_the_second_s(made: Household, label: str) -> None:
 
 def test_devices_measure_what_goes_on() -> None:
     """Stove and boiler on the meter, motion of who moves, none of who lies on the floor; no label is told."""
-    told = {name: [json.loads(made.reading(100.0)) for _ in range(40)] for name, made in {
-        "cooking": held("cooking", "out"), "asleep": held("sleeping", "sleeping"), "lies": held("cooking", "out", lies=200.0),
+    homes = {
+        "cooking": held("cooking", "out"),
+        "asleep": held("sleeping", "sleeping"),
+        "lies": held("cooking", "out", lies=200.0),
         "guest": held("cooking", "sleeping", guest=200.0),
-    }.items()}  # fmt: skip
+    }
+    told = {name: [json.loads(made.reading(100.0)) for _ in range(40)] for name, made in homes.items()}
     assert min(one["power"] for one in told["cooking"]) > 1300
     assert max(one["power"] for one in told["asleep"] + told["lies"]) < 300
     assert sum(one["motion"] for one in told["lies"]) == 0
@@ -58,8 +61,8 @@ def test_the_story_is_in_order_and_the_same_for_the_same_seed() -> None:
     assert len({one.id for one in EVENTS}) == len(EVENTS)
     assert {one.stream for one in EVENTS} == set(home.STREAMS)
     assert len({one.label for one in EVENTS}) >= 4
-    assert EVENTS == list(household_events(6, 3, 600.0))
-    assert EVENTS != list(household_events(7, 3, 600.0))
+    assert list(household_events(6, 3, 600.0)) == EVENTS
+    assert list(household_events(7, 3, 600.0)) != EVENTS
 
 
 def test_a_sample_is_what_the_worker_would_match() -> None:

@@ -215,7 +215,7 @@ def home_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
 
 def household_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
     """Sounds of simulated homes with the readings and the sentence that the rules of docs/examples/home.toml match."""
-    seconds = home.MEMORY_US / 1e6 + count / _HOMES / home.SOUNDS_PER_SECOND
+    seconds = home.MEMORY_US / 1e6 + (count / _HOMES + 2) / home.SOUNDS_PER_SECOND
     before: dict[tuple[str, str], list[FeedEvent]] = {}
     made = 0
     for event in household_events(seed * len(_SEED_OF) + _SEED_OF[split], _HOMES, seconds):
