@@ -158,3 +158,24 @@ def test_missing_rights_end_the_source() -> None:
     with pytest.raises(Unreachable, match="refuses access"):
         outlet.put(event(2))
     assert outlet.close(1) == 1
+
+
+def test_what_is_sent_again_is_not_dropped_for_room_and_is_settled_once() -> None:
+    """It is told after Kafka's acknowledgement, or when it is too large; the others go."""
+    broker, log = Broker(), Lines()
+    outlet, observer = outlet_of(broker, log, Health(), [0.0])
+    settled: list[int] = []
+    broker.up.clear()
+    outlet.put(event(0), settled=lambda: settled.append(0))
+    assert broker.asked.wait(30)
+    for number in range(1, 30):
+        again = (lambda n=number: settled.append(n)) if number % 2 else None  # type: ignore[misc]
+        outlet.put(event(number), settled=again)
+    outlet.put(event(30, b"x" * 600), settled=lambda: settled.append(30))
+    assert settled == []
+    broker.up.set()
+    assert outlet.close(30) == 0
+    odd = [number for number in range(30) if number % 2]
+    assert sorted(settled) == [0, *odd, 30]
+    assert set(map(str, [0, *odd])) <= set(broker.ids())
+    assert total(observer, "feed_dropped_total", stream="frames", reason="buffer_full") == 14

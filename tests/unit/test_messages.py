@@ -1,28 +1,65 @@
-"""Messages of other programs as events: pointers, times, topics, joins, presets and what is wrong with a mapping."""
+"""Messages of other programs as events: each preset, joins, and whatever else may be in a message."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tests.unit.test_feed_outlet import Lines
-from worker.errors import ConfigError
 from worker.feeds.messages.bodies import Unusable
 from worker.feeds.messages.joins import Joined, Joiner
 from worker.feeds.messages.mapping import MessageMapping, mapping_of, preset_file, presets_of
 from worker.feeds.messages.table import PAGE, page_with, section
-from worker.feeds.messages.topics import TopicPattern, filters_of
 from worker.feeds.messages.translate import Message, Translator
-from worker.feeds.messages.values import Facts, Missing, Value, number_in, time_us
+from worker.feeds.messages.values import time_us
 from worker.feeds.outlet import LiveEvent
 
 NOW_US = 1_795_956_280_000_000
 STREAMS = {modality: (f"{modality}s", f"t.{modality}") for modality in ("image", "text", "sensor", "audio")}
-PAYLOAD = {"a": {"b": 3}, "l": ["x", "y"], "a/b": 1, "m~n": 2}
+_FIELDS = [
+    "after",
+    "id",
+    "type",
+    "camera",
+    "frame_time",
+    "label",
+    "score",
+    "last_seen",
+    "state",
+    "entity_id",
+    "sensor",
+    "object",
+    "last_updated",
+    "@timestamp",
+    "sensorId",
+    "objects",
+    "description",
+    "timestamp",
+    "time",
+    "data",
+    "operation",
+    "snapshot",
+]
+_TOPICS = [
+    "frigate/events",
+    "frigate/reviews",
+    "frigate/c/person/snapshot",
+    "frigate/c/audio/transcription",
+    "frigate/c/audio/x",
+    "frigate/tracked_object_update",
+    "zigbee2mqtt/a/b",
+    "zigbee2mqtt/a/availability",
+    "homeassistant/a/b/state",
+    "homeassistant/a/b/last_updated",
+    "gate/RuleEngine/Motion",
+]
+_HALF = b'{"after": {"id": "x\\ud800", "camera": "c", "label": "l", "frame_time": 1.5e9}, "type": "new"}'
 ALL = [(transport, name) for transport in ("mqtt", "kafka", "onvif") for name in presets_of(transport)]
 
 
@@ -49,111 +86,6 @@ def all_of(mapping: MessageMapping, *messages: tuple[str, str | bytes], step_us:
 
 def reading(event: LiveEvent) -> Any:
     return json.loads(event.body)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("/a/b", 3), ("/l/1", "y"), ("/a~1b", 1), ("/m~0n", 2), ("", PAYLOAD),
-        ("{camera}-{/a/b}", "c-3"), ("{/l}", "x,y"), ("other#/z", 9), ("{other#/z}!", "9!"), ("plain", "plain"),
-    ],
-)  # fmt: skip
-def test_a_value_is_a_pointer_or_text_with_pointers_in_it(text: str, value: Any) -> None:
-    """RFC 6901 with its two escapes; a list within a text is what is in it; another message by the name of its rule."""
-    assert Value(text).of(Facts({"camera": "c"}, PAYLOAD, {"other": {"z": 9}})) == value
-
-
-@pytest.mark.parametrize("text", ["/a/c", "/l/2", "/l/01", "/l/-", "{nobody}", "gone#/z", "/a/b/c"])
-def test_what_is_not_there_is_missing(text: str) -> None:
-    """Never an error of another kind."""
-    with pytest.raises(Missing):
-        Value(text).of(Facts({}, {"a": {"b": 3}, "l": ["x"]}))
-
-
-@pytest.mark.parametrize(
-    ("given", "zone", "us"),
-    [
-        ("2026-01-01T12:00:00Z", None, 1_767_268_800_000_000),
-        ("2026-01-01T14:00:00+02:00", None, 1_767_268_800_000_000),
-        ("2026-01-01T12:00:00.250+0000", None, 1_767_268_800_250_000),
-        ("2026-01-01T13:00:00", "Europe/Berlin", 1_767_268_800_000_000),
-        (1_767_268_800.25, None, 1_767_268_800_250_000),
-        (1_767_268_800_250, None, 1_767_268_800_250_000),
-        ("1767268800250", None, 1_767_268_800_250_000),
-        (1_767_268_800_250_000, None, 1_767_268_800_250_000),
-    ],
-)  # fmt: skip
-def test_times_of_every_form_are_read(given: Any, zone: str | None, us: int) -> None:
-    """ISO 8601 with a zone, or in the zone of the mapping; seconds, milliseconds and microseconds by their size."""
-    assert time_us(given, ZoneInfo(zone) if zone else None) == us
-
-
-@pytest.mark.parametrize("given", ["2026-01-01T13:00:00", "yesterday", -5, 0, True, None, [1], "", float("nan")])
-def test_what_is_no_time_is_refused(given: Any) -> None:
-    """A time without a zone too, where the mapping names none."""
-    with pytest.raises(ValueError, match=r"is no time|has no zone"):
-        time_us(given, None)
-
-
-def test_numbers_in_texts() -> None:
-    """A number and nothing else."""
-    given = ["21.5", "-3", " 7 ", "1e3", "unavailable", "0x10", "1,5", "", "nan", "inf", 4, None]
-    assert [number_in(one) for one in given] == [
-        21.5,
-        -3,
-        7,
-        1000,
-        "unavailable",
-        "0x10",
-        "1,5",
-        "",
-        "nan",
-        "inf",
-        4,
-        None,
-    ]
-
-
-def test_topics_name_their_levels() -> None:
-    """One level or several; what is subscribed to brings all, and nothing twice."""
-    assert TopicPattern("f/{camera}/{label}/snapshot").match("f/front/person/snapshot") == {
-        "camera": "front", "label": "person",
-    }  # fmt: skip
-    several = TopicPattern("z/{device*}/availability")
-    assert several.match("z/kitchen/lamp/availability") == {"device": "kitchen/lamp"}
-    assert several.match("z/availability") is None
-    many = ("z/{a*}", "z/b/{c*}", "z/{a*}/get", "q/{x}", "q/y", "q/{x*}")
-    assert filters_of([TopicPattern(one) for one in many]) == ["z/#", "q/#"]
-    assert filters_of([TopicPattern(one) for one in ("a/{x}", "a/{x*}", "a/{y}/{z*}")]) == ["a/#"]
-    for wrong in ("a/+/b", "a/#", "a/{B}", "a/{x}/{x}", "a/{time}", "a/x{y}"):
-        with pytest.raises(ValueError, match=r"level|named twice"):
-            TopicPattern(wrong)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ('key = ""', "needs key"), ('colour = "red"', "rule.0.colour: there is no such key"),
-        ('id = "{camera"', "a brace that is not closed"), ('id = "{device}"', "{device} is not in its topic"),
-        ('id = "event#/x"', "event#: no such message is joined"), ('modality = "smell"', "rule.0.modality"),
-        ('zone = "Middle/Earth"', "no time zone"), ('topic = "a/+"', "neither plain text"),
-        ('join = { rule = "x", on = "", equals = "" }', "there is no rule 'x'"),
-        ("when = [1]", "rule.0.when"), ('body = { a = "/a" }\nmodality = "text"', "a sensor's"),
-    ],
-)  # fmt: skip
-def test_a_wrong_mapping_is_one_line(tmp_path: Path, change: str, said: str) -> None:
-    """That names the file and the key."""
-    right = {"name": '"r"', "topic": '"a/{camera}"', "modality": '"sensor"', "key": '"{camera}"', "id": '"/id"'}
-    right |= {"type": '"t"', "body": '""'}
-    for line in change.splitlines():
-        right[line.partition(" = ")[0]] = line.partition(" = ")[2]
-    file = tmp_path / "mine.toml"
-    file.write_text('name = "mine"\n[[rule]]\n' + "\n".join(f"{name} = {value}" for name, value in right.items()))
-    with pytest.raises(ConfigError) as error:
-        mapping_of(file)
-    assert said in str(error.value)
-    assert str(error.value).startswith(f"{file}: ")
-    assert "\n" not in str(error.value)
 
 
 def test_a_picture_belongs_to_the_last_event_of_its_camera_and_label() -> None:
@@ -262,6 +194,34 @@ def test_a_clock_that_is_ahead_is_not_believed_and_an_empty_text_is_no_event() -
         translator.event(silent, {})
 
 
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_FIELDS) | st.text(), inner, max_size=8)
+    ),
+    max_leaves=20,
+)
+
+
+@example(("mqtt", "frigate"), "frigate/events", _HALF)
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(ALL),
+    st.sampled_from(_TOPICS),
+    st.one_of(st.binary(), _JSON.map(lambda one: json.dumps(one).encode())),
+)
+def test_whatever_is_in_a_message_costs_that_one_alone(chosen: tuple[str, str], topic: str, payload: bytes) -> None:
+    """It is an event that Kafka can be given, or none."""
+    translator = Translator(preset(*chosen), STREAMS, "/test")
+    with contextlib.suppress(Unusable):
+        read = translator.read(Message(topic, payload, NOW_US, "key", "t/0/1"))
+        if read is not None and translator.has_stream(read.rule):
+            event, _ = translator.event(
+                read, {"event": {"after": read.facts.payload}, "updated": payload.decode("latin-1")}
+            )
+            event.record()
+
+
 def test_what_never_comes_is_not_waited_for() -> None:
     """After ten states whose last_updated did not come the next go at once, and it is told."""
     home, log = preset("mqtt", "homeassistant"), Lines()
@@ -284,3 +244,24 @@ def test_the_page_tells_each_preset_as_it_is(transport: str, name: str) -> None:
     """`python -m worker.feeds.messages.table` writes the page's tables."""
     assert section(transport, preset(transport, name)) in PAGE.read_text("utf-8")
     assert page_with(PAGE.read_text("utf-8")) == PAGE.read_text("utf-8")
+
+
+def test_the_mapping_of_the_page_works(tmp_path: Path) -> None:
+    """As it stands there: a time without a zone in the zone that is named, a list counted, a text that is a number."""
+    file = tmp_path / "weather.toml"
+    file.write_text(PAGE.read_text("utf-8").partition("```toml\n")[2].partition("```")[0], "utf-8")
+    told = {
+        "kind": "reading",
+        "seq": 7,
+        "at": "2026-01-01T13:00:00",
+        "unit": "m/s",
+        "wind": {"speed": "3.5"},
+        "gusts": [1, 2],
+    }
+    [event] = all_of(
+        mapping_of(file), ("garden/roof/data", json.dumps(told)), ("garden/roof/data", '{"kind": "hello"}')
+    )
+    assert (event.key, event.id, event.time_us, reading(event)) == (
+        "roof", "roof-7", 1_767_268_800_000_000, {"wind": 3.5, "gusts": 2},
+    )  # fmt: skip
+    assert event.attributes == {"clock": "station", "clockerrorms": "1000", "unit": "m/s"}

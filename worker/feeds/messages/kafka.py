@@ -21,7 +21,7 @@ CLOCK = "record"
 _TURN_SECONDS, _AGAIN_SECONDS, _LEAVE_SECONDS = 0.1, 0.5, 3.0
 # Read and not yet written: past it reading pauses.
 _MOST_OPEN, _MOST_BYTES = 5_000, 32 * 2**20
-_NEVER_US = 2**62
+_NEVER_US, _AHEAD_US = 2**62, 30_000_000
 
 
 class _Open:
@@ -138,4 +138,6 @@ def reader_of(connection: Any, options: Any, topics: Sequence[str]) -> Callable[
 
 
 def _stamp_us(record: Record, now_us: int) -> int:
-    return record.timestamp_ms * 1000 if record.timestamp_ms >= 0 else now_us
+    """Its own time, unless it has none that a producer could have meant."""
+    at_us = record.timestamp_ms * 1000
+    return at_us if 0 <= at_us <= now_us + _AHEAD_US else now_us

@@ -22,6 +22,11 @@ from worker.sections import Section
 from worker.text_files import read_text
 
 PRESETS = Path(__file__).parent / "presets"
+# Attributes of CloudEvents, and those that a feed adds.
+_TAKEN = frozenset(
+    {"id", "source", "specversion", "type", "time", "datacontenttype", "dataschema", "subject", "data"}
+    | {"clock", "clockerrorms", "joinedof"}
+)
 Modality = Literal["image", "text", "sensor", "audio"]
 
 
@@ -110,6 +115,8 @@ class Rule(Section):
             return self
         if absent := [n for n in ("modality", "key", "id", "type") if not getattr(self, n)]:
             raise ValueError(f"rule {self.name!r} needs {', '.join(absent)}, or skip = true")
+        if taken := _TAKEN & self.attributes.keys():
+            raise ValueError(f"rule {self.name!r}: attributes: {min(taken)!r} is said of every event already")
         if self.body is None and self.modality == "sensor":
             raise ValueError(f'rule {self.name!r}: a sensor needs a body: fields, or "" for the whole object')
         if isinstance(self.body, Mapping) and self.modality != "sensor":

@@ -25,6 +25,8 @@ _TURN_SECONDS = 0.1
 _AGAIN_SECONDS, _AT_MOST_SECONDS = 0.2, 5.0
 # The process waits a little longer for its sources.
 _LEAVE_SECONDS, _NEVER_US = 3.0, 2**62
+# A connection that holds for less is not told: two feeds with one client_id take it from each other all the time.
+_STEADY_SECONDS = 2.0
 _REFUSED = 0x80
 
 
@@ -44,11 +46,11 @@ class MqttSource:
         self._told, self._client_id, self._filters, self._tls = told, client_id, list(filters), tls
         self._intake, self._health, self._log, self._now_us = intake, health, log, now_us
         self._heard: queue.SimpleQueue[tuple[paho.Client, paho.MQTTMessage, int]] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Sequence[Any]] = queue.SimpleQueue()
         self._client: paho.Client | None = None
         self._changed = threading.Condition()
         self._open_ids: set[int] = set()  # of this connection's messages that are not acknowledged
         self._lost: str | None = None
+        self._pause = _AGAIN_SECONDS
         self._retained = 0
         self.name = f"mqtt {told.host}:{told.port}"
 
@@ -59,17 +61,14 @@ class MqttSource:
             Unreachable: it refuses the user, the certificate or the subscription.
             Fatal: Kafka refuses for good.
         """
-        pause = _AGAIN_SECONDS
         self._health.block(self.name, "is not connected yet")
         while not stop.is_set():
             try:
-                client = self._open()
-                pause = _AGAIN_SECONDS
-                self._listen(client, stop)
+                self._listen(self._open(), stop)
             except Retryable as error:
                 self._tell_lost(str(error))
-                self._turn_until(time.monotonic() + pause, stop)
-                pause = min(2 * pause, _AT_MOST_SECONDS)
+                self._turn_until(time.monotonic() + self._pause, stop)
+                self._pause = min(2 * self._pause, _AT_MOST_SECONDS)
         self._leave()
 
     def _open(self) -> paho.Client:
@@ -79,29 +78,34 @@ class MqttSource:
             reconnect_on_failure=False, manual_ack=True,
         )  # fmt: skip
         client.on_message = self._hear
-        client.on_subscribe = lambda _, __, ___, codes, ____: self._answers.put(codes)
+        answers: queue.SimpleQueue[Sequence[Any]] = queue.SimpleQueue()
+        client.on_subscribe = lambda _, __, ___, codes, ____: answers.put(codes)
         self._client, seconds = client, self._told.timeout.total_seconds()
         kept = connect(client, self._told, self._tls, seconds, SECTION)
-        self._subscribe(client, seconds)
+        self._subscribe(client, answers, seconds)
         self._log.info("listens", broker=self.name, to=self._filters, session="kept" if kept else "new")
         self._health.clear(self.name)
-        self._lost, self._retained = None, 0
+        self._retained = 0
         return client
 
-    def _subscribe(self, client: paho.Client, seconds: float) -> None:
+    def _subscribe(self, client: paho.Client, answers: queue.SimpleQueue[Sequence[Any]], seconds: float) -> None:
         client.subscribe([(one, QOS) for one in self._filters])
         try:
-            codes = self._answers.get(timeout=seconds)
+            codes = answers.get(timeout=seconds)
         except queue.Empty:
             raise Retryable(f"{self.name[5:]} has not answered the subscription within {seconds:g} s") from None
         if refused := [f for f, code in zip(self._filters, codes, strict=True) if code.value >= _REFUSED]:
             raise Unreachable(f"{SECTION}: {self.name[5:]} does not let this user read {', '.join(refused)}")
 
     def _listen(self, client: paho.Client, stop: threading.Event) -> None:
+        since = time.monotonic()
         while client.is_connected():
             self._turn()
             if stop.is_set():
                 return
+            if self._lost is not None and time.monotonic() - since > _STEADY_SECONDS:
+                self._log.info("the MQTT broker is back", broker=self.name)
+                self._lost, self._pause = None, _AGAIN_SECONDS
         raise Retryable(f"{self.name[5:]} has gone, or another feed has the client_id {self._client_id!r}")
 
     def _turn_until(self, monotonic_seconds: float, stop: threading.Event) -> None:
@@ -126,7 +130,11 @@ class MqttSource:
             settled = partial(self._acknowledge, client, message.mid)
             with self._changed:
                 self._open_ids.add(message.mid)
-        found = Message(message.topic, bytes(message.payload), arrived_us, settled=settled)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "(no UTF-8)"  # The broker should have refused it; no rule knows it.
+        found = Message(topic, bytes(message.payload), arrived_us, settled=settled)
         if message.retain:
             self._retained += 1
             self._intake.count_dropped("retained")

@@ -14,7 +14,7 @@ from worker.feeds.messages.mapping import MessageMapping, Rule
 from worker.feeds.messages.topics import TopicPattern
 from worker.feeds.messages.values import Facts, Missing, time_us, value_of, written
 from worker.feeds.outlet import LiveEvent
-from worker.strict_json import read_json
+from worker.strict_json import read_json, write_json
 
 ARRIVAL = "arrival"
 # Times that nobody's clock tells: before the year 2000 a clock was never set; ahead of ours the worker refuses them.
@@ -201,8 +201,13 @@ def _parsed(message: Message, rule: Rule) -> Any:
     if rule.read_as == "bytes":
         return message.payload
     try:
-        return message.payload.decode() if rule.read_as == "text" else read_json(message.payload)
+        if rule.read_as == "text":
+            return message.payload.decode()
+        found = read_json(message.payload)
+        if b"\\u" in message.payload:
+            write_json(found)  # Half a surrogate pair cannot be written again.
     except ValueError as error:
         if not message.payload:
             raise Unusable("empty", f"{rule.name}: the message is empty") from None
         raise Unusable("malformed", f"{rule.name}: the message is no {rule.read_as.upper()} ({error})") from None
+    return found

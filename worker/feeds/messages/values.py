@@ -147,4 +147,4 @@ def time_us(value: Any, zone: ZoneInfo | None) -> int:
     if at.tzinfo is None and zone is None:
         raise ValueError(f"{value!r:.40} has no zone; say `zone` in the mapping")
     at = at if at.tzinfo else at.replace(tzinfo=zone)
-    return (at.replace(tzinfo=None) - (at.utcoffset() or timedelta(0)) - _EPOCH) // timedelta(microseconds=1)
+    return (at.replace(tzinfo=None) - _EPOCH - (at.utcoffset() or timedelta(0))) // timedelta(microseconds=1)

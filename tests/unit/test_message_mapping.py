@@ -1,0 +1,123 @@
+"""A mapping of messages: pointers, times, topics, and what is wrong with one, in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from worker.errors import ConfigError
+from worker.feeds.messages.mapping import mapping_of
+from worker.feeds.messages.topics import TopicPattern, filters_of
+from worker.feeds.messages.values import Facts, Missing, Value, number_in, time_us
+
+PAYLOAD = {"a": {"b": 3}, "l": ["x", "y"], "a/b": 1, "m~n": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("/a/b", 3), ("/l/1", "y"), ("/a~1b", 1), ("/m~0n", 2), ("", PAYLOAD),
+        ("{camera}-{/a/b}", "c-3"), ("{/l}", "x,y"), ("other#/z", 9), ("{other#/z}!", "9!"), ("plain", "plain"),
+    ],
+)  # fmt: skip
+def test_a_value_is_a_pointer_or_text_with_pointers_in_it(text: str, value: Any) -> None:
+    """RFC 6901 with its two escapes; a list within a text is what is in it; another message by the name of its rule."""
+    assert Value(text).of(Facts({"camera": "c"}, PAYLOAD, {"other": {"z": 9}})) == value
+
+
+@pytest.mark.parametrize("text", ["/a/c", "/l/2", "/l/01", "/l/-", "{nobody}", "gone#/z", "/a/b/c"])
+def test_what_is_not_there_is_missing(text: str) -> None:
+    """Never an error of another kind."""
+    with pytest.raises(Missing):
+        Value(text).of(Facts({}, {"a": {"b": 3}, "l": ["x"]}))
+
+
+@pytest.mark.parametrize(
+    ("given", "zone", "us"),
+    [
+        ("2026-01-01T12:00:00Z", None, 1_767_268_800_000_000),
+        ("2026-01-01T14:00:00+02:00", None, 1_767_268_800_000_000),
+        ("2026-01-01T12:00:00.250+0000", None, 1_767_268_800_250_000),
+        ("2026-01-01T13:00:00", "Europe/Berlin", 1_767_268_800_000_000),
+        (1_767_268_800.25, None, 1_767_268_800_250_000),
+        (1_767_268_800_250, None, 1_767_268_800_250_000),
+        ("1767268800250", None, 1_767_268_800_250_000),
+        (1_767_268_800_250_000, None, 1_767_268_800_250_000),
+    ],
+)  # fmt: skip
+def test_times_of_every_form_are_read(given: Any, zone: str | None, us: int) -> None:
+    """ISO 8601 with a zone, or in the zone of the mapping; seconds, milliseconds and microseconds by their size."""
+    assert time_us(given, ZoneInfo(zone) if zone else None) == us
+
+
+@pytest.mark.parametrize("given", ["2026-01-01T13:00:00", "yesterday", -5, 0, True, None, [1], "", float("nan")])
+def test_what_is_no_time_is_refused(given: Any) -> None:
+    """A time without a zone too, where the mapping names none."""
+    with pytest.raises(ValueError, match=r"is no time|has no zone"):
+        time_us(given, None)
+
+
+def test_numbers_in_texts() -> None:
+    """A number and nothing else."""
+    given = ["21.5", "-3", " 7 ", "1e3", "unavailable", "0x10", "1,5", "", "nan", "inf", 4, None]
+    assert [number_in(one) for one in given] == [
+        21.5,
+        -3,
+        7,
+        1000,
+        "unavailable",
+        "0x10",
+        "1,5",
+        "",
+        "nan",
+        "inf",
+        4,
+        None,
+    ]
+
+
+def test_topics_name_their_levels() -> None:
+    """One level or several; what is subscribed to brings all, and nothing twice."""
+    assert TopicPattern("f/{camera}/{label}/snapshot").match("f/front/person/snapshot") == {
+        "camera": "front", "label": "person",
+    }  # fmt: skip
+    several = TopicPattern("z/{device*}/availability")
+    assert several.match("z/kitchen/lamp/availability") == {"device": "kitchen/lamp"}
+    assert several.match("z/availability") is None
+    many = ("z/{a*}", "z/b/{c*}", "z/{a*}/get", "q/{x}", "q/y", "q/{x*}")
+    assert filters_of([TopicPattern(one) for one in many]) == ["z/#", "q/#"]
+    assert filters_of([TopicPattern(one) for one in ("a/{x}", "a/{x*}", "a/{y}/{z*}")]) == ["a/#"]
+    for wrong in ("a/+/b", "a/#", "a/{B}", "a/{x}/{x}", "a/{time}", "a/x{y}"):
+        with pytest.raises(ValueError, match=r"level|named twice"):
+            TopicPattern(wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('key = ""', "needs key"), ('colour = "red"', "rule.0.colour: there is no such key"),
+        ('id = "{camera"', "a brace that is not closed"), ('id = "{device}"', "{device} is not in its topic"),
+        ('id = "event#/x"', "event#: no such message is joined"), ('modality = "smell"', "rule.0.modality"),
+        ('zone = "Middle/Earth"', "no time zone"), ('topic = "a/+"', "neither plain text"),
+        ('join = { rule = "x", on = "", equals = "" }', "there is no rule 'x'"),
+        ("when = [1]", "rule.0.when"), 
+        ('attributes = { time = "/x" }', "'time' is said of every event"),
+        ('body = { a = "/a" }\nmodality = "text"', "a sensor's"),
+    ],
+)  # fmt: skip
+def test_a_wrong_mapping_is_one_line(tmp_path: Path, change: str, said: str) -> None:
+    """That names the file and the key."""
+    right = {"name": '"r"', "topic": '"a/{camera}"', "modality": '"sensor"', "key": '"{camera}"', "id": '"/id"'}
+    right |= {"type": '"t"', "body": '""'}
+    for line in change.splitlines():
+        right[line.partition(" = ")[0]] = line.partition(" = ")[2]
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\n[[rule]]\n' + "\n".join(f"{name} = {value}" for name, value in right.items()))
+    with pytest.raises(ConfigError) as error:
+        mapping_of(file)
+    assert said in str(error.value)
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
