@@ -240,7 +240,7 @@ def main(arguments: list[str]) -> int:
     """Writes the reference page, or the example file, to standard output."""
     pages = {"reference": reference, "example": example}
     if len(arguments) != 1 or arguments[0] not in pages:
-        sys.stderr.write(f"python -m worker.describe {{{','.join(pages)}}}\n")
+        sys.stderr.write(f"python -m worker.describe: must be {' or '.join(pages)}, not {' '.join(arguments)!r:.80}\n")
         return 2
     sys.stdout.write(pages[arguments[0]]())
     return 0

@@ -13,7 +13,7 @@ from worker.training.run import evaluate, train
 
 
 def test_the_row_is_what_each_model_says_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The figures are those of the presence pattern and of the other model's own report; what does not fit is named."""
+    """The figures are those of the presence pattern and of the other model's own report, below its folder's name."""
     data = ("--data", str(folder(tmp_path)), *QUICK, "--augment", "0")
     whole, alone = tmp_path / "whole", tmp_path / "alone"
     train(arguments(*data, "--out", str(whole)))
@@ -23,8 +23,11 @@ def test_the_row_is_what_each_model_says_of_itself(tmp_path: Path, capsys: pytes
     assert pattern
     assert own
     given = ("--data", str(tmp_path))
-    evaluate(evaluation(*given, "--model", str(whole), "--against", str(alone)))
-    row = capsys.readouterr().out.splitlines()[-1]
+    evaluate(evaluation(*given, "--model", str(whole), "--against", str(alone), str(whole)))
+    head, row, other_head, other = capsys.readouterr().out.splitlines()[-4:]
+    assert head.split() == ["this", "model", str(alone), "points", "95", "%", "n"]
+    assert other_head.split() == ["this", "model", str(whole), "points", "95", "%", "n"]
+    assert (other.split()[0], float(other.split()[3])) == ("all", 0.0)
     points = 100 * (float(pattern[1]) - float(own[1]))
     assert row.split()[:4] == ["text", "only", pattern[1], own[1]]
     assert float(row.split()[4]) == pytest.approx(points, abs=0.11)

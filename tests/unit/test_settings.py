@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import Settings
-from worker.describe import example, keys, reference, sections
+from worker.describe import example, keys, main, reference, sections
 from worker.errors import ConfigError
 from worker.settings import load, redacted
 
@@ -128,6 +128,13 @@ def test_the_reference_and_the_example_are_current(tmp_path: Path) -> None:
     assert (ROOT / "docs/configuration.md").read_text() == reference()
     assert (ROOT / "deploy/config.example.toml").read_text() == example()
     assert load(ROOT / "deploy/config.example.toml", [], {}).settings == Settings()
+
+
+@pytest.mark.parametrize("given", ["referense", "", "reference example", "--help"])
+def test_what_cannot_be_described_is_refused(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line with what there is, and exit 2."""
+    assert main(given.split()) == 2
+    assert capsys.readouterr() == ("", f"python -m worker.describe: must be reference or example, not {given!r}\n")
 
 
 def test_every_key_has_a_description() -> None:

@@ -1,4 +1,4 @@
-"""A model with inputs missing, beside the models that were trained on what is left alone -> a table."""
+"""A model shown what other models take, beside these on the same samples -> a table each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from worker.training.sources import Data
 def against(
     folders: Sequence[Path], data: Data, split: str, batch: int, device: str, own: Callable[[Sequence[int]], Measured]
 ) -> list[str]:
-    """A line per model in `folders`: its accuracy beside what `own` measures of the model at hand, shown its inputs.
+    """A head and a line per model in `folders`: its accuracy beside what `own` measures of the model at hand, shown
+    the inputs that it takes. The head calls it by its folder, as that was given.
 
     Both are asked of the same samples, those that have all these inputs; the difference has its paired interval.
 
     Raises:
         ConfigError: one is no model, or takes what the data does not have.
     """
-    rows = [("", "this model", "trained alone", "points", "95 %", "n")]
+    rows: list[tuple[str, ...]] = []
     for folder in folders:
         with verified(folder):
             model, tokenizer = load(folder)
@@ -37,9 +38,10 @@ def against(
         )  # fmt: skip
         best = measure(model, samples, batch, Presence(tuple(range(len(names)))), lambda: None)
         found = own([number for number, name in enumerate(data.inputs) if name in names])
-        rows.append((f"{', '.join(names)} only", *_compared(found, best)))
-    wide = max(len(row[0]) for row in rows)
-    return [f"{name:<{wide}}  {a:>10}  {b:>13}  {c:>6}  {d:<14}  {n:>5}" for name, a, b, c, d, n in rows]
+        shown = "all" if set(names) == set(data.inputs) else f"{', '.join(names)} only"
+        rows += [("", "this model", str(folder), "points", "95 %", "n"), (shown, *_compared(found, best))]
+    wide, other = (max(len(row[place]) for row in rows) for place in (0, 2))
+    return [f"{name:<{wide}}  {a:>10}  {b:>{other}}  {c:>6}  {d:<14}  {n:>5}" for name, a, b, c, d, n in rows]
 
 
 def _compared(found: Measured, best: Measured) -> tuple[str, str, str, str, str]:

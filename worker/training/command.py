@@ -124,7 +124,8 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--robust", action="store_true", help="also on noise, blur, dark, rotated, typos")
     parser.add_argument(
         "--against", type=Path, nargs="+", metavar="DIR",
-        help="models trained with --inputs on some of the inputs: held against this one, shown only those",
+        help="other models, such as those trained with --inputs on some of the inputs: each is held against this one, "
+        "which is shown the inputs that the other takes",
     )  # fmt: skip
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write confusion.png and reliability.png there")
 
