@@ -27,6 +27,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_tiny_model(tmp_path_factory.mktemp("whole") / "model")
     (folder / "int8").mkdir()
     (folder / "int8" / "README.md").write_text("a card")
+    (folder / "logs").mkdir()
+    (folder / "logs" / "events").write_text("curves")
     write_sums(folder)
     return folder
 
@@ -54,7 +56,8 @@ def refused(model: Path, trusted_key: Path | None = None) -> str:
 def test_the_list_is_sha256sum_s(whole: Path) -> None:
     """The tool takes it and makes the same; what was verified is told by the list's own digest."""
     subprocess.run(["sha256sum", "--strict", "--quiet", "-c", SUMS], cwd=whole, check=True)
-    files = sorted(str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file() and path.name != SUMS)
+    paths = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.name != SUMS]
+    files = sorted(str(path) for path in paths if path.parts[0] != "logs")
     made = subprocess.run(["sha256sum", *files], cwd=whole, check=True, capture_output=True).stdout
     assert (whole / SUMS).read_bytes() == made
     own = subprocess.run(["sha256sum", SUMS], cwd=whole, check=True, capture_output=True, text=True).stdout
@@ -127,6 +130,15 @@ def test_a_pickle_is_refused_though_it_is_listed(model: Path, suffix: str) -> No
     assert refused(model).startswith(f"int8/weights{suffix.upper()}: is a pickle, which may run code when it is opened")
     (model / SUMS).unlink()
     assert "is a pickle" in refused(model)
+
+
+def test_curves_need_not_be_shipped(model: Path) -> None:
+    """What `train` leaves in logs/ is not looked at; a folder of that name elsewhere is."""
+    shutil.rmtree(model / "logs")
+    assert verify(model) is not None
+    (model / "int8" / "logs").mkdir()
+    (model / "int8" / "logs" / "more").write_text("curves")
+    assert refused(model).startswith("int8/logs/more: is not listed")
 
 
 def test_without_a_list_it_is_served_as_it_lies_there(model: Path) -> None:

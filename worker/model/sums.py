@@ -18,6 +18,8 @@ from worker.errors import ConfigError
 
 SUMS = "SHA256SUMS"
 SIGNATURE = f"{SUMS}.sig"
+# What `train` leaves for TensorBoard there is no part of the model: nothing opens it, and it need not be shipped.
+_BESIDE = "logs"
 POINTER = b"version https://git-lfs"
 IS_POINTER = "is a Git LFS pointer, not the file; `git lfs pull` brings it"
 # What `torch.save` and `pickle` write; opening one may run whatever is in it.
@@ -112,10 +114,11 @@ def write_sums(folder: Path) -> bool:
 
 
 def _found(folder: Path) -> Found:
-    """Everything in the folder; links are told, not followed. Nothing of a folder that is not there."""
+    """Everything in the folder but `logs`; links are told, not followed. Nothing of a folder that is not there."""
     try:
         found = {"": os.lstat(folder), ".": os.stat(folder)}
         for at, folders, files in os.walk(folder, onerror=_raise):
+            folders[:] = [name for name in folders if name != _BESIDE or Path(at) != folder]
             for name in (*folders, *files):
                 path = Path(at, name)
                 found[path.relative_to(folder).as_posix()] = path.lstat()
