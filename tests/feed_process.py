@@ -1,5 +1,6 @@
 """A feed in a process of its own: `python -m tests.feed_process --hang N ARGUMENTS...`: it hangs when it writes to
-Kafka for the N-th time, so that Kafka has nothing of what was taken since. The rest is what `fusion-worker` takes.
+Kafka for the N-th time, so that Kafka has nothing of what was taken since; with -N once it has written, before anybody
+hears of it. The rest is what `fusion-worker` takes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ def _hangs_at(number: int) -> None:
 
     def publish_or_hang(sink: PlainSink, *records: Any) -> None:
         seen[0] += 1
-        if seen[0] == number:
+        if seen[0] != number:
+            publish(sink, *records)
+        if seen[0] == abs(number):
             threading.Event().wait()
-        publish(sink, *records)
 
     PlainSink.publish = publish_or_hang  # type: ignore[method-assign]
 

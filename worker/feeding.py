@@ -72,7 +72,7 @@ def _messages(settings: Settings, chosen: Namespace, say: Say) -> int:
         make = partial(command.onvif_sources, chosen, mapping, streams)
     else:
         command.need_mqtt(settings.feeds.mqtt)
-        make = partial(command.mqtt_sources, chosen, settings.feeds.mqtt, settings.kafka.group_id, mapping, streams)
+        make = partial(command.mqtt_sources, chosen, settings.feeds.mqtt, settings.kafka.model_dump(), mapping, streams)
     return live(settings, topics, chosen.http_port, make, say)
 
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from schemas import names
 from worker.errors import ConfigError
 from worker.feeds.messages.intake import Intake
 from worker.feeds.messages.mapping import MessageMapping, mapping_of, preset_file, presets_of
 from worker.feeds.messages.topics import filters_of
-from worker.feeds.messages.translate import Translator
+from worker.feeds.messages.translate import DELIVERY, Translator
+from worker.feeds.messages.values import time_us
 from worker.feeds.named import all_named
 from worker.feeds.outlet import Outlet
 from worker.ports.ops import Health, Log
 from worker.servers import MqttFeed
 
 SOURCE = "/fusion-worker/feeds/"
+# Of each partition; a broker's window of what is not acknowledged is some ten messages.
+_TAIL = 500
 ONVIF = "onvif"
 
 
@@ -73,24 +79,45 @@ def translator_of(mapping: MessageMapping, streams: Mapping[str, tuple[str, str]
 
 
 def mqtt_sources(
-    chosen: Namespace, told: MqttFeed, group_id: str, mapping: MessageMapping, streams: Mapping[str, tuple[str, str]],
+    chosen: Namespace, told: MqttFeed, kafka: Mapping[str, Any], mapping: MessageMapping,
+    streams: Mapping[str, tuple[str, str]],
     outlet: Outlet, observer: Any, health: Health, log: Log,
 ) -> list[Any]:  # fmt: skip
-    """One source of one broker.
+    """One source of one broker; `kafka`: the section, as keyword arguments.
 
     Raises:
         ConfigError: paho is not installed, the broker is not named, a file of certificates does not fit.
     """
     need_mqtt(told)
+    from worker.broker.options import connection_options
     from worker.feeds.messages.mqtt import SECTION, MqttSource
     from worker.mqtt import tls_context
 
     translator = translator_of(mapping, streams, chosen)
     tell_unused(mapping, translator, log)
-    client_id = told.client_id or f"{group_id}-{mapping.name}"
+    client_id = told.client_id or f"{kafka['group_id']}-{mapping.name}"
     intake = Intake(mapping, translator, outlet, observer, log)
     filters, tls = filters_of(translator.patterns), tls_context(told, SECTION)
-    return [MqttSource(told, client_id, filters, tls, intake, health, log)]
+    topics = [topic for _, topic in streams.values()]
+    before = partial(sent_before, connection_options(kafka), topics, translator.source)
+    return [MqttSource(told, client_id, filters, tls, intake, health, log, before)]
+
+
+def sent_before(connection: Mapping[str, Any], topics: list[str], source: str) -> Iterator[tuple[str, int]]:
+    """(delivery, event time in microseconds) of this feed's last events, as far as they went by their arrival.
+
+    Raises:
+        Unreachable: Kafka is away.
+    """
+    from worker.broker.log import LogReader
+
+    with closing(LogReader(connection)) as log:
+        for topic in topics:
+            for partition, (first, end) in log.bounds(topic).items():
+                for record in log.records(partition, max(first, end - _TAIL), end):
+                    told = {name: value.decode() for name, value in record.headers if value is not None}
+                    if told.get(names.CE_SOURCE) == source and names.CE_PREFIX + DELIVERY in told:
+                        yield told[names.CE_PREFIX + DELIVERY], time_us(told[names.CE_TIME], None)
 
 
 def kafka_sources(

@@ -55,16 +55,18 @@ class Intake:
         """Counts a message of which no event is made."""
         self._observer.count(Name.FEED_DROPPED, stream=stream, reason=reason)
 
-    def _first_arrival(self, message: Message, again: bool) -> Message:
-        if message.settled is None:
-            return message
-        digest = message.digest
-        if again:
-            return replace(message, arrived_us=self._arrived.get(digest, message.arrived_us))
-        self._arrived[digest] = message.arrived_us
-        self._arrived.move_to_end(digest)
+    def recall(self, delivery: str, at_us: int) -> None:
+        """A delivery that became an event at its arrival, maybe of an earlier process."""
+        self._arrived[delivery] = at_us
+        self._arrived.move_to_end(delivery)
         if len(self._arrived) > _REMEMBERED:
             self._arrived.popitem(last=False)
+
+    def _first_arrival(self, message: Message, again: bool) -> Message:
+        if again:
+            return replace(message, arrived_us=self._arrived.get(message.delivery, message.arrived_us))
+        if message.delivery:
+            self.recall(message.delivery, message.arrived_us)
         return message
 
     def _put(self, joined: Joined) -> None:

@@ -98,7 +98,9 @@ class KafkaMessages:
         self._count += 1
         key = (record.key or b"").decode("utf-8", "replace")
         at_us = _stamp_us(record, self._now_us())
-        self._intake.take(Message(record.topic, record.value or b"", at_us, key, record.place, CLOCK, one.settle))
+        self._intake.take(
+            Message(record.topic, record.value or b"", at_us, key, record.place, CLOCK, settled=one.settle)
+        )
 
     def _forget(self, partition: Partition) -> None:
         """Another member reads these again; what is on its way is written twice, with the same ids."""

@@ -25,7 +25,7 @@ PRESETS = Path(__file__).parent / "presets"
 # Attributes of CloudEvents, and those that a feed adds.
 _TAKEN = frozenset(
     {"id", "source", "specversion", "type", "time", "datacontenttype", "dataschema", "subject", "data"}
-    | {"clock", "clockerrorms", "joinedof"}
+    | {"clock", "clockerrorms", "joinedof", "delivery"}
 )
 Modality = Literal["image", "text", "sensor", "audio"]
 

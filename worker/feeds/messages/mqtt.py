@@ -6,7 +6,8 @@ import queue
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,9 +41,11 @@ class MqttSource:
 
     def __init__(
         self, told: MqttFeed, client_id: str, filters: Sequence[str], tls: ssl.SSLContext | None, intake: Intake,
-        health: Health, log: Log, now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        health: Health, log: Log, sent_before: Callable[[], Iterable[tuple[str, int]]] = tuple,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:  # fmt: skip
-        """`filters`: what is subscribed to; `now_us` is the wall clock."""
+        """`filters`: what is subscribed to; `sent_before`: deliveries that are events by their arrival, and its time;
+        `now_us` is the wall clock."""
         self._told, self._client_id, self._filters, self._tls = told, client_id, list(filters), tls
         self._intake, self._health, self._log, self._now_us = intake, health, log, now_us
         self._heard: queue.SimpleQueue[tuple[paho.Client, paho.MQTTMessage, int]] = queue.SimpleQueue()
@@ -51,6 +54,7 @@ class MqttSource:
         self._open_ids: set[int] = set()  # of this connection's messages that are not acknowledged
         self._lost: str | None = None
         self._pause = _AGAIN_SECONDS
+        self._sent_before, self._is_recalled = sent_before, False
         self._retained = 0
         self.name = f"mqtt {told.host}:{told.port}"
 
@@ -83,10 +87,21 @@ class MqttSource:
         self._client, seconds = client, self._told.timeout.total_seconds()
         kept = connect(client, self._told, self._tls, seconds, SECTION)
         self._subscribe(client, answers, seconds)
+        if kept and not self._is_recalled:
+            self._recall_all()
         self._log.info("listens", broker=self.name, to=self._filters, session="kept" if kept else "new")
         self._health.clear(self.name)
         self._retained = 0
         return client
+
+    def _recall_all(self) -> None:
+        """What an earlier process took and did not acknowledge comes again now: with the time that it had."""
+        self._is_recalled = True
+        try:
+            for delivery, at_us in self._sent_before():
+                self._intake.recall(delivery, at_us)
+        except Unreachable as error:
+            self._log.warning("what was sent before cannot be read; some of it may come twice", reason=str(error))
 
     def _subscribe(self, client: paho.Client, answers: queue.SimpleQueue[Sequence[Any]], seconds: float) -> None:
         client.subscribe([(one, QOS) for one in self._filters])
@@ -135,6 +150,8 @@ class MqttSource:
         except UnicodeDecodeError:
             topic = "(no UTF-8)"  # The broker should have refused it; no rule knows it.
         found = Message(topic, bytes(message.payload), arrived_us, settled=settled)
+        if message.qos:
+            found = replace(found, delivery=f"{message.mid}-{found.digest}")
         if message.retain:
             self._retained += 1
             self._intake.count_dropped("retained")

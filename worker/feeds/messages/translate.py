@@ -16,7 +16,7 @@ from worker.feeds.messages.values import Facts, Missing, time_us, value_of, writ
 from worker.feeds.outlet import LiveEvent
 from worker.strict_json import read_json, write_json
 
-ARRIVAL = "arrival"
+ARRIVAL, DELIVERY = "arrival", "delivery"
 # Times that nobody's clock tells: before the year 2000 a clock was never set; ahead of ours the worker refuses them.
 _LEAST_US, _AHEAD_US = 946_684_800_000_000, 30_000_000
 
@@ -30,6 +30,7 @@ class Message:
         record_key: of a Kafka record.
         place: topic/partition/offset of one.
         clock: whose time `arrived_us` is.
+        delivery: of MQTT's QoS 1: the same if it is delivered again, and no other message's that is on its way.
         settled: called when Kafka has its event, or when none comes of it; None: nobody waits for that.
     """
 
@@ -39,6 +40,7 @@ class Message:
     record_key: str = ""
     place: str = ""
     clock: str = ARRIVAL
+    delivery: str = ""
     settled: Callable[[], None] | None = None
 
     def settle(self) -> None:
@@ -79,13 +81,17 @@ class Clocked:
 
 
 class Translator:
-    """Makes events of messages; `streams`: modality -> (stream, topic); `key` stands for that of every rule."""
+    """Makes events of messages; `streams`: modality -> (stream, topic); `key` stands for that of every rule.
+
+    Attributes:
+        source: `ce_source` of the events.
+    """
 
     def __init__(
         self, mapping: MessageMapping, streams: Mapping[str, tuple[str, str]], source: str, key: str | None = None
     ) -> None:
         base = f"{mapping.base}/" if mapping.base else ""
-        self._mapping, self._streams, self._source, self._key = mapping, streams, source, key
+        self._mapping, self._streams, self.source, self._key = mapping, streams, source, key
         self._patterns = [None if r.topic is None else TopicPattern(base + r.topic) for r in mapping.rule]
 
     @property
@@ -135,6 +141,8 @@ class Translator:
         facts = replace(facts, names={**facts.names, "time": str(clocked.time_us)})
         content_type, body = body_of(rule, facts, read.message.payload)
         attributes = dict(self._attributes(rule, facts)) | {"clock": clocked.clock}
+        if read.message.delivery and clocked.clock == read.message.clock:
+            attributes[DELIVERY] = read.message.delivery
         if clocked.error_us is not None:
             attributes["clockerrorms"] = str(-(-clocked.error_us // 1000))
         if joined_of > 1:
@@ -142,7 +150,7 @@ class Translator:
         key = self._key if self._key is not None else self._text(rule, "key", rule.key, facts)
         own_id = self._text(rule, "id", rule.id, facts)
         event = LiveEvent(
-            stream, topic, key, own_id, self._source, rule.type, clocked.time_us, content_type, body, attributes
+            stream, topic, key, own_id, self.source, rule.type, clocked.time_us, content_type, body, attributes
         )
         return event, clocked.doubt
 
