@@ -34,6 +34,7 @@ class Search:
         """`command`: that of `explain` with the worker's own settings; (): there is none."""
         self._command, self._last, self._teller, self._seconds = list(command), last, teller, seconds
         self._one, self._closed = threading.Lock(), threading.Event()
+        self._running: subprocess.Popen[bytes] | None = None
 
     def refusal(self, wanted: str) -> str | None:
         """Why this cannot be looked for; None: it can."""
@@ -56,8 +57,10 @@ class Search:
             self._one.release()
 
     def close(self) -> None:
-        """Ends what runs."""
+        """Ends what runs; the worker's own end waits for no thread that would."""
         self._closed.set()
+        if (running := self._running) is not None:
+            running.kill()
 
     def _arguments(self, wanted: str) -> list[str]:
         """What is on the page is known; what looks like a place is one; anything else is looked for in the results."""
@@ -72,6 +75,7 @@ class Search:
         process = subprocess.Popen(
             [*self._command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
+        self._running = process
         said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(process, said), name="explain-said", daemon=True).start()
         deadline = time.monotonic() + self._seconds
@@ -86,6 +90,7 @@ class Search:
                         return
                     yield without_secrets(line.decode(errors="replace")).encode()
         finally:
+            self._running = None
             process.kill()
             process.wait()
 
