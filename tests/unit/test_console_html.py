@@ -1,4 +1,4 @@
-"""worker/console/page.html as it stands: nothing from outside, nothing that makes markup of a text, colours to read by."""
+"""worker/console/page.html as it stands: nothing from outside, no text that becomes markup, colours to read by."""
 
 from __future__ import annotations
 
