@@ -70,6 +70,8 @@ def test_another_site_gets_nothing(path: str) -> None:
     with played() as made:
         for site in ("cross-site", "same-site"):
             assert made.ask(path, Sec_Fetch_Site=site)[0] == 403
+            followed = made.ask(path, Sec_Fetch_Site=site, Sec_Fetch_Dest="document")[0]
+            assert followed == (200 if path == "/" else 403)
         for host in ("evil.example", "evil.example:9108", "127.0.0.1.evil.example", "", "[evil]"):
             assert made.ask(path, Host=host)[0] == 403, host
         for host in ("localhost", "LOCALHOST:9108", "127.0.0.1:1", "[::1]:9108", "10.0.0.7"):

@@ -208,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _page(self, pages: Pages, path: str, query: str) -> Answer | None:
         guarded = self.server.access is not None and self.server.access.is_guarded
-        if (why := refusal(cast(Mapping[str, str], self.headers), guarded)) is not None:
+        if (why := refusal(path, cast(Mapping[str, str], self.headers), guarded)) is not None:
             return Answer(HTTPStatus.FORBIDDEN, TEXT, f"refused: {why}\n".encode())
         if not self._admitted():
             told = b"the token of http.token_file is needed: as the password, with any user, or as a bearer token\n"

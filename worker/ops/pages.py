@@ -31,13 +31,15 @@ class Pages(Protocol):
         """Ends what still runs for somebody."""
 
 
-def refusal(headers: Mapping[str, str], guarded: bool) -> str | None:
-    """Why a browser may not read pages with these headers; None: it may.
+def refusal(path: str, headers: Mapping[str, str], guarded: bool) -> str | None:
+    """Why a browser may not read what lies at a path with these headers; None: it may.
 
-    Another site that a person has open may not have them fetched, nor read them by a name of its own that leads here
-    (DNS rebinding); with a token (`guarded`) the browser sends it under our own name alone.
+    Another site that a person has open may not have anything fetched, but may lead to the page itself; nor may it read
+    by a name of its own that leads here (DNS rebinding): with a token (`guarded`) the browser sends that under our own
+    name alone.
     """
-    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+    is_followed = path == "/" and headers.get("Sec-Fetch-Dest") == "document"
+    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not is_followed:
         return "asked by another site"
     host = headers.get("Host", "localhost")
     if guarded or _is_our_own(host):
