@@ -160,7 +160,7 @@ def test_what_is_kept_is_bounded_in_number_and_bytes() -> None:
 
     hear(*[b"x"] * 10)
     assert [one.number for one in last.now()] == [1, 2, 3]
-    hear(b"y" * 1400, b"y" * 1400)
+    hear(b"y" * 1450, b"y" * 1450)
     assert [one.number for one in last.now()] == [3, 4, 5]
     hear(b"z" * 2000)
     assert [one.number for one in last.now()] == [6]
