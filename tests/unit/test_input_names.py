@@ -55,7 +55,9 @@ def test_streams_find_their_inputs(
         (CAMERAS, {"north": "text", "south": "image"}, {}, r"streams.north: feeds no input"),
         (CAMERAS, {"a": "text"}, {"a": "north"}, r"streams.a: feeds no input"),
         (CAMERAS, {"a": "image"}, {"a": "nort"}, r"model.inputs.a = 'nort': the model's inputs are north \(image\)"),
-        (SHIPPED, {"radar": "sensor"}, {}, r"streams.radar.modality = 'sensor': the model takes image, text"),
+        (SHIPPED, {"radar": "sensor"}, {},
+         r"streams.radar.modality = 'sensor': none of the model's inputs, image \(image\), text \(text\), is of it; "
+         r"the streams are radar \(sensor\)"),
     ],
 )  # fmt: skip
 def test_what_is_not_sure_is_refused(

@@ -71,8 +71,8 @@ def _unfit(config: FusionConfig, streams: Mapping[str, str], stream: str) -> str
     modality = streams[stream]
     if modality not in config.inputs:
         return (
-            f"streams.{stream}.modality = {modality!r}: the model takes {', '.join(dict.fromkeys(config.inputs))}; "
-            "train one with this modality, or take the stream out"
+            f"streams.{stream}.modality = {modality!r}: none of the model's inputs, {_told(config)}, is of it; "
+            f"the streams are {_listed(streams.items())}; train one with this modality, or take the stream out"
         )
     example = config.names[config.inputs.index(modality)]
     return (
