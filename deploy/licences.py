@@ -50,8 +50,9 @@ _ABOUT = (
     "holds the page to that. What a wheel bundles beside its own code is told by the licence files in it, not here."
 )
 _BESIDE = (
-    "Beside the image also GPL-3.0, for programs that are run and never linked. Anything else, and what tells no "
-    "licence, fails `tests/deploy/test_supply.py`. The extra `fuzz` (atheris, Apache-2.0) is pinned nowhere."
+    "Beside the image also GPL-3.0, for programs that are run and never linked, and EPL-2.0, of which SUMO is, which "
+    "only the process of a simulation loads. Anything else, and what tells no licence, fails "
+    "`tests/deploy/test_supply.py`. The extra `fuzz` (atheris, Apache-2.0) is pinned nowhere."
 )
 _OTHERS = (
     "The encoders of `--image-weights` and of folders of your own are yours to look at: a model card names what it "
