@@ -43,13 +43,14 @@ def ask(folder: Path, some: list[Item]) -> list[Verdict]:
 
 @pytest.mark.parametrize("view", [0, 1], ids=["the last layer", "an earlier layer"])
 def test_the_graph_is_as_familiar_with_an_item_as_the_model(view: int, tmp_path: Path) -> None:
-    """Of every item within two of 200 known ones, whichever layer of the texts' encoder is looked at."""
+    """Of every item within two of 200 known ones, whichever layers of the encoders are looked at."""
     torch.manual_seed(2)
     tokenizer = learn_vocabulary((scene(np.random.default_rng(n)).text for n in range(50)), 300)
     text = {**TEXT, "num_hidden_layers": 2, "intermediate_size": 64, "vocab_size": len(tokenizer)}
     config = FusionConfig(
-        name="tiny", backbone="shufflenet_v2_x0_5", dim=64, text=text, text_view=view, id2label=dict(enumerate(LABELS))
-    )
+        name="tiny", backbone="shufflenet_v2_x0_5", dim=64, text=text, text_view=view, image_view=3 * view,
+        id2label=dict(enumerate(LABELS)),
+    )  # fmt: skip
     model, some = FusionModel(config), items(24)
     known = Known([2.0] * 3, [1.0] * 3, [n / 20 - 5 for n in range(200)], 0.25)
     knowledge = Knowledge(Space(torch.zeros(3, 2, 64), torch.randn(3, 64, 8) / 8), {-1: known, 3: known}, 0.9)

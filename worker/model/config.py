@@ -22,6 +22,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         backbone: a torchvision model, or `efficientnet_lite0`, whose last map is 7x7 for `image_size` x `image_size`.
         backbone_widths: channels inside each of its blocks, where it was pruned; None: as torchvision has it.
         image_size: pixels per side that every image is resized to.
+        image_view: after how many stages of the backbone a map tells how familiar an image is; 0: the last map does.
         image_mean, image_std: per channel, of pixels in 0..1.
         text: a transformers configuration with its `model_type`; the text encoder is made from it.
         packages: encoders whose weights an installed package holds, as `packages.told_of` tells it.
@@ -54,6 +55,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     backbone: str
     backbone_widths: list[int] | None
     image_size: int
+    image_view: int
     image_mean: list[float]
     image_std: list[float]
     text: dict[str, Any]
@@ -86,7 +88,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         input_names: Sequence[str] | None = None,
         backbone: str = "mobilenet_v3_small",
         backbone_widths: Sequence[int] | None = None,
-        image_size: int = 224,
+        image_size: int = 224, image_view: int = 0,
         image_mean: Sequence[float] = (0.485, 0.456, 0.406),
         image_std: Sequence[float] = (0.229, 0.224, 0.225),
         text: Mapping[str, Any] | None = None, packages: Mapping[str, Mapping[str, str]] | None = None,

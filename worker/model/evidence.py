@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from worker.model.backbones import MAP_SIDE
 from worker.model.calibration import Temperatures
 from worker.model.config import FusionConfig
-from worker.model.encoders import MAP_SIDE
 from worker.model.fusion_model import FusionOutput
 from worker.model.items import Item
 from worker.model.shapley import shapley

@@ -13,10 +13,11 @@ from torch.utils._pytree import tree_map
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from worker.model.backbones import MAP_SIDE
 from worker.model.config import FusionConfig
 from worker.model.constant import Constant
 from worker.model.cuda import summed
-from worker.model.encoders import MAP_SIDE, encoder_of, places_of
+from worker.model.encoders import encoder_of, places_of
 from worker.model.fusion.attention import AttentionFusion
 from worker.model.fusion.cross_attention import CrossAttentionFusion
 from worker.model.fusion.dense import DenseFusion
@@ -34,7 +35,7 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
         logits: [B, K].
         fused: F, [B, D].
         pooled: per input its features' mean before fusion, [B, D] each; of a missing one the learned token.
-        views: likewise what tells how familiar it is: `pooled`, or of texts the mean of an earlier layer.
+        views: likewise what tells how familiar it is: `pooled`, or what an earlier layer tells.
         present: per input, [B], False where it is missing.
         weights: per input what each of its places weighed, [B, N]; with evidence.
         coalitions: [B, 2^inputs, K], the logits of every set of the inputs; bit n of a set's number is input n; with

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from worker.errors import ConfigError, Poison
+from worker.model.backbones import EFFICIENTNET_LITE0, view_stage
 from worker.model.config import FusionConfig
-from worker.model.encoders import EFFICIENTNET_LITE0
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of
 from worker.model.packages import MINILM, told_of
@@ -71,6 +71,7 @@ def build(arguments: Namespace, data: Data) -> Built:
             audio_seconds=arguments.audio_seconds, mels=arguments.mels, dropout=arguments.dropout,
             text=text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)},
             packages=_packages(arguments, encoder is not None), text_view=_text_view(arguments, encoder),
+            image_view=view_stage(arguments.backbone, arguments.image_size) if "image" in data.inputs.values() else 0,
             max_tokens=arguments.max_tokens, times=True,
             fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank, glimpses=arguments.glimpses,
             **channels_of(data), masked=arguments.masked,

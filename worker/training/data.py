@@ -130,6 +130,10 @@ class Samples(Dataset[tuple[Item, int]]):
             self._blind[first : first + _AT_ONCE] = [*encoder.maps(shown).bfloat16().cpu()]
         return True
 
+    def forget_maps(self) -> None:
+        """Images are decoded again, for a model that also looks at earlier maps (`image_view`)."""
+        self._maps = {}
+
     @torch.inference_mode()
     def keep_states(self, encoder: TextEncoder) -> None:
         """Computes the states of every text once, for an encoder that stays as it is; texts are then not corrupted."""

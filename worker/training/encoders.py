@@ -16,7 +16,8 @@ from transformers import AutoConfig, AutoTokenizer
 
 from worker.errors import ConfigError
 from worker.model import packages
-from worker.model.encoders import EFFICIENTNET_LITE0, ImageEncoder, TextEncoder, encoder_alone, text_class
+from worker.model.backbones import EFFICIENTNET_LITE0
+from worker.model.encoders import ImageEncoder, TextEncoder, encoder_alone, text_class
 from worker.model.fusion_model import FusionModel
 from worker.model.load import longest_text
 from worker.model.packages import MINILM

@@ -60,6 +60,8 @@ def train(arguments: Namespace) -> int:
     merge(built.model)
     built.model.config.training = asdict(plan)
     calibrate(built.model, splits["dev"], plan.batch)
+    for samples in splits.values() if built.model.config.image_view else ():
+        samples.forget_maps()
     names = list(data.inputs)
     knowledge = _knowledge(arguments, built, splits, console)
     measured = _measure_all(built.model, splits["test"], names, plan.batch, console, knowledge)
