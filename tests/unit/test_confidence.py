@@ -70,11 +70,13 @@ def familiar(knowledge: Knowledge, some: Seen) -> list[float]:
     ]
 
 
-def fitted(held: int = 400) -> Knowledge:
+def fitted(held: int = 400, *, fused: bool = True) -> Knowledge:
     """With and without the third view."""
     whole, sets = seen(600, 1), [-1, 1, 3]
     space = fit_space({-1: whole, 1: seen(600, 2, without=[2]), 3: whole}, sets)
-    return fit_known(space, sets, {-1: seen(held, 3), 1: seen(held, 4, without=[2]), 3: seen(held, 5)}, 0.9)
+    return fit_known(
+        space, sets, {-1: seen(held, 3), 1: seen(held, 4, without=[2]), 3: seen(held, 5)}, 0.9, fused=fused
+    )
 
 
 def test_known_items_are_as_familiar_as_the_rest() -> None:
@@ -92,6 +94,18 @@ def test_one_strange_input_is_enough(view: int) -> None:
     assert np.mean(np.array(familiar(knowledge, seen(200, 9, strange=[view]))) < 0.05) > 0.95
     absent = familiar(knowledge, seen(200, 9, strange=[2], without=[2]))
     assert np.mean(np.array(absent) < 0.05) < 0.12
+
+
+def test_f_is_not_looked_at_where_each_input_has_a_view_of_its_own(tmp_path: Path) -> None:
+    """A strange F is no more unfamiliar than known items are, a strange input is, also after saving and loading."""
+    fitted(fused=False).save(tmp_path, "its digest")
+    config = model_of(inputs=("sensor", "text"), channels=("speed", "count")).config
+    config.dim = DIM
+    knowledge = Knowledge.load(tmp_path, config, "its digest")
+    assert knowledge is not None
+    shares = [np.mean(np.array(familiar(knowledge, seen(400, 9, strange=[view]))) < 0.05) for view in (0, 1, 2)]
+    assert shares[0] == pytest.approx(0.05, abs=0.04)
+    assert min(shares[1:]) > 0.95
 
 
 def test_few_samples_of_a_set_go_by_the_general_figures() -> None:

@@ -48,7 +48,8 @@ class Known(NamedTuple):
     """What the dev split showed of items that have one set of inputs.
 
     Attributes:
-        middle, spread: per view the median of its distances, and from there to 95 % of them.
+        middle, spread: per view the median of its distances, and from there to that of so strange a one that one item
+            in 20 has any as strange, had each view its share.
         strange: how strange each was, ascending.
         least: the least score of a label that cannot be ruled out.
     """
@@ -61,11 +62,13 @@ class Known(NamedTuple):
 
 class Knowledge:
     """Of one model. The first of its sets of inputs stands for all that have none of their own; of these F is not
-    looked at, since it depends on what is missing."""
+    looked at, since it depends on what is missing. Nor is it where every input's view is of an earlier layer: it finds
+    nothing that these do not (decision 54)."""
 
-    def __init__(self, space: Space, known: dict[int, Known], level: float) -> None:
-        """`known` is by the number of the set, in the order of the space's means; the first is the general one."""
-        self.space, self.known, self.level = space, known, level
+    def __init__(self, space: Space, known: dict[int, Known], level: float, *, fused: bool = True) -> None:
+        """`known` is by the number of the set, in the order of the space's means; the first is the general one.
+        `fused`: F is looked at."""
+        self.space, self.known, self.level, self.fused = space, known, level, fused
         self._rows = {inputs: row for row, inputs in enumerate(known)}
         self._general = next(iter(known.values()))
         self._middle, self._spread = (
@@ -74,20 +77,25 @@ class Knowledge:
 
     def to(self, device: torch.device) -> Knowledge:
         """The same, where the model lies."""
-        return Knowledge(Space(*(one.to(device) for one in self.space)), self.known, self.level)
+        space = Space(*(one.to(device) for one in self.space))
+        return Knowledge(space, self.known, self.level, fused=self.fused)
 
     def strangeness(self, out: FusionOutput, sets: Sequence[int]) -> Tensor:
-        """Of the strangest view of each item, [B, 1]: 0 is the median of known items, 1 is above 95 % of them.
+        """Of the strangest view of each item, [B, 1]: 0 is the median of known items, about one in 20 is above 1.
 
         `sets` are the inputs that each item has. Nothing is waited for.
         """
         device = self.space.mean.device
         rows = torch.tensor([self._rows.get(one, 0) for one in sets]).to(device, non_blocking=True)
-        views = range(len(self.space.mean) - 1)
-        absent = torch.tensor([[one not in self._rows, *(not one >> n & 1 for n in views)] for one in sets]).T
+        absent = torch.tensor([self._absent(one) for one in sets]).T
         apart = self.space.apart(views_of(out), rows)
         absent = absent.to(device, non_blocking=True)
         return strangest(apart, self._middle[:, rows], self._spread[:, rows], absent)[:, None]
+
+    def _absent(self, inputs: int) -> list[bool]:
+        """Which views are not looked at: F, then those of inputs."""
+        views = range(len(self.space.mean) - 1)
+        return [not self.fused or inputs not in self._rows, *(not inputs >> n & 1 for n in views)]
 
     def of(self, inputs: int, scores: Sequence[float], labels: Sequence[str], strangeness: float) -> Confidence:
         """Of one item.
@@ -126,7 +134,7 @@ class Knowledge:
                 "strange": torch.tensor([s for one in known for s in one.strange], dtype=torch.float64),
             },
             folder / CONFIDENCE,
-            {"level": repr(self.level), "weights": of},
+            {"level": repr(self.level), "weights": of, "fused": str(int(self.fused))},
         )
 
     @classmethod
@@ -141,7 +149,7 @@ class Knowledge:
         try:
             with safe_open(folder / CONFIDENCE, "pt") as file:
                 told, more = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-            made = cls(*_parts(told), float(more["level"]))
+            made = cls(*_parts(told), float(more["level"]), fused=more.get("fused") != "0")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             raise ConfigError(_refused(folder, f"cannot be read: {type(error).__name__}: {error}")) from error
         views, _, dim = made.space.mean.shape

@@ -133,6 +133,12 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         return [f"{name}_{n}" if name in several else name for name, n in zip(self.inputs, numbers, strict=True)]
 
     @property
+    def early_views(self) -> bool:
+        """Whether every input's familiarity is told by an earlier layer than the last."""
+        views = {"image": self.image_view, "text": self.text_view}
+        return all(views.get(modality) for modality in self.inputs)
+
+    @property
     def step_width(self) -> int:
         """How many numbers a step of a sensor has: its channels, and with `times` when it was."""
         return len(self.channels) + self.times

@@ -27,6 +27,7 @@ _MOST_TRAIN, _MOST_DEV = 2000, 2000  # Samples that are looked at.
 _FEWEST = 50  # Dev samples with fewer of a set of inputs go by the general figures.
 GENERAL = -1  # No set of inputs: of samples as they come.
 _LEAST_SPREAD = 1e-6
+_STRANGE = 0.05  # Of known items about so many are as strange as 1 and more: each view a like share (Bonferroni).
 _AT_ONCE = 32
 
 Batches = Iterable[tuple[dict[str, Any], Tensor]]
@@ -92,13 +93,14 @@ def fit_knowledge(
         return found
 
     held = seen(dev, _MOST_DEV)
-    return fit_known(fit_space(seen(train, _MOST_TRAIN), [*held]), [*held], held, level).to(model.device)
+    space, fused = fit_space(seen(train, _MOST_TRAIN), [*held]), not model.config.early_views
+    return fit_known(space, [*held], held, level, fused=fused).to(model.device)
 
 
 def fit_again(ask: Ask, config: FusionConfig, known: Knowledge, dev: Labelled) -> Knowledge:
     """Of a model in another form: the same space, and what its own answers on the dev split show there."""
     sets = [*known.known]
-    return fit_known(known.space, sets, look_at_items(ask, config, sets, dev), known.level)
+    return fit_known(known.space, sets, look_at_items(ask, config, sets, dev), known.level, fused=known.fused)
 
 
 def look_at_items(ask: Ask, config: FusionConfig, sets: Sequence[int], items: Labelled) -> dict[int, Seen]:
@@ -146,13 +148,16 @@ def _basis(centred: Tensor) -> Tensor:
     return basis
 
 
-def fit_known(space: Space, sets: Sequence[int], held: dict[int, Seen], level: float) -> Knowledge:
-    """What the dev split shows in this space, whose means are of these `sets`; one with too few samples is left out."""
+def fit_known(
+    space: Space, sets: Sequence[int], held: dict[int, Seen], level: float, *, fused: bool = True
+) -> Knowledge:
+    """What the dev split shows in this space, whose means are of these `sets`; one with too few samples is left out.
+    `fused`: F is looked at."""
     kept = [row for row, one in enumerate(sets) if one == GENERAL or (one in held and len(held[one].truth) >= _FEWEST)]
     space = Space(space.mean[:, kept], space.basis)
-    held = {**held, GENERAL: _without_fused(held[GENERAL])}
+    held = {one: seen if fused and one != GENERAL else _without_fused(seen) for one, seen in held.items()}
     known = {sets[row]: _known(space, place, held[sets[row]], level) for place, row in enumerate(kept)}
-    return Knowledge(space, known, level)
+    return Knowledge(space, known, level, fused=fused)
 
 
 def _without_fused(seen: Seen) -> Seen:
@@ -164,10 +169,11 @@ def _without_fused(seen: Seen) -> Seen:
 def _known(space: Space, row: int, seen: Seen, level: float) -> Known:
     apart = space.apart(seen.views, torch.full((len(seen.truth),), row))
     middle, spread = [], []
+    far = 1 - _STRANGE / max(1, int(seen.there.any(dim=1).sum()))
     for one, there in zip(apart, seen.there, strict=True):
         known = one[there].double() if there.any() else torch.zeros(1, dtype=torch.float64)
         middle.append(float(known.quantile(0.5)))
-        spread.append(max(float(known.quantile(0.95)) - middle[-1], _LEAST_SPREAD))
+        spread.append(max(float(known.quantile(far)) - middle[-1], _LEAST_SPREAD))
     strange = strangest(apart, torch.tensor(middle)[:, None], torch.tensor(spread)[:, None], ~seen.there)
     least = least_score(seen.scores[np.arange(len(seen.truth)), seen.truth], level)
     return Known(middle, spread, sorted(round(one, PLACES) for one in strange.tolist()), least)
