@@ -18,6 +18,7 @@ def pixels() -> Tensor:
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18", "shufflenet_v2_x0_5", EFFICIENTNET_LITE0])
 @torch.no_grad()
 def test_stages_one_after_the_other_are_the_backbone(name: str) -> None:
+    """To the last digit."""
     backbone = backbone_of(name).eval()
     maps = pixels()
     for stage in stages_of(backbone):
@@ -30,6 +31,7 @@ def test_stages_one_after_the_other_are_the_backbone(name: str) -> None:
 )
 @torch.no_grad()
 def test_the_view_is_of_the_last_map_with_a_place_for_8_x_8_pixels(name: str, stage: int) -> None:
+    """28 x 28 of 224 x 224 pixels."""
     assert view_stage(name, 224) == stage
     maps = pixels()
     for one in stages_of(backbone_of(name).eval())[:stage]:
@@ -38,12 +40,14 @@ def test_the_view_is_of_the_last_map_with_a_place_for_8_x_8_pixels(name: str, st
 
 
 def test_mean_and_spread_of_each_channel() -> None:
+    """Of one channel of two values, and one of a single value."""
     maps = torch.tensor([[[[1.0, 3.0], [1.0, 3.0]], [[2.0, 2.0], [2.0, 2.0]]]])
     assert torch.allclose(spread_of(maps), torch.tensor([[2.0, 2.0, 0.0009995, -6.9077553]]), atol=1e-5)
 
 
 @torch.no_grad()
 def test_cells_are_the_same_with_a_view_and_an_unknown_stage_is_refused() -> None:
+    """And in training there is no view."""
     torch.manual_seed(0)
     config = FusionConfig(inputs=["image"], backbone="shufflenet_v2_x0_5", dim=64)
     plain = ImageEncoder(config).eval()
