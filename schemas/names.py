@@ -9,6 +9,8 @@ RESULT_TYPE: Final = "fusion.result.v1"
 REVIEW_TYPE: Final = "fusion.review.v1"
 SHADOW_TYPE: Final = "fusion.shadow.v1"
 LABEL_TYPE: Final = "fusion.label.v1"
+# What a rule says in a label's place to ask a person.
+ASKS: Final = "review"
 
 CONTENT_TYPE: Final = "content-type"
 TRACEPARENT: Final = "traceparent"

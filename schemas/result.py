@@ -99,6 +99,17 @@ class Confidence(BaseModel):
     )
 
 
+class Rule(BaseModel):
+    """Which of [[rules]] spoke: the first that held."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Filled = Field(description="Its name.")
+    reason: Filled = Field(description="Why, in the words of whoever wrote it.")
+    label: str = Field(description="What the model says by itself.")
+    then: Filled = Field(description="The label that the rule gives, or review: a person is asked and the label stays.")
+
+
 class ResultV1(BaseModel):
     """One verdict on one anchor event and what was matched to it."""
 
@@ -109,7 +120,9 @@ class ResultV1(BaseModel):
     )
     key: Filled = Field(description="Key of the anchor and of the record.")
     time: Rfc3339 = Field(description="Event time of the anchor.")
-    label: str = Field(description="The label with the highest score, before scores are rounded.")
+    label: str = Field(
+        description="The label with the highest score, before scores are rounded; or what a rule says (rule)."
+    )
     score: FiniteFloat = Field(description="Score of that label.")
     scores: dict[str, FiniteFloat] = Field(description="Score of each label, to four decimal places.")
     inputs: dict[str, Input | list[Input]] = Field(
@@ -132,6 +145,7 @@ class ResultV1(BaseModel):
     confidence: Confidence | None = Field(
         None, description="What the model knows of its verdict; absent of a model that was fitted without it."
     )
+    rule: Rule | None = Field(None, description="Which rule decided; absent where none did.")
     evidence: Evidence | None = Field(None, description="How the verdict came about, with [output] evidence = true.")
 
 

@@ -37,6 +37,7 @@ from worker.pipeline.loop import Pipeline
 from worker.pipeline.outcomes import Outcomes
 from worker.pipeline.ring import Ring
 from worker.ports import Traces
+from worker.ruling import rules_beside, tells
 from worker.showing import console_of
 from worker.stages.batch import Batcher
 from worker.stages.commit import Committer
@@ -47,6 +48,7 @@ from worker.store.context_store import RedisContextStore
 
 if TYPE_CHECKING:
     from worker.model.runtime import ModelRuntime
+    from worker.rules.judge import Rules
 
 # Batches prepared ahead of each of the model's lanes: enough that it never waits for a JPEG, few enough to bound their
 # memory.
@@ -93,11 +95,12 @@ def worker(
     fetcher, connection = fetcher_of(settings), connection_options(settings.kafka.model_dump())
     check_kafka(settings, connection)
     rules, clock = made.rules_of(settings), SystemClock()
+    beside = rules_beside(settings, tells(observer, log))
     validator, sheds = made.validator_of(settings, clock, made.masker_of(settings)), made.sheds_of(settings, clock)
     with contextlib.ExitStack() as closing:
         traces = closing.enter_context(made.traces_of(settings, observer, log))
         closing.callback((store := store_of(settings, rules, observer)).close)
-        model = _models(settings, observer)
+        model = _models(settings, observer, beside)
         closing.callback(_shadow(settings, connection, model, observer, clock, log))
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = source_of(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
@@ -115,10 +118,10 @@ def worker(
         closing.callback((reader := BodyReader(connection, log, errors.put)).close)
         ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES, validator.masked)
         contexts = Contexts(store, source, ring, rules, named, anchor_topic, observer, health, log)
-        outcomes = _outcomes(settings, committer, model, observer, clock, heard)
+        outcomes = _outcomes(settings, committer, model, observer, clock, heard, beside)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer, traces)
         closing.callback(batcher.close)
-        closing.callback(_reloader(settings, model, observer, log).close)
+        closing.callback(_reloader(settings, model, observer, log, beside).close)
         leaving = Leaving(store, contexts.epochs, ring, batcher, rules, validator, sheds, observer, log)
         anchors = Anchors(store, contexts.epochs, contexts.progress, leaving, rules, observer, log)
         budget = _budget(settings, model.lanes, anchors, batcher, committer, contexts, ring, observer)
@@ -128,8 +131,10 @@ def worker(
         )  # fmt: skip
 
 
-def _models(settings: Settings, observer: Any) -> Models:
+def _models(settings: Settings, observer: Any, beside: Rules | None) -> Models:
     models = Models(_listed(model_of(settings)))
+    if beside is not None:
+        beside.ensure_labels(models.now.labels)
     made.tell_settings(settings, observer, models.now.labels)
     observer.gauge("model_info", 1, **models.info)
     watch(models.now.drift, observer, get_logger())
@@ -138,12 +143,12 @@ def _models(settings: Settings, observer: Any) -> Models:
 
 def _outcomes(
     settings: Settings, committer: Committer, model: Models, observer: Any, clock: SystemClock,
-    heard: Callable[..., None] | None,
+    heard: Callable[..., None] | None, beside: Rules | None,
 ) -> Outcomes:  # fmt: skip
     streams = {stream.topic: name for name, stream in settings.streams.items()}
     anchor_topic = settings.streams[settings.anchor].topic
     writer, reviewer = made.writer_of(settings, model.info), made.reviewer_of(settings)
-    return Outcomes(committer, writer, streams, anchor_topic, observer, clock, reviewer, heard)
+    return Outcomes(committer, writer, streams, anchor_topic, observer, clock, reviewer, heard, beside)
 
 
 def _batcher(
@@ -164,7 +169,7 @@ def _batcher(
     )
 
 
-def _reloader(settings: Settings, models: Models, observer: Any, log: Any) -> Reloader:
+def _reloader(settings: Settings, models: Models, observer: Any, log: Any, beside: Rules | None) -> Reloader:
     """Takes another model over at SIGHUP, or when the folder has one."""
     reloader = Reloader(
         models,
@@ -173,6 +178,7 @@ def _reloader(settings: Settings, models: Models, observer: Any, log: Any) -> Re
         observer,
         log,
         partial(observer.initialise, ()),
+        beside.ensure_labels if beside is not None else lambda _: None,
         max_batch=settings.model.max_batch,
         every_seconds=settings.model.watch.total_seconds(),
         allow_labels=settings.model.allow_labels,

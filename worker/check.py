@@ -26,6 +26,7 @@ from worker.ops.clock import SystemClock
 from worker.ops.logs import get_logger
 from worker.ops.metrics import PrometheusObserver
 from worker.redaction import without_secrets
+from worker.ruling import rules_beside
 from worker.settings import DEFAULT, Loaded, redacted
 from worker.store.trial import try_out
 
@@ -185,12 +186,16 @@ def _model(settings: Settings) -> Told:
 
     masker_of(settings)
     model = model_of(settings)
+    rules = rules_beside(settings)
+    if rules is not None:
+        rules.ensure_labels(model.labels)
     sees = f"; sees {seen_by_model(settings)}" if settings.privacy.enabled else ""
     asked = {"model.path": model} | ({"model.shadow": shadow_of(settings)} if settings.model.shadow else {})
     shadow = f"; shadow: {_told(asked['model.shadow'])}" if settings.model.shadow else ""
+    told_rules = f"; rules: {', '.join(rules.told)}" if rules is not None else ""
     findings = of_model(settings, masked=model.trained_on_masked, tells_confidence=model.tells_confidence)
     findings += [of_files(f"{key}: {UNLISTED}") for key, one in asked.items() if one.sums is None]
-    return Told(f"{_told(model)}; labels: {', '.join(model.labels)}{sees}{shadow}", findings)
+    return Told(f"{_told(model)}; labels: {', '.join(model.labels)}{sees}{shadow}{told_rules}", findings)
 
 
 def _told(model: ModelRuntime) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import ByteSize, Field, model_validator
 
+from schemas.names import ASKS
 from worker.destinations import Sinks
 from worker.durations import Duration, Timeout, format_duration
 from worker.masking import Privacy
@@ -93,6 +94,35 @@ class Review(Section):
         return self.idle_without("topic", "where the results go that are unsure", "below", "unfamiliar", "several")
 
 
+class Rule(Section):
+    """A rule beside the model: the first that holds decides. At most 64, in the file's order."""
+
+    name: str = Field(
+        "",
+        pattern=r"^[a-z0-9_-]{0,40}$",
+        description="Told in results and metrics; empty: rule-1 and so on, by its place.",
+        json_schema_extra={"form": "at most 40 of a-z, 0-9, _ and -"},
+    )
+    when: str = Field(
+        min_length=1,
+        max_length=1000,
+        description="What it is held against; docs/rules.md tells the language.",
+        json_schema_extra={"form": "an expression of 1 to 1,000 characters"},
+    )
+    then: str = Field(
+        min_length=1,
+        max_length=200,
+        description="The label that the result has; review: the label stays and a person is asked.",
+        json_schema_extra={"form": "a label of the model, or review"},
+    )
+    reason: str = Field(
+        min_length=1,
+        max_length=200,
+        description="Why, for whoever reads the result.",
+        json_schema_extra={"form": "a text of 1 to 200 characters"},
+    )
+
+
 class Delivery(Section):
     """How outcomes are delivered."""
 
@@ -176,6 +206,12 @@ class Settings(Section):
     streams: dict[str, Stream] = Field(default_factory=_default_streams)
     output: Output = Output()
     review: Review = Review()
+    rules: tuple[Rule, ...] = Field(
+        (),
+        max_length=64,
+        description="Rules beside the model.",
+        json_schema_extra={"form": "a list of at most 64 tables [[rules]], each with when, then and reason"},
+    )
     privacy: Privacy = Privacy()
     model: Model = Model()
     delivery: Delivery = Delivery()
@@ -224,6 +260,21 @@ class Settings(Section):
         if privacy.enabled and not privacy.before_model and self.output.evidence:
             raise ValueError("output.evidence tells what the model saw; set it false, or privacy.before_model true")
         return self
+
+    @model_validator(mode="after")
+    def _rules_can_be_followed(self) -> Settings:
+        names = self.rule_names
+        for number, (name, rule) in enumerate(zip(names, self.rules, strict=True), 1):
+            if name in names[: number - 1]:
+                raise ValueError(f"rule {number} {name!r}: a rule before it has this name")
+            if rule.then == ASKS and self.review.topic is None:
+                raise ValueError(f"rule {number} {name!r}: then = {ASKS!r} asks a person; set review.topic")
+        return self
+
+    @property
+    def rule_names(self) -> list[str]:
+        """The rules' names, in their order."""
+        return [rule.name or f"rule-{number}" for number, rule in enumerate(self.rules, 1)]
 
     @property
     def max_ahead(self) -> timedelta:

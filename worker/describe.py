@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
-from worker.config import Settings, Stream
+from worker.config import Rule, Settings, Stream
 from worker.destinations import Sinks
 from worker.durations import format_duration
 from worker.servers import Feeds
@@ -22,6 +22,8 @@ from worker.servers import Feeds
 HIDDEN = "***"
 # Sections whose keys are in sections of their own.
 GROUPS: Mapping[str, type[BaseModel]] = {"sinks": Sinks, "feeds": Feeds}
+# Sections that stand several times in a file, as [[NAME]]; each is one key, whose value is a list.
+LISTS: Mapping[str, type[BaseModel]] = {"rules": Rule}
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
@@ -30,6 +32,8 @@ def sections() -> dict[str, type[BaseModel]]:
     """The sections of the file by name; `streams` is given as the class of one stream."""
     found: dict[str, type[BaseModel]] = {}
     for name, info in Settings.model_fields.items():
+        if name in LISTS:
+            continue
         if name in GROUPS:
             found |= {f"{name}.{kind}": _class(of_kind) for kind, of_kind in GROUPS[name].model_fields.items()}
         else:
@@ -40,7 +44,7 @@ def sections() -> dict[str, type[BaseModel]]:
 def keys(streams: Iterable[str]) -> dict[str, FieldInfo]:
     """Every key that may be set, with these streams, by its dotted name."""
     streams = list(streams)
-    found: dict[str, FieldInfo] = {}
+    found: dict[str, FieldInfo] = {name: Settings.model_fields[name] for name in LISTS}
     for section, cls in sections().items():
         prefixes = [f"streams.{name}" for name in streams] if section == "streams" else [section]
         for key, info in ((f"{prefix}.{name}", info) for prefix in prefixes for name, info in cls.model_fields.items()):
@@ -110,6 +114,8 @@ def flatten(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, F
                     yield from flatten(item, f"{prefix}{name}.{key}.")
                 else:
                     yield f"{prefix}{name}.{key}", item, info
+        elif name in LISTS and not prefix:
+            yield name, [one.model_dump(exclude_unset=True) for one in value], info
         else:
             yield f"{prefix}{name}", value, info
 
@@ -117,8 +123,8 @@ def flatten(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, F
 def reference() -> str:
     """docs/configuration.md, from the descriptions of the keys."""
     out = [_HEAD]
-    for section, cls in sections().items():
-        name = "streams.NAME" if section == "streams" else section
+    for section, cls in (*sections().items(), *LISTS.items()):
+        name = "streams.NAME" if section == "streams" else f"[{section}]" if section in LISTS else section
         out += [
             f"\n## [{name}]\n\n{_first_line(cls)}\n",
             "| key | default | may be | what it does |",
@@ -139,10 +145,18 @@ def example() -> str:
     out = ["# Every key with its default. Keys are described in docs/configuration.md."]
     for key, value, info in flatten(Settings()):
         table, _, name = key.rpartition(".")
+        if key in LISTS:
+            continue
         if f"[{table}]" not in out:
             out += ["", f"[{table}]"]
         text = f"# {name} = ..." if value is None else f"{name} = {_render_plain(value)}"
         out.append(f"{text}  # {expected(info)}")
+    for section, cls in LISTS.items():
+        out += [
+            "",
+            f"# [[{section}]]",
+            *(f"# {name} = ...  # {expected(one)}" for name, one in cls.model_fields.items()),
+        ]
     return "\n".join(out) + "\n"
 
 

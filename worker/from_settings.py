@@ -238,7 +238,8 @@ def reviewer_of(settings: Settings) -> Reviewer | None:
 def tell_settings(settings: Settings, observer: PrometheusObserver, labels: Iterable[str] = ()) -> None:
     """Opens the series that are known, with the model's `labels`, and tells what Prometheus' rules need to know of the
     configuration, so that none is edited for it."""
-    observer.initialise(list(settings.streams), labels, Reason if settings.review.topic else ())
+    asked = Reason if settings.review.topic else ()
+    observer.initialise(list(settings.streams), labels, asked, settings.rule_names)
     for name, stream in settings.streams.items():
         waits_seconds = 0 if stream.role == "anchor" else stream.max_wait.total_seconds()
         observer.gauge("stream_info", 1, stream=name, topic=stream.topic, role=stream.role)

@@ -192,8 +192,7 @@ class Match:
 
     Attributes:
         complete: no event still to come can change `candidates` (CONTRACT section 5).
-        candidates: the chosen events in time order; empty when none is in bounds.
-        highest_us: the key's highest event time in that stream; None when it was never seen.
+        candidates, highest_us: the chosen events in time order; the key's highest event time there, None: never seen.
         bound: the name of a declared bound that may have cost this match: it took events that might have been chosen.
         elsewhere: another anchor partition on which the key was seen; None, or told before.
     """
@@ -244,7 +243,7 @@ class Verdict:
     Attributes:
         embedding, evidence: D numbers, and the chain from inputs to label (schemas.result.Evidence), where asked for.
         truncated: per stream of whose events the model's own bound took some, that bound.
-        model: its name and version; None: of the one that the worker began with.
+        model: its name and version; None: of the one that the worker began with. rule: which spoke (result.Rule).
     """
 
     label: str
@@ -255,6 +254,7 @@ class Verdict:
     truncated: Mapping[str, str] = field(default_factory=dict)
     confidence: Confidence | None = None
     model: Mapping[str, str] | None = None
+    rule: Mapping[str, str] | None = None
 
 
 @value
@@ -287,9 +287,8 @@ class Outcome:
     Attributes:
         record: the finished input record (an anchor, or a bad context record).
         outgoing: the result and dead letters that become visible with it.
-        rejected: what the dead letters say, for the metrics.
-        labels: (label, complete, streams present) of the result, for the metrics; None without a result.
-        review, trace: why a person is asked about the result, and its batch's trace; None where there is none.
+        rejected, labels: what the dead letters say; (label, complete, streams present) of the result, None without.
+        review, trace, rule: why a person is asked, its batch's trace, which rule spoke; None where there is none.
     """
 
     record: Record
@@ -298,3 +297,4 @@ class Outcome:
     labels: tuple[str, str, str] | None = None
     review: str | None = None
     trace: Trace | None = None
+    rule: str | None = None

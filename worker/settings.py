@@ -11,9 +11,10 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from worker.config import Settings, Stream
-from worker.describe import GROUPS, expected, flatten, is_by_stream, is_secret, keys, render, sections
+from worker.describe import GROUPS, LISTS, expected, flatten, is_by_stream, is_secret, keys, render, sections
 from worker.errors import ConfigError
 from worker.redaction import remember
 from worker.text_files import read_secret, read_text
@@ -221,6 +222,8 @@ def _unknown(key: str, origin: str, known: Mapping[str, FieldInfo]) -> str:
 
 def _sentence(error: ValidationError, given: Mapping[str, _Given]) -> str:
     first, *others = error.errors(include_url=False)
+    if len(first["loc"]) > 1 and first["loc"][0] in LISTS:
+        return _of_list(first, given) + (f" (and {len(others)} more)" if others else "")
     parts = [str(part) for part in first["loc"]]
     info, key = None, ".".join(parts)
     known = keys(_streams(given))
@@ -240,3 +243,17 @@ def _sentence(error: ValidationError, given: Mapping[str, _Given]) -> str:
     found = given.get(key, _Given(info.get_default(), DEFAULT))
     why = f"; {str(first['msg']).removeprefix('Value error, ')}" if first["type"] == "value_error" else ""
     return f"{key} = {render(found.value, info)} ({found.origin}): must be {expected(info)}{why}{more}"
+
+
+def _of_list(error: ErrorDetails, given: Mapping[str, _Given]) -> str:
+    """What is wrong with one table of a list of tables, such as [[rules]]."""
+    section, number, *rest = error["loc"]
+    found, fields = given[str(section)], LISTS[str(section)].model_fields
+    where = f"{section}, number {int(number) + 1} ({found.origin})"
+    if not rest:
+        return f"{where}: must be a table with {', '.join(fields)}"
+    name = str(rest[0])
+    if name not in fields:
+        return f"{where}: {name}: unknown key; a table of [[{section}]] has {', '.join(fields)}"
+    must = f"{name}: must be {expected(fields[name])}"
+    return f"{where}: {must}; {fields[name].description}" if error["type"] == "missing" else f"{where}: {must}"

@@ -44,6 +44,7 @@ ADDED = {
     "budget_bytes": {"place"},
     "budget_anchors": {"place"},
     "review_total": {"reason"},
+    "rules_total": {"rule", "outcome"},
     "verdict_score": set(),
     "verdict_familiar": set(),
     "drift_psi": {"quantity"},

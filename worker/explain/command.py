@@ -109,12 +109,14 @@ def _check_required(traced: Traced, rules: Mapping[str, MatchRule]) -> None:
 
 
 def _tell_verdict(settings: Settings, chosen: Namespace, log: LogReader, traced: Traced, say: Say) -> None:
-    from worker.explain.tell import verdict_lines
+    from worker.explain.tell import rule_lines, verdict_lines
 
     model = _model(settings)
     aligned, item, verdict = _verdict(model, traced.aligned, say)
     _say_all(say, verdict_lines(verdict))
-    rebuilt, compared = _compare(settings, chosen, log, model, aligned, verdict, say)
+    ruled = _ruled(settings, aligned, verdict)
+    _say_all(say, rule_lines(ruled))
+    rebuilt, compared = _compare(settings, chosen, log, model, aligned, ruled, say)
     if chosen.out is not None:
         from worker.explain.files import write_explanation
 
@@ -123,6 +125,13 @@ def _tell_verdict(settings: Settings, chosen: Namespace, log: LogReader, traced:
             {"result": rebuilt, "published": compared, "assumption": _MAY_DIFFER}, chosen.seed, say,
             settings.model.trusted_key,
         )  # fmt: skip
+
+
+def _ruled(settings: Settings, aligned: Aligned, verdict: Verdict) -> Verdict:
+    from worker.ruling import rules_beside
+
+    rules = rules_beside(settings)
+    return verdict if rules is None else rules.ruled(aligned, verdict)
 
 
 def _model(settings: Settings) -> ModelRuntime:

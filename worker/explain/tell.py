@@ -76,6 +76,12 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield f"  confidence {told['confidence']:.2f}, {told['margin']:.2f} above the next label"
 
 
+def rule_lines(verdict: Verdict) -> Iterator[str]:
+    """Which rule spoke, and what it says."""
+    if rule := verdict.rule:
+        yield f"rule {rule['name']}: {rule['then']} ({rule['reason']})"
+
+
 _STAYS = "it stays the same without any one of them"
 
 

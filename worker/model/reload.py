@@ -34,16 +34,18 @@ class Reloader:
         observer: Observer,
         log: Log,
         labels: Callable[[Sequence[str]], None],
+        fits: Callable[[Sequence[str]], None] = lambda _: None,
         *,
         max_batch: int,
         every_seconds: float = 0.0,
         allow_labels: bool = False,
     ) -> None:
-        """`folder`: where the model lies now; `labels` hears those of a model before it answers; `every_seconds`: how
-        often the folder is looked at, 0: never."""
+        """`folder`: where the model lies now; `labels` hears those of a model before it answers; `fits` raises
+        ConfigError where something else needs labels that it has not; `every_seconds`: how often the folder is looked
+        at, 0: never."""
         self._models, self._load, self._folder, self._observer, self._log = models, load, folder, observer, log
         self._max_batch, self._every, self._allow_labels = max_batch, every_seconds, allow_labels
-        self._labels = labels
+        self._labels, self._fits = labels, fits
         self._asked, self._stop = threading.Event(), False
         self._seen: State | None = None  # as last looked at
         self._taken = self._state()  # as last loaded, or refused
@@ -105,6 +107,7 @@ class Reloader:
                 f"its labels are {', '.join(new.labels)}, and were {', '.join(old.labels)}; "
                 "set model.allow_labels = true where that is meant"
             )
+        self._fits(new.labels)
         if (aligned := self._models.answered) is not None:
             item: Any = new.prepare(aligned, lambda *_: None)
             for size in sorted({1, self._max_batch}):

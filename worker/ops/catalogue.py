@@ -26,6 +26,7 @@ class Name(StrEnum):
     OLDEST_PENDING = "oldest_pending_seconds"
     INPUTS_PRESENT = "inputs_present_total"
     REVIEW = "review_total"
+    RULES = "rules_total"
     UNACCOUNTED_ANCHORS = "unaccounted_anchors"
     LATE_EVENTS = "late_events_total"
     BOUND_HITS = "bound_hits_total"
@@ -114,6 +115,13 @@ class ReloadOutcome(StrEnum):
     REFUSED = "refused"
 
 
+class RuleOutcome(StrEnum):
+    """Values of the `outcome` label of `rules_total`."""
+
+    APPLIED = "applied"
+    FAILED = "failed"
+
+
 class ShadowOutcome(StrEnum):
     """Values of the `outcome` label of `shadow_items_total`."""
 
@@ -199,6 +207,7 @@ _TABLE = (
     Metric(Name.OLDEST_PENDING, Kind.GAUGE, "Wall time the oldest anchor without an outcome has been held."),
     Metric(Name.INPUTS_PRESENT, Kind.COUNTER, "Results by the streams present in them.", ("pattern",)),
     Metric(Name.REVIEW, Kind.COUNTER, "Results that a person is asked about, by the weightiest reason.", ("reason",)),
+    Metric(Name.RULES, Kind.COUNTER, "Items that a rule decided, or could not be held against.", ("rule", "outcome")),
     Metric(Name.UNACCOUNTED_ANCHORS, Kind.GAUGE, "Anchors that left without an outcome; must stay 0."),
     Metric(Name.LATE_EVENTS, Kind.COUNTER, "Events later than the stream's lateness allows.", ("stream",)),
     Metric(Name.BOUND_HITS, Kind.COUNTER, "Times a declared bound cost a match.", ("bound",)),

@@ -27,6 +27,7 @@ from worker.ops.catalogue import (
     Metric,
     Name,
     ReloadOutcome,
+    RuleOutcome,
     ShadowOutcome,
     SpanOutcome,
     TimedStage,
@@ -75,13 +76,16 @@ class PrometheusObserver:
         """From now on a gauge's value is asked for at each scrape, from the thread that answers it."""
         self._find(Kind.GAUGE, name, labels).set_function(value)
 
-    def initialise(self, streams: Iterable[str], labels: Iterable[str] = (), reviews: Iterable[str] = ()) -> None:
+    def initialise(
+        self, streams: Iterable[str], labels: Iterable[str] = (), reviews: Iterable[str] = (), rules: Iterable[str] = ()
+    ) -> None:
         """Creates the series whose labels are known, at 0, so that `rate()` sees the first increment.
 
         Args:
             streams: names of the configured streams.
             labels: labels of the model's results.
             reviews: reasons for which a person may be asked.
+            rules: names of the rules.
         """
         for stream in streams:
             for outcome in EventOutcome:
@@ -92,6 +96,9 @@ class PrometheusObserver:
                 self.count(Name.RESULTS, 0, label=label, complete=complete)
         for reason in reviews:
             self.count(Name.REVIEW, 0, reason=reason)
+        for rule in rules:
+            for one in RuleOutcome:
+                self.count(Name.RULES, 0, rule=rule, outcome=one)
         for stage in TimedStage:
             self._find(Kind.HISTOGRAM, Name.STAGE_SECONDS, {"stage": stage})
         for end in TransactionOutcome:

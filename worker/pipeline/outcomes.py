@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from worker.errors import Poison, blamed
 from worker.ports import Clock, Observer
@@ -17,6 +18,9 @@ from worker.stages.publish import ResultWriter
 from worker.stages.review import Reason, Reviewer, smaller
 from worker.stages.shrink import is_dead_letter, shrunk
 from worker.trace import Trace
+
+if TYPE_CHECKING:
+    from worker.rules.judge import Rules
 
 # A record whose timestamp is missing (-1), ahead of the clock, or further behind than topics are kept, says nothing of
 # how long it took: one of them would shift a histogram's sum for ever.
@@ -36,10 +40,11 @@ class Outcomes:
         clock: Clock,
         reviewer: Reviewer | None = None,
         heard: Callable[[Sequence[Fused], Sequence[Outcome]], None] | None = None,
+        rules: Rules | None = None,
     ) -> None:
         """`streams`: their names by input topic; without a `reviewer` no person is asked. `heard`: what each batch led
-        to is told; it neither waits nor raises."""
-        self._heard = heard
+        to is told; it neither waits nor raises. `rules` go before verdicts."""
+        self._heard, self._rules = heard, rules
         self._committer, self._writer = committer, writer
         self._streams, self._anchor_topic, self._observer, self._clock = streams, anchor_topic, observer, clock
         self._reviewer = reviewer
@@ -57,11 +62,18 @@ class Outcomes:
     def fused(self, batch: Sequence[Fused]) -> None:
         """Verdicts of one batch, in order."""
         started = time.perf_counter()
+        if self._rules is not None:
+            batch = [self._ruled(self._rules, one) for one in batch]
         outcomes = [self._outcome(one.aligned.anchor.record, one.rejected, one) for one in batch]
         self._committer.finish(outcomes)
         if self._heard is not None:
             self._heard(batch, outcomes)
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="publish")
+
+    def _ruled(self, rules: Rules, fused: Fused) -> Fused:
+        if fused.verdict is None:
+            return fused
+        return replace(fused, verdict=rules.ruled(fused.aligned, fused.verdict))
 
     def _outcome(self, record: Record, rejected: Sequence[Rejected], fused: Fused | None) -> Outcome:
         results: list[Outgoing] = []
@@ -75,7 +87,9 @@ class Outcomes:
                 poison = blamed(error, "PUBLISH", "invalid_result", what="the verdict cannot be written as JSON")
                 rejected, fused, review = (*rejected, reject(record, poison)), None, None
         outgoing = [*(self._writer.dead_letter(one) for one in rejected), *results]
-        return Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused), review, trace)
+        rule = fused.verdict.rule if fused is not None and fused.verdict is not None else None
+        name = rule["name"] if rule is not None else None
+        return Outcome(record, tuple(outgoing), tuple(rejected), fused_labels(fused), review, trace, name)
 
     def _asked(self, result: Outgoing, aligned: Aligned, verdict: Verdict) -> tuple[list[Outgoing], str | None]:
         """What asks a person about this result, and why."""
@@ -110,7 +124,8 @@ class Outcomes:
         left = [out for out in outgoing if out is not None]
         if labels is None:  # Where there is no result nobody is asked about it.
             left, review = [out for out in left if not self._is_review(out)], None
-        return replace(outcome, outgoing=tuple(left), rejected=rejected, labels=labels, review=review)
+        rule = outcome.rule if labels is not None else None
+        return replace(outcome, outgoing=tuple(left), rejected=rejected, labels=labels, review=review, rule=rule)
 
     def _is_review(self, out: Outgoing) -> bool:
         return self._reviewer is not None and self._reviewer.asks(out)
@@ -124,6 +139,8 @@ class Outcomes:
             self._observer.count("inputs_present_total", number, pattern=pattern)
         for reason, number in Counter(one.review for one in outcomes if one.review is not None).items():
             self._observer.count("review_total", number, reason=reason)
+        for rule, number in Counter(one.rule for one in outcomes if one.rule is not None).items():
+            self._observer.count("rules_total", number, rule=rule, outcome="applied")
         for outcome in outcomes:
             for one in outcome.rejected:
                 self._observer.count("dead_letters_total", stage=str(one.stage), reason=one.reason)

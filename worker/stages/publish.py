@@ -98,6 +98,8 @@ class ResultWriter:
             body["embedding"] = verdict.embedding
         if verdict.confidence is not None:
             body["confidence"] = {"set": verdict.confidence.set, "familiar": verdict.confidence.familiar}
+        if verdict.rule is not None:
+            body["rule"] = dict(verdict.rule)
         if verdict.evidence is not None:
             body["evidence"] = {**verdict.evidence, "text": told(body, verdict.evidence, self._language)}
         headers = ((names.CE_ID, own_id.encode()), (names.CE_TIME, time.encode()), *self._headers, *_trace(anchor))

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     The last one is no reason: the topic did not take the record, and nobody is asked.
     """
 
+    RULE = "rule"
     UNFAMILIAR = "unfamiliar"
     SEVERAL_LABELS = "several_labels"
     LOW_SCORE = "low_score"
@@ -47,13 +48,17 @@ class Reviewer:
         verdict to be unsure of."""
         if aligned.shed:
             return []
-        found, known = [], verdict.confidence
+        found, known, rule = [], verdict.confidence, verdict.rule or {}
+        if rule.get("then") == names.ASKS:
+            found.append(Doubt(Reason.RULE, 1, 1))
+        # What the model says is looked at, whatever a rule made of it.
+        score = verdict.scores.get(rule["label"], verdict.score) if rule else verdict.score
         if known is not None and known.familiar < self._unfamiliar:
             found.append(Doubt(Reason.UNFAMILIAR, known.familiar, self._unfamiliar))
         if known is not None and self._several and len(known.set) != 1:
             found.append(Doubt(Reason.SEVERAL_LABELS, len(known.set), 1))
-        if verdict.score < self._below:
-            found.append(Doubt(Reason.LOW_SCORE, verdict.score, self._below))
+        if score < self._below:
+            found.append(Doubt(Reason.LOW_SCORE, score, self._below))
         return found
 
     def record(self, result: Outgoing, doubts: Sequence[Doubt]) -> Outgoing:

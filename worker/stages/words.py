@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from schemas.names import ASKS
+
 _ENGLISH = {
     "verdict": "The verdict is {label}, with a score of {score:.2f}.",
+    "by_itself": "The model by itself says {label}, with a score of {score:.2f}.",
+    "ruled": "The rule {name} makes it {then}: {reason}.",
+    "asked": "The rule {name} asks a person: {reason}.",
     "open": "It is left open between {labels}.",
     "set": "What cannot be ruled out: {labels}.",
     "familiar": "Of known data {share:.1%} is as strange as this or stranger.",
@@ -32,6 +37,9 @@ _ENGLISH = {
 }
 _CHINESE = {
     "verdict": "结论是{label}，得分{score:.2f}。",
+    "by_itself": "模型本身的结论是{label}，得分{score:.2f}。",
+    "ruled": "规则{name}将结论定为{then}：{reason}。",
+    "asked": "规则{name}要求人工复核：{reason}。",
     "open": "尚不能区分：{labels}。",
     "set": "不能排除：{labels}。",
     "familiar": "已知数据中有{share:.1%}与此同样或更为陌生。",
@@ -72,7 +80,7 @@ def told(result: Mapping[str, Any], evidence: Mapping[str, Any], language: str) 
 def sentences(result: Mapping[str, Any], evidence: Mapping[str, Any] | None, language: str) -> list[str]:
     """As `told`, one by one; without `evidence` what else the result says."""
     words = LANGUAGES[language]
-    found = _doubts(result, words) if evidence is None else _sentences(result, evidence, words)
+    found = (*_rule(result), *_doubts(result, words)) if evidence is None else _sentences(result, evidence, words)
     return [words[name].format(**fields) for name, fields in (*found, *_gaps(result))]
 
 
@@ -80,8 +88,10 @@ _Said = Iterator[tuple[str, dict[str, Any]]]  # the name of each sentence and wh
 
 
 def _sentences(result: Mapping[str, Any], evidence: Mapping[str, Any], words: Mapping[str, str]) -> _Said:
-    label = result["label"]
-    yield "verdict", {"label": label, "score": evidence["confidence"]}
+    rule = result.get("rule")
+    label = rule["label"] if rule else result["label"]
+    yield "by_itself" if rule else "verdict", {"label": label, "score": evidence["confidence"]}
+    yield from _rule(result)
     if evidence["undecided"]:
         yield "open", {"labels": words["and"].join(evidence["undecided"])}
     yield from _doubts(result, words)
@@ -97,6 +107,12 @@ def _sentences(result: Mapping[str, Any], evidence: Mapping[str, Any], words: Ma
     for name, places in evidence["places"].items():
         if places:
             yield "places", {"name": name, "places": words["and"].join(_place(one, words) for one in places)}
+
+
+def _rule(result: Mapping[str, Any]) -> _Said:
+    if rule := result.get("rule"):
+        reason = rule["reason"].rstrip(".。")
+        yield "asked" if rule["then"] == ASKS else "ruled", {**rule, "reason": reason}
 
 
 def _doubts(result: Mapping[str, Any], words: Mapping[str, str]) -> _Said:

@@ -1,0 +1,1 @@
+"""Rules beside the model: what a person wrote down goes before a verdict, or asks a person."""
