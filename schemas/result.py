@@ -120,9 +120,7 @@ class ResultV1(BaseModel):
     )
     key: Filled = Field(description="Key of the anchor and of the record.")
     time: Rfc3339 = Field(description="Event time of the anchor.")
-    label: str = Field(
-        description="The label with the highest score, before scores are rounded; or what a rule says (rule)."
-    )
+    label: str = Field(description="The label with the highest score, before scores are rounded, or a rule's.")
     score: FiniteFloat = Field(description="Score of that label.")
     scores: dict[str, FiniteFloat] = Field(description="Score of each label, to four decimal places.")
     inputs: dict[str, Input | list[Input]] = Field(

@@ -16,15 +16,14 @@ class Doubt(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reason: Literal["rule", "unfamiliar", "several_labels", "low_score"] = Field(
-        description="rule: one of [[rules]] asks, which result.rule names; unfamiliar: the inputs are like nothing that the model was trained on; several_labels: "
+        description="rule: one of [[rules]] asks, which result.rule names; unfamiliar: the inputs are "
+        "like nothing that the model was trained on; several_labels: "
         "confidence.set leaves more than one label open; low_score: the label's score is low."
     )
     value: FiniteFloat = Field(
-        description="What the result says: confidence.familiar, how many labels, the score; 1 of a rule."
+        description="What the result says: confidence.familiar, how many labels, the score; rule: 1."
     )
-    limit: FiniteFloat = Field(
-        description="What it was held against: [review] unfamiliar, 1, [review] below; 1 of a rule."
-    )
+    limit: FiniteFloat = Field(description="What it was held against: [review] unfamiliar, 1, [review] below; rule: 1.")
 
 
 class ReviewV1(BaseModel):

@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
-from worker.config import Rule, Settings, Stream
+from worker.config import Settings, Stream
 from worker.destinations import Sinks
 from worker.durations import format_duration
 from worker.servers import Feeds
+from worker.serving import Rule
 
 HIDDEN = "***"
 # Sections whose keys are in sections of their own.

@@ -62,3 +62,32 @@ class Model(Section):
     @model_validator(mode="after")
     def _has_a_shadow(self) -> Model:
         return self.idle_without("shadow", "the directory of a model", "shadow_share", "shadow_topic")
+
+
+class Rule(Section):
+    """A rule beside the model: the first that holds decides. At most 64, in the file's order."""
+
+    name: str = Field(
+        "",
+        pattern=r"^[a-z0-9_-]{0,40}$",
+        description="Told in results and metrics; empty: rule-1 and so on, by its place.",
+        json_schema_extra={"form": "at most 40 of a-z, 0-9, _ and -"},
+    )
+    when: str = Field(
+        min_length=1,
+        max_length=1000,
+        description="What it is held against; docs/rules.md tells the language.",
+        json_schema_extra={"form": "an expression of 1 to 1,000 characters"},
+    )
+    then: str = Field(
+        min_length=1,
+        max_length=200,
+        description="The label that the result has; review: the label stays and a person is asked.",
+        json_schema_extra={"form": "a label of the model, or review"},
+    )
+    reason: str = Field(
+        min_length=1,
+        max_length=200,
+        description="Why, for whoever reads the result.",
+        json_schema_extra={"form": "a text of 1 to 200 characters"},
+    )

@@ -222,6 +222,9 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                   "Share of results that went to the review topic, by the weightiest reason; too_large: these did not "
                   "fit.", "percentunit", ((_shares("review_total", "reason", "results_total"), "{{reason}}"),),
                   share=True, alerts=("FusionReviewShare",)),
+            Panel("Rules",
+                  "Results that a rule of [[rules]] decided, and items that it could not be held against (failed).", "ops",
+                  ((_rate("rules_total", "rule, outcome"), "{{rule}} {{outcome}}"),)),
             Panel("Top scores",
                   "The score of each verdict's label: a tenth of them, and half, lie below.", "percentunit",
                   tuple((_quantile(q / 100, "verdict_score"), f"p{q}") for q in (10, 50)), share=True),

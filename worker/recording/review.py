@@ -98,12 +98,18 @@ def _name(record: Record) -> tuple[str, str]:
     return (record.key or b"").decode(errors="replace"), own_id.decode(errors="replace")
 
 
+def _doubt(doubt: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    if doubt["reason"] == "rule" and "rule" in result:
+        return f"rule {result['rule']['name']}: {result['rule']['reason']!r}"
+    return f"{doubt['reason']} {doubt['value']:g} (limit {doubt['limit']:g})"
+
+
 def _lines(settings: Settings, log: LogReader, validator: Validator, record: Record) -> list[str]:
     """One review: what it is about, why, and its texts; other bodies by their places."""
     try:
         body = read_json(record.value or b"")
-        why = ", ".join(f"{one['reason']} {one['value']:g} (limit {one['limit']:g})" for one in body["reasons"])
         result = body.get("result")
+        why = ", ".join(_doubt(one, result or {}) for one in body["reasons"])
         if result is None:
             return [f"{body['id']}  {body['key']!r}  {why}; the result is on {settings.output.topic} alone"]
         ranked = sorted(dict(result["scores"]).items(), key=lambda one: -one[1])[:MOST_LABELS]

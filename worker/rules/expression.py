@@ -176,7 +176,7 @@ def _place(node: Any) -> tuple[str, str] | None:
     """The stream and the field that this node asks for: inputs.STREAM.FIELD."""
     inner = node.object if isinstance(node, ast.GetAttributeExpression) else None
     root = inner.object if isinstance(inner, ast.GetAttributeExpression) else None
-    if isinstance(root, ast.SymbolExpression) and root.scope is None and root.name == "inputs":
+    if inner is not None and isinstance(root, ast.SymbolExpression) and root.scope is None and root.name == "inputs":
         return inner.name, node.name
     return None
 
