@@ -91,11 +91,11 @@ def worker(
         Unreachable: Kafka or Redis did not answer within `kafka.startup_timeout`.
         ConfigError: a topic is missing, or the model cannot be loaded.
     """
+    beside = rules_beside(settings, tells(observer, log))
     ensure_servable(settings.model.path, settings.model.trusted_key)
     fetcher, connection = fetcher_of(settings), connection_options(settings.kafka.model_dump())
     check_kafka(settings, connection)
     rules, clock = made.rules_of(settings), SystemClock()
-    beside = rules_beside(settings, tells(observer, log))
     validator, sheds = made.validator_of(settings, clock, made.masker_of(settings)), made.sheds_of(settings, clock)
     with contextlib.ExitStack() as closing:
         traces = closing.enter_context(made.traces_of(settings, observer, log))

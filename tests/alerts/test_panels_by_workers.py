@@ -21,6 +21,7 @@ EMPTY = {
     "Bounds that cost a match": "no bound costs a match; tests/alerts fires FusionBoundHits",
     "Not familiar": "told by models whose folder has a reference; tests/alerts, the_camera_sees_a_wall",
     "Drift": "as Not familiar",
+    "Rules": "no rule is set; integration/test_rules_beside_a_model.py",
     "Where the shadow differs": "no shadow is set; integration/test_shadow_model.py",
     **{panel.title: f"of another command; integration/test_{test}.py"
        for begin, test in (("Live feeds", "feed_video"), ("Sinks", "sink_webhook"))

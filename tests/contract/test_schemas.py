@@ -95,6 +95,7 @@ def test_schemas_are_json_schemas(name: str) -> None:
     truncated=st.dictionaries(st.sampled_from(["frames", "maps"]), st.just("max_bytes_per_key")),
     traceparent=st.none() | st.just("00-aa-bb-01"),
     confidence=st.none() | st.builds(Confidence, st.lists(NAMES, min_size=1).map(tuple), st.floats(0, 1)),
+    rule=st.none() | st.fixed_dictionaries(dict.fromkeys(("name", "reason", "label", "then"), NAMES)),
 )
 def test_results_are_true_to_their_schema(
     anchor_id: str,
@@ -108,6 +109,7 @@ def test_results_are_true_to_their_schema(
     truncated: dict[str, str],
     traceparent: str | None,
     confidence: Confidence | None,
+    rule: dict[str, str] | None,
 ) -> None:
     """Any result of the writer is valid for the JSON Schema and for the model, headers and value."""
     text = validator().read(binary(b"hi", b"text/plain", key=key.encode(), ce_id=anchor_id.encode()))
@@ -116,7 +118,7 @@ def test_results_are_true_to_their_schema(
     inputs = {s: tuple(replace(frame, time_us=anchor.time_us + d) for d in found) for s, found in deltas.items()}
     label, score = next(iter(scores.items()))
     aligned = Aligned(anchor, inputs, missing, complete, truncated=truncated)
-    out = WRITER.result(aligned, Verdict(label, score, scores, embedding, confidence=confidence))
+    out = WRITER.result(aligned, Verdict(label, score, scores, embedding, confidence=confidence, rule=rule))
     body = json.loads(out.value or b"")
     schema("result.v1").validate(body)
     schema("result.headers").validate(texts_of(out))
@@ -127,6 +129,7 @@ def test_results_are_true_to_their_schema(
     assert set(parsed.inputs) == {"texts", *deltas}
     assert (parsed.truncated or {}) == truncated
     assert (parsed.confidence is None) == (confidence is None)
+    assert (parsed.rule and parsed.rule.model_dump()) == rule
 
 
 @pytest.mark.parametrize("confidence", [None, Confidence(("a", "b"), 0.0)])
