@@ -255,5 +255,5 @@ def _of_list(error: ErrorDetails, given: Mapping[str, _Given]) -> str:
     name = str(rest[0])
     if name not in fields:
         return f"{where}: {name}: unknown key; a table of [[{section}]] has {', '.join(fields)}"
-    must = f"{name}: must be {expected(fields[name])}"
-    return f"{where}: {must}; {fields[name].description}" if error["type"] == "missing" else f"{where}: {must}"
+    must = f"{name}: must be {'given: ' if error['type'] == 'missing' else ''}{expected(fields[name])}"
+    return f"{where}: {must}"

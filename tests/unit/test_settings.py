@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import Settings
-from worker.describe import example, keys, main, reference, sections
+from worker.describe import LISTS, example, keys, main, reference, sections
 from worker.errors import ConfigError
 from worker.settings import load, redacted
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_described_is_refused(given: str, capsys: pytest.CaptureF
 def test_every_key_has_a_description() -> None:
     """No key is documented by its name alone."""
     assert [name for name, info in keys(["frames"]).items() if not info.description] == []
-    assert {name.partition(".")[0] for name in sections()} == set(Settings.model_fields)
+    assert {name.partition(".")[0] for name in sections()} | set(LISTS) == set(Settings.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -237,3 +237,47 @@ def test_a_secret_where_its_file_should_be_named_is_not_told() -> None:
         with pytest.raises(ConfigError, match=said) as caught:
             load(None, [], {"FUSION__REDIS__PASSWORD_FILE": given})
         assert "hunter2" not in str(caught.value)
+
+
+RULE = '[[rules]]\nwhen = "score < 0.1"\nthen = "calm"\nreason = "low"\n'
+
+
+def test_rules_in_their_order(tmp_path: Path) -> None:
+    """As many tables as there are, by name or place; also by --set."""
+    loaded = load(written(tmp_path, RULE + RULE + 'name = "last"\n'), [], {})
+    assert loaded.settings.rule_names == ["rule-1", "last"]
+    assert redacted(loaded.settings)["rules"].startswith('[{"when": "score < 0.1", "then": "calm"')
+    inline = 'rules=[{when="score < 1", then="calm", reason="r"}]'
+    assert load(None, [inline], {}).settings.rules[0].when == "score < 1"
+    assert load(None, [], {}).settings.rules == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            RULE + RULE.replace("reason", "reasons"),
+            "rules, number 2 ({file}): reason: must be given: a text",
+        ),
+        (
+            RULE + "label = 1\n",
+            "rules, number 1 ({file}): label: unknown key; a table of [[rules]] has name",
+        ),
+        (RULE.replace("score < 0.1", "x" * 1001), "when: must be an expression of 1 to 1,000 characters"),
+        (RULE.replace("score < 0.1", ""), "when: must be an expression of 1 to 1,000 characters"),
+        (RULE + 'name = "A b"\n', "name: must be at most 40 of a-z, 0-9, _ and -"),
+        (RULE * 65, "a list of at most 64 tables [[rules]]"),
+        ("[rules]\nwhen = 1\n", "rules"),
+        ('rules = "no"\n', 'rules = "no" ({file}): must be a list of at most 64 tables [[rules]]'),
+        ("rules = [1]\n", "rules, number 1 ({file}): must be a table with name, when, then, reason"),
+        (RULE + 'name = "rule-2"\n' + RULE, "rule 2 'rule-2': a rule before it has this name"),
+        (RULE.replace("calm", "review"), "rule 1 'rule-1': then = 'review' asks a person; set review.topic"),
+    ],
+)
+def test_what_is_wrong_with_a_rule(tmp_path: Path, text: str, told: str) -> None:
+    """Its number, the key and what it may be."""
+    file = written(tmp_path, text)
+    with pytest.raises(ConfigError) as error:
+        load(file, [], {})
+    assert told.replace("{file}", str(file)) in str(error.value)
+    assert "\n" not in str(error.value)
