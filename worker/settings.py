@@ -121,6 +121,8 @@ def _from_file(table: Mapping[str, Any], origin: str, given: Mapping[str, _Given
     known = keys(_streams([*given, *leaves]))
     for key, value in leaves.items():
         if key not in known:
+            if (section := key.partition(".")[0]) in LISTS:
+                raise ConfigError(f"{section} ({origin}): is a list: write [[{section}]], once for each")
             if key in _TABLES or (key.startswith("streams.") and key.count(".") == 1):
                 raise ConfigError(f"{key} ({origin}): must be a table: write [{key}] with its keys below")
             raise ConfigError(_unknown(key, origin, known))

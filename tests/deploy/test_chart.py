@@ -91,7 +91,7 @@ def _merged(case: str) -> dict[str, Any]:
     """The chart's own configuration with that of a set of values over it."""
     own = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["config"]
     for section, table in values(case).get("config", {}).items():
-        own[section] = {**own.get(section, {}), **table}
+        own[section] = {**own.get(section, {}), **table} if isinstance(table, dict) else table
     return dict(own)
 
 

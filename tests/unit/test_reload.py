@@ -20,6 +20,7 @@ from worker.model.drift import Drift, Quantity, Reference
 from worker.model.models import Models
 from worker.model.reload import Reloader
 from worker.records import Aligned, Verdict
+from worker.rules.judge import Rules, Written
 
 
 class Versioned:
@@ -169,6 +170,16 @@ def test_other_labels_where_they_are_meant(start: Start, told: Told) -> None:
     with told.heard:
         assert told.heard.wait_for(lambda: models.info["version"] == "3", 10)
     assert told.opened == ["b", "a", "x", "y"]
+
+
+def test_a_rule_that_needs_a_label_keeps_the_old_model(start: Start, told: Told) -> None:
+    """Whatever allow_labels says; the sentence is the rule's."""
+    models = Models(Versioned("1"))
+    rules = Rules([Written("r", "true", "b", "because")], {}, lambda *_: None)
+    start(models, lambda: Versioned("2", labels=("x", "y")), allow_labels=True, fits=rules.ensure_labels).ask()
+    line = told.wait("model not taken over")
+    assert line["reason"].startswith("rule 1 'r': then: the model has no label 'b'; its labels are x, y")
+    assert models.info["version"] == "1"
 
 
 def test_the_trial_is_not_in_the_window_of_drift(start: Start, told: Told) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -181,6 +183,15 @@ def test_a_rule_that_cannot_be_asked_is_told(when: str, aligned: Aligned, why: s
     ruled = rules(when, "true", failed=lambda *told: failures.append(told)).ruled(aligned, QUIET)
     assert failures == [("r1", why)]
     assert (ruled.rule or {})["name"] == "r2"
+
+
+def test_without_rules_nothing_is_made() -> None:
+    """No object, and the library is not even loaded."""
+    code = (
+        "import sys, worker.assemble; from worker.config import Settings; from worker.ruling import rules_beside; "
+        "assert rules_beside(Settings()) is None; assert 'rule_engine' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 JSON = st.recursive(

@@ -267,7 +267,7 @@ def test_rules_in_their_order(tmp_path: Path) -> None:
         (RULE.replace("score < 0.1", ""), "when: must be an expression of 1 to 1,000 characters"),
         (RULE + 'name = "A b"\n', "name: must be at most 40 of a-z, 0-9, _ and -"),
         (RULE * 65, "a list of at most 64 tables [[rules]]"),
-        ("[rules]\nwhen = 1\n", "rules"),
+        ("[rules]\nwhen = 1\n", "rules ({file}): is a list: write [[rules]], once for each"),
         ('rules = "no"\n', 'rules = "no" ({file}): must be a list of at most 64 tables [[rules]]'),
         ("rules = [1]\n", "rules, number 1 ({file}): must be a table with name, when, then, reason"),
         (RULE + 'name = "rule-2"\n' + RULE, "rule 2 'rule-2': a rule before it has this name"),

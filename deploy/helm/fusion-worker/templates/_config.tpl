@@ -25,6 +25,16 @@
 {{- printf "%.0f" . -}}
 {{- else if kindIs "float64" . -}}
 {{- printf "%v" . -}}
+{{- else if kindIs "slice" . -}}
+{{- $all := list -}}
+{{- range . -}}{{- $all = append $all (include "fusion-worker.tomlValue" .) -}}{{- end -}}
+{{- printf "[%s]" (join "," $all) -}}
+{{- else if kindIs "map" . -}}
+{{- $all := list -}}
+{{- range $key, $value := . -}}
+{{- $all = append $all (printf "%s = %s" (include "fusion-worker.tomlKey" $key) (include "fusion-worker.tomlValue" $value)) -}}
+{{- end -}}
+{{- printf "{%s}" (join ", " $all) -}}
 {{- else -}}
 {{- toJson . -}}
 {{- end -}}
