@@ -15,9 +15,13 @@ from hypothesis import strategies as st
 
 from tests.unit.incoming import binary, validator
 from tests.unit.test_review import Counted, outcomes
+from worker.config import Settings
 from worker.errors import ConfigError
+from worker.explain.command import _ruled
+from worker.explain.tell import rule_lines
 from worker.records import Aligned, Confidence, Event, Missing, Verdict
 from worker.rules.judge import Rules, Written
+from worker.serving import Rule
 from worker.stages.batch import SHED, Fused
 from worker.stages.review import Reviewer
 from worker.stages.words import LANGUAGES, sentences
@@ -295,3 +299,12 @@ def test_the_words_say_which_rule_spoke(then: str, language: str, said: str) -> 
     assert rule == said
     assert own == LANGUAGES[language]["by_itself"].format(label="quiet", score=0.8)
     assert sentences(result, None, language)[0] == said
+
+
+def test_explain_comes_to_the_same_verdict() -> None:
+    """By the same rules, and says which spoke."""
+    rule = Rule(name="low", when="score < 0.9", then="fire", reason="because.")
+    ruled = _ruled(Settings(rules=(rule,)), item(), QUIET)
+    assert (ruled.label, (ruled.rule or {})["label"]) == ("fire", "quiet")
+    assert list(rule_lines(ruled)) == ["rule low: fire (because.)"]
+    assert (_ruled(Settings(), item(), QUIET), list(rule_lines(QUIET))) == (QUIET, [])
