@@ -113,8 +113,10 @@ def worker(
             Pace(clock.now_us, settings.delivery.commit_interval.total_seconds()), traces,
         )  # fmt: skip
         closing.callback(committer.close)
-        anchor_topic = settings.streams[settings.anchor].topic
-        named = {stream.topic: name for name, stream in settings.contexts.items()}
+        anchor_topic, named = (
+            settings.streams[settings.anchor].topic,
+            {s.topic: n for n, s in settings.contexts.items()},
+        )
         closing.callback((reader := BodyReader(connection, log, errors.put)).close)
         ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES, validator.masked)
         contexts = Contexts(store, source, ring, rules, named, anchor_topic, observer, health, log)
