@@ -91,8 +91,7 @@ def worker(
         Unreachable: Kafka or Redis did not answer within `kafka.startup_timeout`.
         ConfigError: a topic is missing, or the model cannot be loaded.
     """
-    beside = rules_beside(settings, tells(observer, log))
-    ensure_servable(settings.model.path, settings.model.trusted_key)
+    beside = _rules(settings, observer, log)
     fetcher, connection = fetcher_of(settings), connection_options(settings.kafka.model_dump())
     check_kafka(settings, connection)
     rules, clock = made.rules_of(settings), SystemClock()
@@ -113,10 +112,8 @@ def worker(
             Pace(clock.now_us, settings.delivery.commit_interval.total_seconds()), traces,
         )  # fmt: skip
         closing.callback(committer.close)
-        anchor_topic, named = (
-            settings.streams[settings.anchor].topic,
-            {s.topic: n for n, s in settings.contexts.items()},
-        )
+        anchor_topic = settings.streams[settings.anchor].topic
+        named = {stream.topic: name for name, stream in settings.contexts.items()}
         closing.callback((reader := BodyReader(connection, log, errors.put)).close)
         ring = Ring(int(settings.limits.body_cache_bytes), reader, observer, INLINE_BYTES, validator.masked)
         contexts = Contexts(store, source, ring, rules, named, anchor_topic, observer, health, log)
@@ -131,6 +128,12 @@ def worker(
             source, validator, contexts, anchors, outcomes, batcher, committer, errors, budget, anchor_topic, observer,
             health, log, made.side_by_side(settings),
         )  # fmt: skip
+
+
+def _rules(settings: Settings, observer: Any, log: Any) -> Rules | None:
+    """What needs no server is looked at first: the model's folder, and the rules beside it."""
+    ensure_servable(settings.model.path, settings.model.trusted_key)
+    return rules_beside(settings, tells(observer, log))
 
 
 def _models(settings: Settings, observer: Any, beside: Rules | None) -> Models:
