@@ -124,6 +124,7 @@ def _go_on(
     plan: Plan, connection: Mapping[str, Any], topics: Mapping[str, str], pool: Pool, shown: Board
 ) -> None:  # fmt: skip
     """One story after the other, for those who look at the pages; Ctrl-C ends that."""
+    shown.still()
     shown.say(f"the junctions go on; look at {' and '.join(pool.pages())}; Ctrl-C ends the demo and sums it up")
     with contextlib.suppress(KeyboardInterrupt):
         for seed in itertools.count(plan.seed + 1):

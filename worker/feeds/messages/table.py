@@ -15,7 +15,7 @@ def section(transport: str, mapping: MessageMapping) -> str:
     """The table of one preset."""
     base = f"{mapping.base}/" if mapping.base else ""
     rows = [_row(base, rule) for rule in mapping.rule if not rule.skip]
-    silent = [f"`{base}{rule.topic}`" for rule in mapping.rule if rule.skip and not _is_joined(mapping, rule)]
+    silent = [_messages(base, rule) for rule in mapping.rule if rule.skip and not _is_joined(mapping, rule)]
     tail = f"\n\nNo event: {', '.join(silent)}." if silent else ""
     head = "| messages | event | key | id | time | fields: from |\n|---|---|---|---|---|---|"
     command = transport if transport == mapping.name else f"{transport} --preset {mapping.name}"
@@ -36,13 +36,17 @@ def _is_joined(mapping: MessageMapping, rule: Rule) -> bool:
     return any(one.join is not None and one.join.rule == rule.name for one in mapping.rule)
 
 
-def _row(base: str, rule: Rule) -> str:
+def _messages(base: str, rule: Rule) -> str:
     what = f"`{base}{rule.topic}`" if rule.topic else "any record"
     when = [f"`{path}`" if wanted is True else f"`{path}` = {wanted}" for path, wanted in rule.when.items()]
-    with_ = f" with {', '.join(when)}" if when else ""
+    return f"{what} with {', '.join(when)}" if when else what
+
+
+def _row(base: str, rule: Rule) -> str:
     times = [f"`{one}`" for one in rule.time] + ["arrival"]
+    messages = _messages(base, rule)
     return (
-        f"| {what}{with_} | {rule.modality} `{rule.type}` | `{rule.key}` | `{rule.id}` | {', else '.join(times)} "
+        f"| {messages} | {rule.modality} `{rule.type}` | `{rule.key}` | `{rule.id}` | {', else '.join(times)} "
         f"| {_fields(rule)} |"
     )
 
