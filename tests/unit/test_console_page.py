@@ -203,6 +203,16 @@ def test_one_search_at_a_time_and_none_outlives_the_worker(tmp_path: Path) -> No
     assert told[0].startswith(b"looking for k")
 
 
+def test_a_search_that_nobody_waits_for_is_ended() -> None:
+    """Who closes the page has the next search at once, though the first has nothing to say."""
+    with played(explains("import time; time.sleep(60)")) as made:
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", made.server.port)) as asking:
+                asking.sendall(b"GET /console/explain?q=k HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                until(lambda: made.pages._search._running is not None, "it does not run")
+            until(lambda: not made.pages._search._one.locked(), "it goes on")
+
+
 def test_a_search_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so, and the next one has its turn."""
     made = Played(explains("import time; print('reads', flush=True); time.sleep(60)"))

@@ -45,7 +45,10 @@ class Search:
         return None
 
     def lines(self, wanted: str) -> Iterator[bytes]:
-        """What is said, as it is said; ends with the process, with `close`, or after so many seconds."""
+        """What is said, as it is said, and b"" where nothing is for a while, so that who asks can be missed.
+
+        It ends with the process, with `close`, or after so many seconds.
+        """
         if not self._one.acquire(blocking=False):
             yield b"another search runs; try again when it has ended\n"
             return
@@ -85,10 +88,14 @@ class Search:
                 if time.monotonic() > deadline:
                     yield f"ended: it took longer than {self._seconds:.0f} s\n".encode()
                     return
-                with contextlib.suppress(queue.Empty):
-                    if (line := said.get(timeout=0.2)) is None:
-                        return
-                    yield without_secrets(line.decode(errors="replace")).encode()
+                try:
+                    line = said.get(timeout=0.2)
+                except queue.Empty:
+                    yield b""
+                    continue
+                if line is None:
+                    return
+                yield without_secrets(line.decode(errors="replace")).encode()
         finally:
             self._running = None
             process.kill()

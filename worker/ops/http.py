@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import re
+import select
 import socket
 import ssl
 import sys
@@ -157,7 +158,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _write(self, parts: Iterable[bytes]) -> None:
         if self.command != "HEAD":
             for part in parts:
+                if not part and self._gone():
+                    return
                 self.wfile.write(part)
+
+    def _gone(self) -> bool:
+        """Whether the client has closed: one that has asked has nothing more to say."""
+        ears = select.poll()
+        ears.register(self.connection, select.POLLIN)
+        return bool(ears.poll(0))
 
     def _headers_of(self, answer: Answer) -> Iterator[tuple[str, str]]:
         yield "Content-Type", answer.kind

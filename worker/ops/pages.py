@@ -13,7 +13,8 @@ TEXT = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one request gets. A body in parts ends with the connection, and is closed when the client is gone."""
+    """What one request gets. A body in parts ends with the connection, and is closed when the client is gone; an
+    empty part is sent to nobody, but asks whether it is."""
 
     status: HTTPStatus
     kind: str
