@@ -68,7 +68,8 @@ def streams_of(
     has = {str(rule.modality) for rule in mapping.rule if not rule.skip}
     if not (fit := {modality: one for modality, one in found.items() if modality in has}):
         raise ConfigError(
-            f"streams: {mapping.name} gives events of {', '.join(sorted(has))}; no stream chosen has such a modality"
+            f"streams: {mapping.name} gives events of {', '.join(sorted(has))}; no stream chosen has such a modality; "
+            "give such a stream to the configuration (`fusion-worker init home` writes one)"
         )
     return fit
 
