@@ -204,6 +204,9 @@ _JSON = st.recursive(
 
 
 @example(("mqtt", "frigate"), "frigate/events", _HALF)
+@example(("mqtt", "zigbee2mqtt"), "zigbee2mqtt/plug", b'{"power": 1e999}')
+@example(("mqtt", "zigbee2mqtt"), "zigbee2mqtt/plug", b'{"power": -1' + b"0" * 400 + b".5}")
+@example(("mqtt", "zigbee2mqtt"), "zigbee2mqtt/plug", b'{"power": [{"a": 12E+0400}]}')
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(ALL),

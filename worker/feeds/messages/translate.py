@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ from worker.feeds.outlet import LiveEvent
 from worker.strict_json import read_json, write_json
 
 ARRIVAL, DELIVERY = "arrival", "delivery"
+# Half a surrogate pair, or a number that no float holds, such as 1e999: read by Python, but not written again.
+_MAYBE_UNWRITABLE = re.compile(rb"\\u|\d[eE]\+?\d{3}|\d{100}")
 # Times that nobody's clock tells: before the year 2000 a clock was never set; ahead of ours the worker refuses them.
 _LEAST_US, _AHEAD_US = 946_684_800_000_000, 30_000_000
 
@@ -212,8 +215,8 @@ def _parsed(message: Message, rule: Rule) -> Any:
         if rule.read_as == "text":
             return message.payload.decode()
         found = read_json(message.payload)
-        if b"\\u" in message.payload:
-            write_json(found)  # Half a surrogate pair cannot be written again.
+        if _MAYBE_UNWRITABLE.search(message.payload):
+            write_json(found)
     except ValueError as error:
         if not message.payload:
             raise Unusable("empty", f"{rule.name}: the message is empty") from None
