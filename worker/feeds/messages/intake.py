@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from worker.errors import FusionError
 from worker.feeds.messages.bodies import Unusable
 from worker.feeds.messages.joins import Joined, Joiner
 from worker.feeds.messages.mapping import MessageMapping
@@ -16,6 +18,8 @@ from worker.ports.ops import Log
 
 _REMEMBERED = 10_000
 UNKNOWN = "unknown"
+
+_Made = TypeVar("_Made")
 
 
 class Intake:
@@ -36,7 +40,7 @@ class Intake:
         """`again`: it was sent before and not acknowledged; it keeps the time at which it first came. Raises Fatal."""
         message = self._first_arrival(message, again)
         try:
-            read = self._translator.read(message)
+            read = _bounded(lambda: self._translator.read(message))
         except Unusable as error:
             self._leave_out(message, error)
             return
@@ -75,7 +79,7 @@ class Intake:
             message.settle()
             return
         try:
-            event, doubt = self._translator.event(read, joined.payloads, joined.of)
+            event, doubt = _bounded(lambda: self._translator.event(read, joined.payloads, joined.of))
         except Unusable as error:
             self._leave_out(message, error, self._translator.stream_of(read.rule))
             return
@@ -102,3 +106,13 @@ class Intake:
         """Of each kind the first, the tenth, the hundredth ..."""
         self._told[kind] = count = self._told.get(kind, 0) + 1
         return str(count).rstrip("0") == "1"
+
+
+def _bounded(make: Callable[[], _Made]) -> _Made:
+    """What it makes; a fault of ours in one message is that message's, or it would come again at every start."""
+    try:
+        return make()
+    except FusionError:
+        raise
+    except Exception as error:
+        raise Unusable("malformed", f"{type(error).__name__}: {error}") from error
