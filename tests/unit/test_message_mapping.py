@@ -98,12 +98,13 @@ def test_topics_name_their_levels() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ('key = ""', "needs key"), ('colour = "red"', "rule.0.colour: there is no such key"),
+        ('key = ""', "needs key"), ('colour = "red"', "rule.r.colour: there is no such key"),
+        ('tiem = ["/x"]', "rule.r.tiem: there is no such key; did you mean time?"),
         ('id = "{camera"', "a brace that is not closed"), ('id = "{device}"', "{device} is not in its topic"),
-        ('id = "event#/x"', "event#: no such message is joined"), ('modality = "smell"', "rule.0.modality"),
+        ('id = "event#/x"', "event#: no such message is joined"), ('modality = "smell"', "rule.r.modality"),
         ('zone = "Middle/Earth"', "no time zone"), ('topic = "a/+"', "neither plain text"),
         ('join = { rule = "x", on = "", equals = "" }', "there is no rule 'x'"),
-        ("when = [1]", "rule.0.when"), 
+        ("when = [1]", "rule.r.when"), 
         ('attributes = { time = "/x" }', "'time' is said of every event"),
         ('body = { a = "/a" }\nmodality = "text"', "a sensor's"),
     ],

@@ -111,6 +111,14 @@ def test_a_picture_belongs_to_the_last_event_of_its_camera_and_label() -> None:
     assert (again[1].id, again[1].time_us) == (again[2].id, again[2].time_us)
 
 
+def test_a_snapshot_that_is_no_picture_makes_no_event() -> None:
+    """It would be the worker's dead letter."""
+    frigate = preset("mqtt", "frigate")
+    with pytest.raises(Unusable, match="8 bytes that are no JPEG and no PNG"):
+        all_of(frigate, ("frigate/c/person/snapshot", b"notajpeg"))
+    assert all_of(frigate, ("frigate/c/person/snapshot", b"\x89PNG one"))[0].content_type == "image/png"
+
+
 def test_unavailable_is_said_and_a_number_is_a_number() -> None:
     """Home Assistant's states; the time is last_updated where it comes right behind, else the arrival."""
     home, at = preset("mqtt", "homeassistant"), "2026-11-29T10:44:39.123456+00:00"

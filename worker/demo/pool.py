@@ -133,6 +133,10 @@ class Pool:
         """Where those that live show themselves."""
         return [f"http://127.0.0.1:{worker.port}/" for worker in self._workers if worker.state != "killed"]
 
+    def pids(self) -> list[int]:
+        """The processes of those that live."""
+        return [worker.process.pid for worker in self._workers if worker.state != "killed"]
+
     def metrics(self) -> dict[str, str]:
         """Address of each ready worker's metrics, with what they say."""
         found = {}

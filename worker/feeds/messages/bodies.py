@@ -13,7 +13,7 @@ from worker.feeds.messages.values import Facts, Missing, number_in, value_of, wr
 from worker.strict_json import write_json
 
 _CONTENT = {"text": "text/plain", "sensor": "application/json", "audio": "audio/wav"}
-_PNG = b"\x89PNG"
+_PNG, _JPEG = b"\x89PNG", b"\xff\xd8"
 
 
 class Unusable(FusionError):
@@ -36,6 +36,8 @@ def body_of(rule: Rule, facts: Facts, payload: bytes) -> tuple[str, bytes]:
     if not body.strip():
         raise Unusable("empty", f"{rule.name}: there is no {rule.modality} in it")
     if rule.modality == "image":
+        if not body.startswith((_PNG, _JPEG)):
+            raise Unusable("malformed", f"{rule.name}: body: {len(body)} bytes that are no JPEG and no PNG")
         return "image/png" if body.startswith(_PNG) else "image/jpeg", body
     return _CONTENT[str(rule.modality)], body
 

@@ -33,8 +33,8 @@ def chosen_file(chosen: Namespace) -> Path:
     if chosen.kind == ONVIF and chosen.preset is chosen.mapping is None:
         return preset_file(ONVIF, ONVIF)
     if (chosen.preset is None) == (chosen.mapping is None):
-        known = ", ".join(presets_of(chosen.kind))
-        raise ConfigError(f"feed {chosen.kind}: give --preset ({known}) or --mapping FILE")
+        known, both = ", ".join(presets_of(chosen.kind)), ", not both" if chosen.preset else ""
+        raise ConfigError(f"feed {chosen.kind}: give --preset ({known}) or --mapping FILE{both}")
     return Path(chosen.mapping) if chosen.preset is None else preset_file(chosen.kind, chosen.preset)
 
 

@@ -199,7 +199,7 @@ def mapping_of(file: Path, base: str | None = None) -> MessageMapping:
     try:
         return MessageMapping.model_validate(table | ({} if base is None else {"base": base}))
     except ValidationError as error:
-        raise ConfigError(f"{file}: {_sentence(error)}") from error
+        raise ConfigError(f"{file}: {_sentence(error, table)}") from error
 
 
 def preset_file(transport: str, name: str) -> Path:
@@ -217,11 +217,16 @@ def presets_of(transport: str) -> list[str]:
     return sorted(file.stem for file in (PRESETS / transport).glob("*.toml"))
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, as a phrase."""
+def _sentence(error: ValidationError, table: dict[str, Any]) -> str:
+    """The first thing that is wrong, as a phrase; a rule is called by its name."""
     first: Any = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if not re.search(r"[\[(]", str(part)))
+    parts = [str(part) for part in first["loc"] if not re.search(r"[\[(]", str(part))]
     said = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        said = "there is no such key"
+        known = Rule.model_fields if parts[0] == "rule" else MessageMapping.model_fields
+        near = difflib.get_close_matches(parts[-1], known, n=1)
+        said = f"there is no such key; did you mean {near[0]}?" if near else "there is no such key"
+    if parts[:1] == ["rule"] and len(parts) > 1 and isinstance(own := table["rule"][int(parts[1])], dict):
+        parts[1] = str(own.get("name", parts[1]))
+    place = ".".join(parts)
     return f"{place}: {said}" if place else said

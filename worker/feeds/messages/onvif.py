@@ -54,7 +54,7 @@ class OnvifCamera:
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:  # fmt: skip
         """`address`: http://user:password@host:port; raises ConfigError: it is none."""
-        parts = urlsplit(address if "://" in address else f"http://{address}")
+        parts = urlsplit(address)
         try:
             port = parts.port or 80
         except ValueError:

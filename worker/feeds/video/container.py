@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 import av.error
@@ -79,8 +81,19 @@ def opened(address: str, rate: float | None = None) -> InputContainer:
 def unplayable(address: str, error: Exception) -> Unplayable:
     """What PyAV's error means; its own words hold the whole address."""
     name = type(error).__name__
-    said = _SENTENCES.get(name, f"{name}, error {getattr(error, 'errno', '?')}")
+    said = _SENTENCES.get(name) or _unknown_host(address) or f"{name}, error {getattr(error, 'errno', '?')}"
     return Unplayable(f"{without_secrets(address)}: {said}")
+
+
+def _unknown_host(address: str) -> str | None:
+    """That its host has no address, which PyAV tells as an input/output error; None: it has one, or names none."""
+    host = urlsplit(address).hostname if "://" in address else None
+    try:
+        if host:
+            socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return f"there is no host {host!r}"
+    return None
 
 
 def sender_us(packet: Any) -> int | None:
