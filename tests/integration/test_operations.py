@@ -136,7 +136,13 @@ def test_metrics_are_the_contract_s(stack: Any, tmp_path: Path) -> None:
                     found.setdefault(name, set()).update(sample.labels.keys() - {"le"})
         declared = CONTRACT | ADDED
         late = {"bound_hits_total", "late_events_total", "redis_rebuilds_total", "source_offset_seconds"}
-        late |= {"drift_psi", "review_total", "shadow_disagreements_total", "certificate_expiry_timestamp_seconds"}
+        late |= {
+            "drift_psi",
+            "review_total",
+            "rules_total",
+            "shadow_disagreements_total",
+            "certificate_expiry_timestamp_seconds",
+        }
         late |= {name for name in declared if name.startswith(("sink_", "feed_"))}
         assert found.keys() | late == declared.keys() | late
         assert {name: labels for name, labels in found.items() if labels} == {
