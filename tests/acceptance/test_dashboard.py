@@ -85,9 +85,8 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     for stream in ("texts", "frames"):
         observer.count("events_total", 4, stream=stream, outcome="accepted")
         observer.gauge("consumer_lag_records", turn % 7, topic=stream, partition="0")
-    label = ("free_flow", "congestion", "accident")[turn % 3]
-    observer.count("results_total", 3, label=label, complete="true")
-    observer.count("results_total", 1, label=label, complete="false")
+    observer.count("results_total", 3, label=("free_flow", "accident")[turn % 2], complete="true")
+    observer.count("results_total", 1, label="congestion", complete="false")
     observer.count("dead_letters_total", stage="VALIDATE", reason="no_key")
     observer.count("inputs_present_total", 3, pattern="texts+frames")
     observer.count("inputs_present_total", 1, pattern="texts")
