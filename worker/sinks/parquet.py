@@ -186,10 +186,11 @@ def _pairs(found: Any) -> list[tuple[str, Any]] | None:
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
-    """Raises Poison: a value is not of its column's type."""
+    """Raises Poison: a value is not of its column's type. Arrow's own errors of a value are kinds of Python's; of a
+    text that is no Unicode it raises Python's."""
     try:
         return pa.Table.from_pylist(rows, SCHEMA)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
+    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:
         raise refused(f"a row does not fit its columns ({error})") from error
 
 
