@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.model.backbones import EFFICIENTNET_LITE0, backbone_of, spread_of, stages_of, view_stage
+from worker.model.backbones import EFFICIENTNET_LITE0, backbone_of, spread_of, stages_of, through, view_stage
 from worker.model.config import FusionConfig
 from worker.model.encoders import ImageEncoder
 
@@ -20,10 +20,7 @@ def pixels() -> Tensor:
 def test_stages_one_after_the_other_are_the_backbone(name: str) -> None:
     """To the last digit."""
     backbone = backbone_of(name).eval()
-    maps = pixels()
-    for stage in stages_of(backbone):
-        maps = stage(maps)
-    assert torch.equal(maps, backbone(pixels()))
+    assert torch.equal(through(stages_of(backbone), pixels()), backbone(pixels()))
 
 
 @pytest.mark.parametrize(
@@ -33,10 +30,7 @@ def test_stages_one_after_the_other_are_the_backbone(name: str) -> None:
 def test_the_view_is_of_the_last_map_with_a_place_for_8_x_8_pixels(name: str, stage: int) -> None:
     """28 x 28 of 224 x 224 pixels."""
     assert view_stage(name, 224) == stage
-    maps = pixels()
-    for one in stages_of(backbone_of(name).eval())[:stage]:
-        maps = one(maps)
-    assert maps.shape[2:] == (28, 28)
+    assert through(stages_of(backbone_of(name).eval())[:stage], pixels()).shape[2:] == (28, 28)
 
 
 def test_mean_and_spread_of_each_channel() -> None:

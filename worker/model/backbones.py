@@ -80,6 +80,13 @@ def stages_of(backbone: nn.Module) -> Sequence[Stage]:
     return [*backbone.children()] if isinstance(backbone, nn.Sequential) else []
 
 
+def through(stages: Sequence[Stage], maps: Tensor) -> Tensor:
+    """What comes of maps behind these stages."""
+    for stage in stages:
+        maps = stage(maps)
+    return maps
+
+
 @torch.no_grad()
 def view_stage(name: str, image_size: int) -> int:
     """After how many stages of a backbone its map has a place for 8 x 8 pixels, at the latest; 0: none has."""

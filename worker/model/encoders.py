@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
 
-from worker.model.backbones import MAP_SIDE, backbone_of, channels_of, spread_of, stages_of
+from worker.model.backbones import MAP_SIDE, backbone_of, channels_of, spread_of, stages_of, through
 from worker.model.config import FusionConfig
 from worker.model.constant import Constant
 from worker.model.narrow import narrow, widths
@@ -53,13 +53,10 @@ class ImageEncoder(nn.Module):
         if known or self.training or not self.view:
             maps = pixels.to(self.projection.weight.dtype) if known else self.maps(pixels)
             return self._cells(maps)
-        maps, view = self._scaled(pixels), pixels
-        for number, stage in enumerate(stages_of(self.backbone), 1):
-            maps = stage(maps)
-            view = maps if number == self.view else view
-        dim = self.projection.out_features
-        told = spread_of(view)[:, :dim]
-        return *self._cells(maps), F.pad(told, (0, dim - told.shape[1]))
+        stages, dim = stages_of(self.backbone), self.projection.out_features
+        early = through(stages[: self.view], self._scaled(pixels))
+        told = spread_of(early)[:, :dim]
+        return *self._cells(through(stages[self.view :], early)), F.pad(told, (0, dim - told.shape[1]))
 
     def maps(self, pixels: Tensor) -> Tensor:
         """`pixels` [M, 3, H, W], 0..255 -> the backbone's maps [M, C, 7, 7]."""
