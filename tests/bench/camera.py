@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from PIL import Image
 
+from tests.bench.measure import processor_seconds, tree
+from tests.bench.openloop import percentile
 from tests.bench.table import machine
 from worker.broker.admin import NewTopic, create_topics
 from worker.demo.pool import Pool
@@ -60,11 +60,6 @@ def end_of(address: str, topic: str) -> int:
     found = int(consumer.end_offsets([place])[place])
     consumer.close()
     return found
-
-
-def processor_seconds(pid: int) -> float:
-    """That a process has had."""
-    return sum(psutil.Process(pid).cpu_times()[:2])
 
 
 def tell_texts(address: str, seconds: float) -> dict[int, int]:
@@ -119,20 +114,20 @@ def main() -> None:
             feed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             while end_of(address, "frames") < 2 * given.rate:
                 time.sleep(0.5)
-            pids = {"feed": feed.pid, "worker": pool.pids()[0]}
-            before = {who: processor_seconds(pid) for who, pid in pids.items()}
+            trees = {"feed": tree(feed.pid), "worker": tree(pool.pids()[0])}
+            before = {who: processor_seconds(each) or 0.0 for who, each in trees.items()}
             first, began = end_of(address, "frames"), time.monotonic()
             sent = tell_texts(address, given.seconds)
             took, frames = time.monotonic() - began, end_of(address, "frames") - first
-            spent = {who: processor_seconds(pid) - before[who] for who, pid in pids.items()}
-            found = sorted(latencies(address, sent))
+            spent = {who: (processor_seconds(each) or 0.0) - before[who] for who, each in trees.items()}
+            found = latencies(address, sent)
             feed.terminate()
             feed.wait(30)
     print(f"{machine()}; {took:.0f} s, {given.rate:g} frames/s at most, width {given.size}, one text a second")
     print(f"frames/s on the topic {frames / took:.1f}; results with a frame {len(found)} of {len(sent)} texts")
     print(f"of one core: feed {spent['feed'] / took:.2f}, worker {spent['worker'] / took:.2f} (its page looked at)")
-    p95 = found[int(0.95 * len(found))]
-    print(f"text to result p50 {statistics.median(found):.0f} ms, p95 {p95} ms, n {len(found)}")
+    p50, p95 = (percentile(found, part) for part in (0.5, 0.95))
+    print(f"text to result p50 {p50:.0f} ms, p95 {p95:.0f} ms, n {len(found)}")
 
 
 if __name__ == "__main__":
