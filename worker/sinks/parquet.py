@@ -190,7 +190,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     text that is no Unicode it raises Python's."""
     try:
         return pa.Table.from_pylist(rows, SCHEMA)
-    except (ValueError, TypeError, NotImplementedError, OverflowError) as error:
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise refused(f"a row does not fit its columns ({error})") from error
 
 
