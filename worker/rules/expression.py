@@ -102,7 +102,9 @@ class Expression:
         while whole:
             node = whole.pop()
             _ensure_allowed(node)
-            self.labels.update(_labels(node))
+            self.labels.update(_held_against(node, ("label", "scores", "confidence")))
+            for stream in _held_against(node, ("missing",)):
+                _ensure_stream(stream, modalities)
             if (place := _place(node)) is None:
                 whole += _parts(node)
                 continue
@@ -181,9 +183,13 @@ def _place(node: Any) -> tuple[str, str] | None:
     return None
 
 
-def _ensure_told(stream: str, field: str, modalities: Mapping[str, str]) -> None:
+def _ensure_stream(stream: str, modalities: Mapping[str, str]) -> None:
     if stream not in modalities:
         raise ValueError(f"unknown stream {stream!r}; streams are {', '.join(modalities)}")
+
+
+def _ensure_told(stream: str, field: str, modalities: Mapping[str, str]) -> None:
+    _ensure_stream(stream, modalities)
     kind = modalities[stream]
     if kind not in ("text", "sensor"):
         raise ValueError(f"stream {stream!r} is of {kind}: a rule sees fields of sensors, and texts")
@@ -191,8 +197,9 @@ def _ensure_told(stream: str, field: str, modalities: Mapping[str, str]) -> None
         raise ValueError(f"stream {stream!r} has texts: inputs.{stream}.text is all that a rule sees of it")
 
 
-def _labels(node: Any) -> Iterator[str]:
-    """Words that are held against labels: label == "a", label in ["a", "b"], scores["a"], "a" in confidence.set."""
+def _held_against(node: Any, names: tuple[str, ...]) -> Iterator[str]:
+    """Words that are held against one of these: label == "a", label in ["a", "b"], scores["a"], "a" in confidence.set,
+    "b" in missing, "b" in missing.keys."""
     if isinstance(node, ast.ComparisonExpression):
         pairs = [(node.left, node.right), (node.right, node.left)]
     elif isinstance(node, ast.ContainsExpression):
@@ -202,8 +209,9 @@ def _labels(node: Any) -> Iterator[str]:
     else:
         return
     for asked, words in pairs:
-        inner = asked.object if isinstance(asked, ast.GetAttributeExpression) and asked.name == "set" else asked
-        if isinstance(inner, ast.SymbolExpression) and inner.name in ("label", "scores", "confidence"):
+        is_part = isinstance(asked, ast.GetAttributeExpression) and asked.name in ("set", "keys")
+        inner = asked.object if is_part else asked
+        if isinstance(inner, ast.SymbolExpression) and inner.name in names:
             literals = _parts(words) if isinstance(words, ast.ArrayExpression | ast.SetExpression) else (words,)
             whole = not (inner.name == "label" and isinstance(node, ast.ContainsExpression) and asked is node.container)
             yield from (one.value for one in literals if whole and isinstance(one, ast.StringExpression))
@@ -212,6 +220,6 @@ def _labels(node: Any) -> Iterator[str]:
 def _told(error: rule_engine.errors.EngineError) -> str:
     hint = getattr(error, "suggestion", None)
     if (error.message or "").startswith("attribute access on a MAPPING"):
-        return 'scores and missing are asked as scores["LABEL"] and missing["STREAM"]'
+        return 'scores and missing are asked as scores["LABEL"] and missing&["STREAM"]'
     said = error.message or f"{type(error).__name__} {getattr(error, 'name', getattr(error, 'attribute_name', ''))}"
     return f"cannot be parsed: {said}" + (f"; did you mean {hint}?" if hint else "")
