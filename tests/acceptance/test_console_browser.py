@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from tests.chromium import Browser, chromium
 from tests.shown import Played, dead_letter, played, verdict
+from worker.console.live import MOST_WATCHERS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -194,16 +196,48 @@ def test_what_is_paused_stays(browser: Browser, made: Played) -> None:
     browser.until(f"{LABELS}.length === 12")
 
 
+def put_in_front(browser: Browser, is_in_front: bool) -> None:
+    """The page's tab, or another one."""
+    value = str(not is_in_front).lower()
+    browser.run(f"Object.defineProperty(document, 'hidden', {{value: {value}, configurable: true}})")
+    browser.run("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def watched_by(made: Played, watchers: int) -> bool:
+    """Whether it comes to so many."""
+    wait = threading.Event()
+    return any(made.pages._live._watchers == watchers or wait.wait(0.1) for _ in range(100))
+
+
 def test_a_page_that_nobody_sees_costs_nothing(browser: Browser, made: Played) -> None:
     """In a tab that is not in front it does not look; back in front it does."""
     look(browser, made)
-    for hidden, watchers in ((True, 0), (False, 1)):
-        value = str(hidden).lower()
-        browser.run(f"Object.defineProperty(document, 'hidden', {{value: {value}, configurable: true}})")
-        browser.run("document.dispatchEvent(new Event('visibilitychange'))")
-        wait = threading.Event()
-        assert any(made.pages._live._watchers == watchers or wait.wait(0.1) for _ in range(100))
+    put_in_front(browser, False)
+    assert watched_by(made, 0)
+    put_in_front(browser, True)
+    assert watched_by(made, 1)
     browser.until(READY)
+
+
+def test_a_page_looks_once_however_it_came_back(browser: Browser, made: Played) -> None:
+    """Refused for want of a place, it tries again later; brought to the front before that, it holds one place, not two."""
+    look(browser, made)
+    browser.run("window.setTimeout = later => { window.later = later; }")
+    put_in_front(browser, False)
+    assert watched_by(made, 0)
+    with contextlib.ExitStack() as others:
+        for _ in range(MOST_WATCHERS):
+            next(others.enter_context(made.watching()))
+        put_in_front(browser, True)
+        browser.until("window.later !== undefined")
+    assert watched_by(made, 0)
+    put_in_front(browser, False)
+    put_in_front(browser, True)
+    assert watched_by(made, 1)
+    browser.run("window.later()")
+    browser.until(READY)
+    put_in_front(browser, False)
+    assert watched_by(made, 0)
 
 
 def test_a_worker_that_comes_back_is_found_again(browser: Browser, made: Played) -> None:
