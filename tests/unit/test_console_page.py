@@ -213,6 +213,23 @@ def test_a_search_that_nobody_waits_for_is_ended() -> None:
             until(lambda: not made.pages._search._one.locked(), "it goes on")
 
 
+def test_a_search_has_its_turn_when_the_one_before_is_given_up() -> None:
+    """Who closes the details and searches again at once is not told of the search that was closed."""
+    with played(explains("import sys, time; time.sleep(60 * (sys.argv[1] != '--find=two')); print('found')")) as made:
+        with socket.create_connection(("127.0.0.1", made.server.port)) as asking:
+            asking.sendall(b"GET /console/explain?q=one HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            until(lambda: made.pages._search._running is not None, "it does not run")
+        assert made.ask("/console/explain?q=two")[2].splitlines()[-1] == b"found"
+
+
+def test_a_search_that_cannot_begin_says_so() -> None:
+    """In its answer, as whatever else it says; the next one has its turn."""
+    made = Played(["/nowhere/explain"])
+    for _ in range(2):
+        said = b"".join(made.pages._search.lines("k")).decode().splitlines()
+        assert said[-1] == "explain cannot be started: No such file or directory"
+
+
 def test_a_search_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so, and the next one has its turn."""
     made = Played(explains("import time; print('reads', flush=True); time.sleep(60)"))

@@ -19,6 +19,8 @@ from worker.redaction import without_secrets
 
 # Loading a model takes up to ten seconds on a busy machine; reading the log takes the rest.
 SECONDS = 120.0
+# One that nobody waits for any more ends within a fraction of this, and who began the next may be the same person.
+TURN_SECONDS = 2.0
 MOST_CHARACTERS = 300
 NICE = 15
 _FIRST_TO_GO = "1000"  # for the kernel, when memory runs out
@@ -49,7 +51,7 @@ class Search:
 
         It ends with the process, with `close`, or after so many seconds.
         """
-        if not self._one.acquire(blocking=False):
+        if not self._one.acquire(timeout=TURN_SECONDS):
             yield b"another search runs; try again when it has ended\n"
             return
         try:
@@ -75,9 +77,14 @@ class Search:
         return ["--", wanted] if _PLACE.fullmatch(wanted) else [f"--find={wanted}"]
 
     def _run(self, arguments: Sequence[str]) -> Generator[bytes]:
-        process = subprocess.Popen(
-            [*self._command, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        command = [*self._command, *arguments]
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+        except OSError as error:
+            yield f"explain cannot be started: {error.strerror}\n".encode()
+            return
         self._running = process
         said: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         threading.Thread(target=_read, args=(process, said), name="explain-said", daemon=True).start()
