@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.debian import libraries, unpacked
 from tests.sinks import wait_until
+from worker.demo.processes import answers, free_port
 
 PACKAGES = ("mosquitto", "libcjson1", "libmosquitto1", "libdlt2", "libwrap0", "libcap2", "libnsl2", "libtirpc3")
 USER, PASSWORD = "home", "open sesame"
@@ -37,9 +37,7 @@ class Mosquitto:
         """`users`: only USER may come, with PASSWORD; `more`: lines of its configuration."""
         folder.mkdir()
         self._file = folder / "mosquitto.conf"
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = int(found.getsockname()[1])
+        self.port = free_port()
         lines = [
             f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {folder}/",
             "autosave_interval 1", "autosave_on_changes true", f"allow_anonymous {str(not users).lower()}", *more,
@@ -64,12 +62,7 @@ class Mosquitto:
         self.process = subprocess.Popen(
             [command, "-c", str(self._file)], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(self._answers)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        wait_until(lambda: answers(self.port))
 
     def stop(self) -> None:
         """Ends it, with what it keeps written down."""

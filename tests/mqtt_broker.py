@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.sinks import wait_until
+from worker.demo.processes import answers, free_port
 
 USER, PASSWORD = "home", "open sesame"
 
@@ -29,9 +29,7 @@ class MqttBroker:
     def __init__(self, folder: Path, tls: tuple[str, str] | None = None, users: bool = False) -> None:
         """`tls`: files of its certificate and key."""
         folder.mkdir()
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = int(found.getsockname()[1])
+        self.port = free_port()
         self._file = folder / "broker.json"
         self._file.write_text(json.dumps(_configuration(folder, self.port, tls, users)))
         self.start()
@@ -41,12 +39,7 @@ class MqttBroker:
         command = [sys.executable, "-m", "tests.mqtt_broker", str(self._file)]
         quiet = subprocess.DEVNULL
         self.process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stdout=quiet, stderr=quiet)
-        wait_until(self._answers)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        wait_until(lambda: answers(self.port))
 
     def stop(self) -> None:
         """Kills it."""
