@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 MOST_PORT = 65535
 # What a Redis address may carry behind its `?`. Time limits and decoding are the worker's own.
@@ -42,18 +42,12 @@ def redis_address(value: str) -> str:
         )
     if re.search(r"[\s#]", place):
         raise ValueError("behind the host stands a '#' or a space; write them as %23 and %20")
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"the port must be a number from 1 to {MOST_PORT}") from error
+    parts = _parts(value)
     if parts.scheme == "unix":
         if parts.hostname or not parts.path.strip("/"):
             raise ValueError("a socket's path is absolute: unix:///run/redis.sock")
     elif not parts.hostname:
         raise ValueError("it names no host")
-    elif port == 0:
-        raise ValueError(f"the port must be a number from 1 to {MOST_PORT}")
     elif not re.fullmatch(r"/?|/\d{1,6}", parts.path):
         raise ValueError(f"database {parts.path[1:]!r} is no number; write /0")
     _options(parts.query, numbered=parts.scheme != "unix" and len(parts.path) > 1)
@@ -79,13 +73,35 @@ def collector(value: str) -> str:
     Raises:
         ValueError: it is not that.
     """
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"the port must be a number from 1 to {MOST_PORT}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    parts = _parts(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it is not http:// or https:// with a host")
     if "@" in parts.netloc or re.search(r"\s", value):
         raise ValueError("it holds a user or a space; give what proves who you are as traces.header")
     return value
+
+
+def webhook(value: str) -> str:
+    """`http://` or `https://` with a host and no user; a token may stand in it.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    if not re.fullmatch(r"https?://[^\s@]+", value) or not _parts(value).hostname:
+        raise ValueError("it names no host, or holds a user or a space")
+    return value
+
+
+def _parts(value: str) -> SplitResult:
+    """Raises ValueError: its host cannot be told, or its port is none."""
+    try:
+        parts = urlsplit(value)
+    except ValueError as error:
+        raise ValueError("its host cannot be told; an IPv6 address stands in brackets, such as [::1]") from error
+    try:
+        fits = parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"the port must be a number from 1 to {MOST_PORT}")
+    return parts

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import ByteSize, Field, JsonValue, model_validator
+from pydantic import AfterValidator, ByteSize, Field, JsonValue, model_validator
 
+from worker.addresses import webhook
 from worker.durations import Duration, Timeout
 from worker.sections import TOPIC_FORM, Section, Topic
 from worker.servers import MqttBroker
@@ -58,9 +59,8 @@ class Mqtt(Destination, MqttBroker):
 class Webhook(Destination):
     """Results to an HTTP server, by POST."""
 
-    url: str | None = Field(
+    url: Annotated[str, AfterValidator(webhook)] | None = Field(
         None,
-        pattern=r"^https?://[^\s@]+$",
         description="Where to; it must be given. A token in it is a secret.",
         json_schema_extra={"secret": True, "form": "an address that begins with https:// or http://"},
     )

@@ -18,7 +18,8 @@ def all_named(given: Sequence[str], key: str | None) -> list[tuple[str, str]]:
     """(key, address) of each source; `key`: of a single one, whatever it is called.
 
     Raises:
-        ConfigError: two have one key, a variable is not set, or `key` is for several.
+        ConfigError: two have one key, a variable is not set, an address has no host to be called by, or `key` is for
+            several.
     """
     named = [_named(one, key if len(given) == 1 else None) for one in given]
     if key and len(named) > 1:
@@ -36,7 +37,13 @@ def _named(given: str, key: str | None) -> tuple[str, str]:
     if key or own:
         return key or own or "", address
     if "://" in address:
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError as error:
+            raise ConfigError(
+                "SOURCE: where the host of an address stands is not clear; write '[' and ']' of a user or password as "
+                "%5B and %5D, and an IPv6 address as [::1]"
+            ) from error
         return f"{parts.hostname or ''}{parts.path}".rstrip("/"), address
     return Path(address).stem or Path(address).resolve().name, address
 

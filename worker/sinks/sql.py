@@ -52,7 +52,7 @@ class SqlDestination(Destination):
             url = sa.make_url(str(told.url))
             seconds = max(1, round(told.timeout.total_seconds()))
             self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args=_patience(url, seconds))
-        except sa.exc.ArgumentError as error:
+        except (sa.exc.ArgumentError, ValueError) as error:
             raise ConfigError("sinks.sql.url: is no address of SQLAlchemy, such as sqlite:///results.db") from error
         if self._engine.dialect.name not in _INSERTS:
             known = ", ".join(sorted(_INSERTS))

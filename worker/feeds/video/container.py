@@ -87,7 +87,10 @@ def unplayable(address: str, error: Exception) -> Unplayable:
 
 def _unknown_host(address: str) -> str | None:
     """That its host has no address, which PyAV tells as an input/output error; None: it has one, or names none."""
-    host = urlsplit(address).hostname if "://" in address else None
+    try:
+        host = urlsplit(address).hostname if "://" in address else None
+    except ValueError:
+        return None
     try:
         if host:
             socket.getaddrinfo(host, None)
