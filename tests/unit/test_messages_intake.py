@@ -54,3 +54,19 @@ def test_a_fault_of_ours_in_one_message_is_that_message_s() -> None:
     assert (kept.events, kept.dropped) == (["home"], ["malformed", "malformed"])
     assert settled == ["zigbee2mqtt/unread", "zigbee2mqtt/unmade"]
     assert lines.said == ["a message is left out"] * 2
+
+
+def test_what_no_stream_takes_waits_for_nobody() -> None:
+    """Its partner is not kept: it is settled at once, and nothing is said of a partner that does not come; of a rule
+    that has a stream it is, at the end at the latest."""
+    mapping, kept, lines = preset("mqtt", "frigate"), Kept(), Lines()
+    settled: list[str] = []
+    for streams, of in (({"text": STREAMS["text"]}, 20), (STREAMS, 1)):
+        intake = Intake(mapping, Translator(mapping, streams, "/test"), kept, kept, lines)  # type: ignore[arg-type]
+        picture = Message("frigate/c/person/snapshot", b"\xff\xd8\xff", NOW_US, settled=lambda: settled.append(""))
+        for _ in range(of):
+            intake.take(picture)
+        intake.due(NOW_US + 1)
+    assert (len(settled), kept.events, lines.said) == (20, [], [])
+    intake.end()
+    assert kept.events == ["c"]

@@ -12,15 +12,15 @@ from typing import Any
 
 from worker.errors import ConfigError
 from worker.feeds.messages.bodies import Unusable
-from worker.feeds.messages.joins import Joined, Joiner
+from worker.feeds.messages.joins import NEVER_US, Joined, Joiner
 from worker.feeds.messages.mapping import MessageMapping, Rule
 from worker.feeds.messages.translate import Message, Read, Translator
 from worker.feeds.messages.values import Value, written
 from worker.feeds.outlet import LiveEvent
 from worker.strict_json import read_json, write_json
+from worker.text_files import read_text
 
 _WIDE, _SHOWN = 34, 60
-_NEVER_US = 2**62
 
 
 def check(mapping: MessageMapping, translator: Translator, file: Path, say: Callable[[str], None]) -> int:
@@ -45,7 +45,7 @@ def check(mapping: MessageMapping, translator: Translator, file: Path, say: Call
             continue
         for joined in joiner.take(read):
             bad += _tell(joined, translator, say)
-    for joined in joiner.due(_NEVER_US):
+    for joined in joiner.due(NEVER_US):
         bad += _tell(joined, translator, say)
     return 1 if bad else 0
 
@@ -58,10 +58,10 @@ def messages_in(file: Path) -> Iterator[Message]:
         ConfigError: it cannot be read, or holds none.
     """
     try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--check {file}: cannot be read: {error}") from error
-    numbered = [(n, line) for n, line in enumerate(lines, 1) if line.strip()]
+        lines = read_text(file).split("\n")
+    except ValueError as error:
+        raise ConfigError(f"--check {file}: {error}") from error
+    numbered = [(n, line.removesuffix("\r")) for n, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise ConfigError(f"--check {file}: holds no message; a line each: TOPIC PAYLOAD, or JSON")
     for number, line in numbered:
@@ -81,6 +81,8 @@ def _line(line: str) -> tuple[str, bytes]:
     if not isinstance(found.get("topic"), str) or not ({"payload", "payload_base64"} & found.keys()):
         return "", line.encode()
     if "payload_base64" in found:
+        if not isinstance(found["payload_base64"], str):
+            raise ValueError("payload_base64 is no text")
         return found["topic"], base64.b64decode(found["payload_base64"], validate=True)
     payload = found["payload"]
     return found["topic"], payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
@@ -134,7 +136,7 @@ def _tell_fields(read: Read, rule: Rule, say: Callable[[str], None]) -> None:
     say("  fields:")
     for path, value in _leaves(read.facts.payload, ""):
         roles = [what for at, told in became.items() if path == at or path.startswith(f"{at}/") for what in told]
-        if path.split("/")[1] in rule.leave and rule.body == "":
+        if rule.body == "" and path.split("/")[1:2] in [[name] for name in rule.leave]:
             roles = [role for role in roles if role != "body"]
         _row(say, f"  {path}", written(value) if value is not None else "null", ", ".join(roles) or "not used")
 

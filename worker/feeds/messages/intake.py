@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from worker.errors import FusionError
 from worker.feeds.messages.bodies import Unusable
-from worker.feeds.messages.joins import Joined, Joiner
+from worker.feeds.messages.joins import NEVER_US, Joined, Joiner
 from worker.feeds.messages.mapping import MessageMapping
 from worker.feeds.messages.translate import Message, Read, Translator
 from worker.feeds.outlet import Outlet
@@ -54,6 +54,10 @@ class Intake:
         """What has waited long enough goes on. Raises Fatal."""
         for one in self._joiner.due(now_us):
             self._put(one)
+
+    def end(self) -> None:
+        """Nothing comes any more: what waits for another message goes on alone. Raises Fatal."""
+        self.due(NEVER_US)
 
     def count_dropped(self, reason: str, stream: str = UNKNOWN) -> None:
         """Counts a message of which no event is made."""

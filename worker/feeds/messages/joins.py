@@ -16,6 +16,8 @@ from worker.ports.ops import Log
 _KEPT, _WAITING, _WAITING_BYTES = 10_000, 1_000, 32 * 2**20
 # So many in a row waited in vain: nobody sends what they wait for, and the next ones do not wait.
 _IN_VAIN = 10
+# After every arrival: nothing comes any more.
+NEVER_US = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Joiner:
     """Joins what it is given; all times are the arrivals of messages, microseconds since 1970."""
 
     def __init__(self, joins: Mapping[str, list[Join]], log: Log) -> None:
-        """`joins`: rule -> the joins that its messages may be wanted by."""
+        """`joins`: rule -> the joins that its messages may be wanted by; a message of any other join goes on alone."""
         self._wanted, self._log = joins, log
         # (rule, text that must be the same) -> what it is about -> when, payload
         self._kept: OrderedDict[tuple[str, str], OrderedDict[str, tuple[int, Any]]] = OrderedDict()
@@ -51,7 +53,7 @@ class Joiner:
         """The message as soon as it is whole, behind those that waited for it."""
         yield from self._partner_of(read)
         join = read.rule.join
-        if join is None:
+        if join is None or not any(one is join for one in self._wanted.get(join.rule, ())):
             yield Joined(read, {})
             return
         on = read.value(join.on)

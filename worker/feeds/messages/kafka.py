@@ -21,7 +21,7 @@ CLOCK = "record"
 _TURN_SECONDS, _AGAIN_SECONDS, _LEAVE_SECONDS = 0.1, 0.5, 3.0
 # Read and not yet written: past it reading pauses.
 _MOST_OPEN, _MOST_BYTES = 5_000, 32 * 2**20
-_NEVER_US, _AHEAD_US = 2**62, 30_000_000
+_AHEAD_US = 30_000_000
 
 
 class _Open:
@@ -65,7 +65,7 @@ class KafkaMessages:
         self._health.block(self.name, "has not joined the group yet")
         while not stop.is_set():
             self._turn(stop, more=self._count < _MOST_OPEN and self._bytes < _MOST_BYTES)
-        self._intake.due(_NEVER_US)
+        self._intake.end()
         until = time.monotonic() + _LEAVE_SECONDS
         while self._count and self._lost is None and time.monotonic() < until:
             self._turn(stop, more=False, takes=False)

@@ -25,7 +25,7 @@ SECTION = "feeds.mqtt"
 _TURN_SECONDS = 0.1
 _AGAIN_SECONDS, _AT_MOST_SECONDS = 0.2, 5.0
 # The process waits a little longer for its sources.
-_LEAVE_SECONDS, _NEVER_US = 3.0, 2**62
+_LEAVE_SECONDS = 3.0
 # A connection that holds for less is not told: two feeds with one client_id take it from each other all the time.
 _STEADY_SECONDS = 2.0
 _REFUSED = 0x80
@@ -178,7 +178,7 @@ class MqttSource:
 
     def _leave(self) -> None:
         """What waits for another message goes on alone; what Kafka takes now is acknowledged before the end."""
-        self._intake.due(_NEVER_US)
+        self._intake.end()
         with self._changed:
             self._changed.wait_for(lambda: not self._open_ids, _LEAVE_SECONDS)
         self._close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -66,11 +66,12 @@ class Read:
     facts: Facts
 
     def value(self, text: str) -> str | None:
-        """As a text; None: it is not there."""
+        """As a text; None: it is not there, or null."""
         try:
-            return written(value_of(text).of(self.facts))
+            found = value_of(text).of(self.facts)
         except Missing:
             return None
+        return None if found is None else written(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Translator:
         """What kind of message it is; None: no rule knows it. Raises Unusable: none can read it."""
         told: dict[str, Any] = {}
         broken: Unusable | None = None
+        own = self._own(message)
         for pattern, rule in zip(self._patterns, self._mapping.rule, strict=True):
             names = {} if pattern is None else pattern.match(message.topic)
             if names is None:
@@ -121,7 +123,7 @@ class Translator:
             except Unusable as error:
                 broken = broken or error
                 continue
-            facts = Facts({**names, **self._own(message)}, told[rule.read_as])
+            facts = Facts({**names, **own}, told[rule.read_as])
             if all(self._holds(facts, text, wanted) for text, wanted in rule.when.items()):
                 return Read(message, rule, facts)
         if broken is not None:
@@ -143,7 +145,9 @@ class Translator:
         clocked = self.clocked(read, facts)
         facts = replace(facts, names={**facts.names, "time": str(clocked.time_us)})
         content_type, body = body_of(rule, facts, read.message.payload)
-        attributes = dict(self._attributes(rule, facts)) | {"clock": clocked.clock}
+        whole = replace(read, facts=facts)
+        told = {name: whole.value(text) for name, text in rule.attributes.items()}
+        attributes = {name: value for name, value in told.items() if value is not None} | {"clock": clocked.clock}
         if read.message.delivery and clocked.clock == read.message.clock:
             attributes[DELIVERY] = read.message.delivery
         if clocked.error_us is not None:
@@ -197,15 +201,6 @@ class Translator:
         if found is None or not (told := written(found).strip()):
             raise Unusable("malformed", f"{rule.name}: {what}: {text} is empty")
         return told
-
-    def _attributes(self, rule: Rule, facts: Facts) -> Iterator[tuple[str, str]]:
-        for name, text in rule.attributes.items():
-            try:
-                found = value_of(text).of(facts)
-            except Missing:
-                continue
-            if found is not None:
-                yield name, written(found)
 
 
 def _parsed(message: Message, rule: Rule) -> Any:
