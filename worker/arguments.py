@@ -52,28 +52,15 @@ def add_feed(parser: ArgumentParser) -> None:
     )
     _add_faults(parser)
     kinds = parser.add_subparsers(metavar="KIND", dest="kind", help="a live source in place of a story")
-    what = "cameras, devices, video files and folders of pictures (docs/feeds.md)"
-    video = kinds.add_parser("video", help=what, description=f"Frames of {what}.")
-    _add_video(video)
-    add_settings(video, "set_last", {})
-    mqtt = kinds.add_parser(
-        "mqtt", help="messages of an MQTT broker, by preset or mapping (docs/feeds.md)",
-        description="Messages of an MQTT broker, named in [feeds.mqtt], by preset or mapping.",
-    )  # fmt: skip
-    _add_messages(mqtt)
-    mqtt.add_argument("--base", metavar="TOPIC", help="where the topics begin; default: that of the mapping")
-    add_settings(mqtt, "set_last", {})
-    kafka = kinds.add_parser(
-        "kafka", help="records of other topics, by preset or mapping (docs/feeds.md)",
-        description="Records of other topics of the same Kafka, by preset or mapping.",
-    )  # fmt: skip
-    _add_kafka(kafka)
-    add_settings(kafka, "set_last", {})
-    onvif = kinds.add_parser(
-        "onvif", help="events of ONVIF cameras (docs/feeds.md)", description="Events that ONVIF cameras tell."
-    )
-    _add_onvif(onvif)
-    add_settings(onvif, "set_last", {})
+    for kind, add, what in (
+        ("video", _add_video, "frames of cameras, devices, video files and folders of pictures"),
+        ("mqtt", _add_mqtt, "messages of the MQTT broker of [feeds.mqtt], by preset or mapping"),
+        ("kafka", _add_kafka, "records of other topics of the same Kafka, by preset or mapping"),
+        ("onvif", _add_onvif, "events that ONVIF cameras tell"),
+    ):
+        one = kinds.add_parser(kind, help=f"{what} (docs/feeds.md)", description=f"{what[0].upper()}{what[1:]}.")
+        add(one)
+        add_settings(one, "set_last", {})
 
 
 def _add_faults(parser: ArgumentParser) -> None:
@@ -143,6 +130,11 @@ def _add_onvif(parser: ArgumentParser) -> None:
         help="http://USER:PASSWORD@HOST:PORT of a camera; ${NAME} is taken from the environment",
     )  # fmt: skip
     _add_messages(parser)
+
+
+def _add_mqtt(parser: ArgumentParser) -> None:
+    _add_messages(parser)
+    parser.add_argument("--base", metavar="TOPIC", help="where the topics begin; default: that of the mapping")
 
 
 def _add_kafka(parser: ArgumentParser) -> None:

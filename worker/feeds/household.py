@@ -30,7 +30,6 @@ from worker.feeds.sounds import sound
 from worker.feeds.story import FeedEvent, one_of, times
 
 SECOND = 1_000_000
-ROOMS = {"out": "street", "sleeping": "bedroom", "cooking": "kitchen", "shower": "bathroom"}
 _LASTS = {"out": (90, 300), "sleeping": (120, 360), "cooking": (80, 200), "shower": (70, 140)}
 _LIES, _STAYS = (75, 150), (75, 200)
 _FALLS, _RINGS = 1 / 900, 1 / 500  # Chance a second, while somebody is at home and up; of a guest, at home.
@@ -50,11 +49,6 @@ class Person:
 
     does: str
     until: float
-
-    @property
-    def room(self) -> str:
-        """Where that is."""
-        return ROOMS[self.does]
 
 
 @dataclass

@@ -7,12 +7,11 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from worker.durations import Duration
 from worker.errors import ConfigError
@@ -87,8 +86,6 @@ class Rule(Section):
         numbers: a text that is a number becomes one.
     """
 
-    model_config = ConfigDict(ignored_types=(cached_property,))
-
     name: _Name
     topic: str | None = None
     when: Mapping[_Value, str | int | float | bool] = Field(default_factory=dict)
@@ -146,11 +143,6 @@ class Rule(Section):
         elif self.body is not None:
             yield None, self.body
 
-    @cached_property
-    def pattern(self) -> TopicPattern | None:
-        """Of its topic, without the base."""
-        return None if self.topic is None else TopicPattern(self.topic)
-
 
 class MessageMapping(Section):
     """A whole mapping; `base` is where its topics begin (`topic_prefix`, `base_topic` of the other program)."""
@@ -166,7 +158,7 @@ class MessageMapping(Section):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two rules are called {twice[0]!r}")
         for rule in self.rule:
-            given = NAMES_OF_OURS | set(rule.pattern.names if rule.pattern else ())
+            given = NAMES_OF_OURS | set(() if rule.topic is None else TopicPattern(rule.topic).names)
             self._check(rule, given, names)
         return self
 
