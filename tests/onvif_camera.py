@@ -12,7 +12,6 @@ import json
 import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.sinks import wait_until
+from worker.demo.processes import answers, free_port
 
 USER, PASSWORD = "viewer", "s3cret-word"
 _EVENTS = "http://www.onvif.org/ver10/events/wsdl"
@@ -83,7 +83,9 @@ class _Camera(ThreadingHTTPServer):
             while True:
                 found.append(self.said.get_nowait())
         return "".join(
-            '<wsnt:NotificationMessage><wsnt:Topic Dialect="http://www.onvif.org/ver10/tev/topicExpression/ConcreteSet">'
+            one["xml"]
+            if "xml" in one
+            else '<wsnt:NotificationMessage><wsnt:Topic Dialect="http://www.onvif.org/ver10/tev/topicExpression/ConcreteSet">'
             f'{one["topic"]}</wsnt:Topic><wsnt:Message><tt:Message UtcTime="{one["time"]}" '
             f'PropertyOperation="{one["operation"]}"><tt:Source>{_items(one["source"])}</tt:Source>'
             f"<tt:Data>{_items(one['data'])}</tt:Data></tt:Message></wsnt:Message></wsnt:NotificationMessage>"
@@ -138,21 +140,14 @@ class Camera:
     """A running one, on a port that stays its own."""
 
     def __init__(self) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = int(found.getsockname()[1])
+        self.port = free_port()
         self.start()
 
     def start(self) -> None:
         """Begins."""
         command = [sys.executable, "-m", "tests.onvif_camera", str(self.port), USER, PASSWORD]
         self.process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
-        wait_until(self._answers)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        wait_until(lambda: answers(self.port))
 
     def stop(self) -> None:
         """Power lost."""
@@ -165,7 +160,13 @@ class Camera:
 
     def say(self, topic: str, time: str, data: dict[str, str], operation: str = "Changed") -> None:
         """Tells its subscribers."""
-        told = {"topic": topic, "time": time, "data": data, "operation": operation, "source": {"Rule": "MyMotion"}}
+        self._say({"topic": topic, "time": time, "data": data, "operation": operation, "source": {"Rule": "MyMotion"}})
+
+    def say_xml(self, xml: str) -> None:
+        """Tells them a notification as it is written; it is one whose `wsnt` and `tt` are known."""
+        self._say({"xml": xml})
+
+    def _say(self, told: dict[str, Any]) -> None:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/say", json.dumps(told).encode())
         with urllib.request.urlopen(request, timeout=5):
             pass

@@ -16,6 +16,7 @@ from worker.ops.health import Health
 from worker.ops.logs import configure, get_logger
 from worker.ops.metrics import PrometheusObserver
 from worker.ops.watchdog import STOP_SIGNALS, Watchdog, end_now, leave_start, on_stop
+from worker.text_files import read_text
 
 if TYPE_CHECKING:
     from worker.config import Settings
@@ -42,11 +43,12 @@ def feed(settings: Settings, chosen: Namespace, say: Say) -> int:
         return _story(settings, chosen, say)
     if chosen.kind != "video":
         return _messages(settings, chosen, say)
-    from worker.feeds.video.command import sources
+    from worker.feeds.video.command import named_sources, sources
 
     stream = stream_of(settings, chosen.stream, "image")
     topic = settings.streams[stream].topic
-    return live(settings, [topic], chosen.http_port, lambda *parts: sources(chosen, stream, topic, *parts), say)
+    make = partial(sources, named_sources(chosen), chosen, stream, topic)
+    return live(settings, [topic], chosen.http_port, make, say)
 
 
 def _messages(settings: Settings, chosen: Namespace, say: Say) -> int:
@@ -56,7 +58,7 @@ def _messages(settings: Settings, chosen: Namespace, say: Say) -> int:
 
     mapping = command.chosen_mapping(chosen)
     if chosen.show:
-        say(command.chosen_file(chosen).read_text("utf-8").rstrip())
+        say(read_text(command.chosen_file(chosen)).rstrip())
         return 0
     configured = {name: (str(stream.modality), str(stream.topic)) for name, stream in settings.streams.items()}
     streams = command.streams_of(mapping, configured, chosen.stream)
@@ -69,7 +71,8 @@ def _messages(settings: Settings, chosen: Namespace, say: Say) -> int:
         topics += chosen.source
         make = partial(command.kafka_sources, chosen, settings.kafka.model_dump(), mapping, streams)
     elif chosen.kind == command.ONVIF:
-        make = partial(command.onvif_sources, chosen, mapping, streams)
+        cameras = command.cameras_at(chosen.source)
+        make = partial(command.onvif_sources, cameras, chosen, mapping, streams)
     else:
         command.need_mqtt(settings.feeds.mqtt)
         make = partial(command.mqtt_sources, chosen, settings.feeds.mqtt, settings.kafka.model_dump(), mapping, streams)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 
 from tests.messages import MessageFeeds
 from tests.mosquitto import PASSWORD, USER, mosquitto
 from tests.security.certificates import Authority
+from worker.feeds.messages.command import sent_before
 
 JPEG = b"\xff\xd8\xff\xe0" + b"picture" * 20
 
@@ -147,6 +149,18 @@ def test_what_kafka_has_and_the_broker_does_not_know_is_one_event(feeds: Message
     first, again, another = feeds.events
     assert (first.id, first.time, first.attributes["clock"]) == (again.id, again.time, "arrival")
     assert first.id != another.id
+
+
+def test_what_other_programs_write_to_a_stream_s_topic_is_passed_over(feeds: MessageFeeds) -> None:
+    """Whatever is in their headers: a feed that looks for its own deliveries at its start would never start again."""
+    topic, source = feeds.topics["texts"], "/fusion-worker/feeds/mqtt/frigate"
+    own = [("ce_source", source.encode()), ("ce_delivery", b"7-ab"), ("ce_time", b"2026-11-29T12:00:00Z")]
+    producer = KafkaProducer(**feeds.connection)
+    for headers in ([("trace", b"\xff\xfe")], [*own, ("trace", b"\xff")]):
+        producer.send(topic, value=b"x", headers=headers)
+    producer.flush()
+    producer.close()
+    assert list(sent_before(feeds.connection, [topic], source)) == [("7-ab", 1_795_953_600_000_000)]
 
 
 def test_a_broker_that_goes_away_is_told_once_and_asked_again(feeds: MessageFeeds, tmp_path: Path) -> None:

@@ -48,6 +48,69 @@ def test_what_a_camera_tells_over_its_restart(feeds: MessageFeeds) -> None:
     assert "wr0ng-word" not in feeds.log()
 
 
+ODD = (
+    "",
+    '<wsnt:Message><tt:Message UtcTime="2026-11-29T12:00:00Z"/></wsnt:Message>',
+    "<wsnt:Topic/><wsnt:Message/>",
+    f"<wsnt:Topic>{MOTION}</wsnt:Topic>",
+    f"<wsnt:Topic>{MOTION}</wsnt:Topic><wsnt:Message><tt:Other/></wsnt:Message>",
+    f'<wsnt:Topic>{MOTION}</wsnt:Topic><wsnt:Message><tt:Message UtcTime="noon"/></wsnt:Message>',
+)
+
+
+def test_a_notification_that_lacks_something_costs_that_one_alone(feeds: MessageFeeds) -> None:
+    """Some cameras leave out the topic, the message or what is in it; the next one is a reading."""
+    with onvif_camera() as camera:
+        feeds.listening("onvif", f"gate={camera.url()}")
+        for inside in ODD:
+            camera.say_xml(f"<wsnt:NotificationMessage>{inside}</wsnt:NotificationMessage>")
+        camera.say(MOTION, "2026-11-29T12:00:01.250Z", {"IsMotion": "true"})
+        feeds.wait(lambda: any(one.reading == {"IsMotion": "true"} for one in feeds.read()))
+    assert "Traceback" not in feeds.log()
+
+
+JOINED = """
+name = "joined"
+[[rule]]
+name = "counted"
+topic = "{camera}/RuleEngine/Counter"
+payload = "json"
+skip = true
+[[rule]]
+name = "soon"
+topic = "{camera}/RuleEngine/Motion"
+modality = "sensor"
+type = "soon"
+key = "{camera}"
+id = "{digest}"
+body = "/data"
+join = { rule = "counted", on = "{camera}", equals = "{camera}", after = "100ms" }
+[[rule]]
+name = "late"
+topic = "{camera}/RuleEngine/Line"
+modality = "sensor"
+type = "late"
+key = "{camera}"
+id = "{digest}"
+body = "/data"
+join = { rule = "counted", on = "{camera}", equals = "{camera}", after = "1h" }
+"""
+
+
+def test_what_waits_for_another_message_is_an_event_without_it(feeds: MessageFeeds, tmp_path: Path) -> None:
+    """When it has waited long enough; what waits still when the feed is ended, then."""
+    mapping = tmp_path / "joined.toml"
+    mapping.write_text(JOINED)
+    with onvif_camera() as camera:
+        feed = feeds.listening("onvif", f"gate={camera.url()}", "--mapping", str(mapping))
+        camera.say("tns1:RuleEngine/Line", "2026-11-29T12:00:00Z", {"ObjectId": "4"})
+        camera.say("tns1:RuleEngine/Motion", "2026-11-29T12:00:01Z", {"IsMotion": "true"})
+        assert [one.type for one in feeds.wait_for(1)] == ["soon"]
+        feed.send_signal(signal.SIGTERM)
+        assert feed.wait(20) == 0
+        assert [one.type for one in feeds.wait_for(2)] == ["soon", "late"]
+
+
 def test_an_address_that_is_none_is_one_line_and_2(feeds: MessageFeeds) -> None:
     """It names the source; the password in it is not told."""
     code, line = feeds.fails("onvif", "gate=rtsp://viewer:s3cret-word@127.0.0.1/x")

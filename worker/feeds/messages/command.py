@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas import names
 from worker.errors import ConfigError
@@ -21,6 +21,9 @@ from worker.feeds.named import all_named
 from worker.feeds.outlet import Outlet
 from worker.ports.ops import Health, Log
 from worker.servers import MqttFeed
+
+if TYPE_CHECKING:
+    from worker.feeds.messages.onvif import Account
 
 SOURCE = "/fusion-worker/feeds/"
 # Of each partition; a broker's window of what is not acknowledged is some ten messages.
@@ -87,9 +90,8 @@ def mqtt_sources(
     """One source of one broker; `kafka`: the section, as keyword arguments.
 
     Raises:
-        ConfigError: paho is not installed, the broker is not named, a file of certificates does not fit.
+        ConfigError: a file of certificates does not fit.
     """
-    need_mqtt(told)
     from worker.broker.options import connection_options
     from worker.feeds.messages.mqtt import SECTION, MqttSource
     from worker.mqtt import tls_context
@@ -116,7 +118,7 @@ def sent_before(connection: Mapping[str, Any], topics: list[str], source: str) -
         for topic in topics:
             for partition, (first, end) in log.bounds(topic).items():
                 for record in log.records(partition, max(first, end - _TAIL), end):
-                    told = {name: value.decode() for name, value in record.headers if value is not None}
+                    told = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
                     if told.get(names.CE_SOURCE) == source and names.CE_PREFIX + DELIVERY in told:
                         yield told[names.CE_PREFIX + DELIVERY], time_us(told[names.CE_TIME], None)
 
@@ -137,26 +139,30 @@ def kafka_sources(
 
 
 def onvif_sources(
-    chosen: Namespace, mapping: MessageMapping, streams: Mapping[str, tuple[str, str]],
+    cameras: Sequence[Account], chosen: Namespace, mapping: MessageMapping, streams: Mapping[str, tuple[str, str]],
     outlet: Outlet, observer: Any, health: Health, log: Log,
 ) -> list[Any]:  # fmt: skip
-    """One source of all cameras.
+    """One source of all cameras."""
+    from worker.feeds.messages.onvif import OnvifCamera, OnvifCameras
+
+    translator = translator_of(mapping, streams, chosen)
+    made = [OnvifCamera(camera, Intake(mapping, translator, outlet, observer, log), health, log) for camera in cameras]
+    return [OnvifCameras(made)]
+
+
+def cameras_at(given: Sequence[str]) -> list[Account]:
+    """What `feed onvif` is to listen to.
 
     Raises:
         ConfigError: the client is not installed, two cameras have one key, a variable is not set, an address is none.
     """
-    if not chosen.source:
+    if not given:
         raise ConfigError("feed onvif: name a camera: [KEY=]http://USER:PASSWORD@HOST:PORT")
     if importlib.util.find_spec("onvif") is None:
         raise ConfigError("feed onvif needs onvif-zeep-async; install it: pip install 'fusion-worker[onvif]'")
-    from worker.feeds.messages.onvif import OnvifCamera, OnvifCameras
+    from worker.feeds.messages.onvif import Account
 
-    translator = translator_of(mapping, streams, chosen)
-    cameras = [
-        OnvifCamera(key, address, Intake(mapping, translator, outlet, observer, log), health, log)
-        for key, address in all_named(chosen.source, None)
-    ]
-    return [OnvifCameras(cameras)]
+    return [Account.at(key, address) for key, address in all_named(given, None)]
 
 
 def need_topics(topics: list[str], written: list[str]) -> None:

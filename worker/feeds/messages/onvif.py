@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -39,10 +41,35 @@ class OnvifCameras:
 
     def run(self, stop: threading.Event) -> None:
         """Listens until `stop`. Raises Fatal: Kafka refuses for good."""
+        # A value that is none, such as a time, is None to us, and the intake says so: zeep adds a traceback each.
+        logging.getLogger("zeep.xsd").setLevel(logging.CRITICAL)
         asyncio.run(self._all(stop))
 
     async def _all(self, stop: threading.Event) -> None:
         await asyncio.gather(*(camera.play(stop) for camera in self._cameras))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where a camera listens, as whom it is asked, and the key of its events."""
+
+    key: str
+    host: str
+    port: int
+    user: str
+    password: str
+
+    @classmethod
+    def at(cls, key: str, address: str) -> Account:
+        """Of `http://user:password@host:port`. Raises ConfigError: it is none."""
+        try:
+            parts = urlsplit(address)
+            port = 80 if parts.port is None else parts.port
+        except ValueError:
+            parts, port = urlsplit(""), 0
+        if parts.scheme != "http" or not parts.hostname or not port:
+            raise ConfigError(f"SOURCE: {key}: an ONVIF camera is http://USER:PASSWORD@HOST:PORT")
+        return cls(key, parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or ""))
 
 
 class OnvifCamera:
@@ -50,39 +77,34 @@ class OnvifCamera:
     a longer pause; the others go on. What it tells while nobody is subscribed it does not tell again."""
 
     def __init__(
-        self, key: str, address: str, intake: Intake, health: Health, log: Log,
+        self, account: Account, intake: Intake, health: Health, log: Log,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:  # fmt: skip
-        """`address`: http://user:password@host:port; raises ConfigError: it is none."""
-        parts = urlsplit(address)
-        try:
-            port = parts.port or 80
-        except ValueError:
-            port = 0
-        if parts.scheme != "http" or not parts.hostname or not port:
-            raise ConfigError(f"SOURCE: {key}: an ONVIF camera is http://USER:PASSWORD@HOST:PORT")
-        self._key, self._host, self._port = key, parts.hostname, port
-        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        """`now_us` is the wall clock."""
+        self._account, self._key = account, account.key
         self._intake, self._health, self._log, self._now_us = intake, health, log, now_us
         self._lost: str | None = None
         self._pause = _AGAIN_SECONDS
-        self.name = f"onvif {key}"
+        self.name = f"onvif {account.key}"
 
     async def play(self, stop: threading.Event) -> None:
         """Listens until `stop`. Raises Fatal: Kafka refuses for good."""
         self._health.block(self.name, "is not subscribed yet")
         while not stop.is_set():
-            camera = ONVIFCamera(self._host, self._port, self._user, self._password, adjust_time=True)
+            at = self._account
+            camera = ONVIFCamera(at.host, at.port, at.user, at.password, adjust_time=True)
             try:
                 await self._follow(camera, stop)
             except _LOST as error:
-                self._tell_lost(_said(error, f"{self._host}:{self._port}"))
+                self._tell_lost(_said(error, f"{at.host}:{at.port}"))
             finally:
                 await camera.close()
             until = time.monotonic() + self._pause
             self._pause = min(2 * self._pause, _AT_MOST_SECONDS)
             while not stop.is_set() and time.monotonic() < until:
+                self._intake.due(self._now_us())
                 await asyncio.sleep(0.1)
+        self._intake.end()
 
     async def _follow(self, camera: ONVIFCamera, stop: threading.Event) -> None:
         ended = asyncio.Event()
@@ -95,14 +117,15 @@ class OnvifCamera:
                 if ended.is_set():
                     raise ConnectionError("the subscription ended")
                 found = await service.PullMessages({"MessageLimit": _MOST_MESSAGES, "Timeout": _PULL})
-                for one in found.NotificationMessage or ():
+                for one in _within(found, "NotificationMessage") or ():
                     self._intake.take(Message(self._topic(one), write_json(_told(one)), self._now_us()))
+                self._intake.due(self._now_us())
         finally:
             await manager.shutdown()
 
     def _topic(self, one: Any) -> str:
         """The camera's key and ONVIF's topic, less the prefixes of its levels."""
-        levels = str(one.Topic._value_1 or "").split("/")
+        levels = str(_within(one, "Topic", "_value_1") or "").split("/")
         return "/".join([self._key, *(level.rpartition(":")[2] for level in levels)])
 
     def _plays(self) -> None:
@@ -118,16 +141,23 @@ class OnvifCamera:
 
 
 def _told(one: Any) -> dict[str, Any]:
-    """A notification as JSON; `UtcTime` is UTC, with a zone or without."""
-    message = one.Message._value_1
-    at: datetime | None = message.UtcTime
+    """A notification as JSON, whatever the camera has left out; `UtcTime` is UTC, with a zone or without."""
+    message = _within(one, "Message", "_value_1")
+    at: datetime | None = _within(message, "UtcTime")
     told = {"time": None if at is None else (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()}
-    told["operation"] = message.PropertyOperation
-    return told | {name.lower(): _items(getattr(message, name, None)) for name in ("Source", "Key", "Data")}
+    told["operation"] = _within(message, "PropertyOperation")
+    return told | {name.lower(): _items(_within(message, name)) for name in ("Source", "Key", "Data")}
+
+
+def _within(held: Any, *names: str) -> Any:
+    """What lies there; None: a camera has left it out."""
+    for name in names:
+        held = getattr(held, name, None)
+    return held
 
 
 def _items(held: Any) -> dict[str, str]:
-    return {item.Name: item.Value for item in (getattr(held, "SimpleItem", None) or ())}
+    return {item.Name: item.Value for item in (_within(held, "SimpleItem") or ())}
 
 
 def _said(error: BaseException, where: str) -> str:

@@ -19,20 +19,32 @@ if TYPE_CHECKING:
 _PICTURE_RATE = 1.0
 
 
-def sources(
-    chosen: Namespace, stream: str, topic: str, outlet: Outlet, observer: Any, health: Health, log: Log
-) -> Sequence[LiveSource]:
-    """One source an address.
+def named_sources(chosen: Namespace) -> list[tuple[str, str]]:
+    """(key, address) of each.
 
     Raises:
-        ConfigError: PyAV is not installed, two sources have one key, a variable is not set.
+        ConfigError: PyAV is not installed, two have one key, a variable is not set, a file or folder is not there.
     """
     if importlib.util.find_spec("av") is None:
         raise ConfigError("feed video needs PyAV; install it: pip install 'fusion-worker[video]'")
+    from worker.feeds.video.container import is_live
+    from worker.feeds.video.source import files_of
+
+    named = all_named(chosen.source, chosen.key)
+    for _, address in named:
+        if not is_live(address):
+            files_of(address)
+    return named
+
+
+def sources(
+    named: Sequence[tuple[str, str]], chosen: Namespace, stream: str, topic: str,
+    outlet: Outlet, observer: Any, health: Health, log: Log,
+) -> Sequence[LiveSource]:  # fmt: skip
+    """One source a (key, address)."""
     from worker.feeds.video.pictures import Wanted
     from worker.feeds.video.source import PICTURES, Spec, VideoSource
 
-    named = all_named(chosen.source, chosen.key)
     made = []
     for key, address in named:
         folder = Path(address).is_dir() or Path(address).suffix.lower() in PICTURES
