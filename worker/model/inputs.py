@@ -49,6 +49,12 @@ def data_of_inputs(config: FusionConfig, data: Mapping[str, str], *, what: str, 
     return [by_number[number] for number in range(len(config.inputs))]
 
 
+def numbers_of(config: FusionConfig, data: Mapping[str, str]) -> dict[str, int | None]:
+    """Of each of the data's inputs (name -> modality) the number of the model's own, found as a stream's is; None: it
+    has none."""
+    return _chosen(config, data, _NOTHING)
+
+
 def _chosen(config: FusionConfig, given: Mapping[str, str], mapped: Mapping[str, str]) -> dict[str, int | None]:
     """Of each of `given` the number of its input; None: it has none, or one cannot tell which."""
     names = config.names

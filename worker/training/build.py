@@ -30,6 +30,8 @@ from worker.training.encoders import (
 from worker.training.readings import channels_of
 from worker.training.rows import Sample
 from worker.training.sources import Data
+from worker.training.start import Start, opened, settled
+from worker.training.taken import Begun, take
 from worker.training.vocabulary import learn_vocabulary
 
 VOCABULARY_SIZE = 1000
@@ -47,34 +49,42 @@ _SMALL_TEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A model to be trained; `origins` says where its first weights came from, `held` which encoders had any."""
+    """A model to be trained; `origins` says where its first weights came from, `held` which encoders had any; `begun`
+    what it has of `--init`."""
 
     model: FusionModel
     tokenizer: Any
     preprocessor: Preprocessor
     origins: tuple[str, ...]
     held: tuple[str, ...]
+    begun: Begun | None = None
 
 
 def build(arguments: Namespace, data: Data) -> Built:
     """Makes the model that the arguments and the data ask for.
 
     Raises:
-        ConfigError: an encoder is unknown or has no weights, or the configuration does not fit together.
+        ConfigError: an encoder is unknown or has no weights, the configuration does not fit together, or not the model
+            of `--init`.
     """
-    encoder, tokenizer, origins = _text(arguments, data)
+    start = opened(arguments)
+    arguments = settled(arguments, start) if start is not None else arguments
+    own = start if start is not None and start.has("text") and "text" in data.inputs.values() else None
+    encoder, tokenizer, origins = _text(arguments, data, own)
+    origins += (f"the model {start.config.name} ({start.digest})",) if start is not None else ()
     labels = data.labels
     try:
         config = FusionConfig(
             name=arguments.name, inputs=list(data.inputs.values()), input_names=list(data.inputs),
             backbone=arguments.backbone, image_size=arguments.image_size, max_steps=arguments.max_steps,
             audio_seconds=arguments.audio_seconds, mels=arguments.mels, dropout=arguments.dropout,
-            text=text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)},
-            packages=_packages(arguments, encoder is not None), text_view=_text_view(arguments, encoder),
+            text=_text_config(encoder, tokenizer, own), packages=_packages(arguments, encoder is not None, own),
+            text_view=own.config.text_view if own is not None else _text_view(arguments, encoder),
             image_view=view_stage(arguments.backbone, arguments.image_size) if "image" in data.inputs.values() else 0,
             max_tokens=arguments.max_tokens, times=True,
             fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank, glimpses=arguments.glimpses,
-            **channels_of(data), masked=arguments.masked,
+            backbone_widths=start.config.backbone_widths if start is not None and start.has("image") else None,
+            **_channels(data, start), masked=arguments.masked,
             id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
         )  # fmt: skip
         model = FusionModel(config)
@@ -84,19 +94,28 @@ def build(arguments: Namespace, data: Data) -> Built:
         raise ConfigError(f"the model cannot be built: {error}") from error
     if encoder is not None and "text" in model.encoders:
         text_encoder(model).load_state_dict(encoder.state_dict())
-    if "image" in model.encoders:
+    if "image" in model.encoders and not (start is not None and start.has("image")):
         load_image_weights(model, arguments.image_weights)
         origins += _image_origin(arguments)
-    held = _held(model, arguments, encoder is not None)
+    held = _held(model, arguments, encoder is not None, start)
+    begun = take(model, start) if start is not None else None
     tune(model, held, arguments.encoders, arguments.seed)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(config.max_tokens)
     backend.no_padding()
-    return Built(model, tokenizer, Preprocessor(config, backend), origins, held)
+    return Built(model, tokenizer, Preprocessor(config, backend), origins, held, begun)
 
 
-def _text(arguments: Namespace, data: Data) -> tuple[Any, Any, tuple[str, ...]]:
+def _channels(data: Data, start: Start | None) -> dict[str, Any]:
+    found = channels_of(data)
+    return found if start is None else start.channels(found, data.inputs)
+
+
+def _text(arguments: Namespace, data: Data, own: Start | None) -> tuple[Any, Any, tuple[str, ...]]:
+    """Encoder and tokenizer, and where they come from; of one that begins with a model's own (`own`) no encoder."""
+    if own is not None:
+        return None, own.tokenizer, ()
     if arguments.text == SMALL or "text" not in data.inputs.values():
         return None, learn_vocabulary(texts_of(data, data.splits["train"]), VOCABULARY_SIZE), ()
     encoder, tokenizer = load_text_encoder(text_folder(arguments.text))
@@ -104,8 +123,16 @@ def _text(arguments: Namespace, data: Data) -> tuple[Any, Any, tuple[str, ...]]:
     return encoder, tokenizer, (f"text encoder {arguments.text} (licence: {licence})",)
 
 
-def _packages(arguments: Namespace, has_text: bool) -> dict[str, dict[str, str]]:
+def _text_config(encoder: Any, tokenizer: Any, own: Start | None) -> dict[str, Any]:
+    if own is not None:
+        return own.config.text
+    return text_config(encoder) if encoder is not None else {**_SMALL_TEXT, "vocab_size": len(tokenizer)}
+
+
+def _packages(arguments: Namespace, has_text: bool, own: Start | None) -> dict[str, dict[str, str]]:
     """Encoders that stay as their package has them, but for additions."""
+    if own is not None:
+        return own.config.packages if tuning_of(arguments.encoders, "text") != FULL else {}
     stays = has_text and arguments.text == MINILM and tuning_of(arguments.encoders, "text") != FULL
     return {"text": told_of(MINILM)} if stays else {}
 
@@ -117,9 +144,11 @@ def _text_view(arguments: Namespace, encoder: Any) -> int:
     return int(encoder.config.num_hidden_layers) // 2
 
 
-def _held(model: FusionModel, arguments: Namespace, has_text: bool) -> tuple[str, ...]:
+def _held(model: FusionModel, arguments: Namespace, has_text: bool, start: Start | None) -> tuple[str, ...]:
     """The encoders that begin with weights of their own."""
     has_image = arguments.image_weights is not None or arguments.backbone == EFFICIENTNET_LITE0
+    if start is not None:
+        has_image, has_text = has_image or start.has("image"), has_text or start.has("text")
     return tuple(name for name, has in (("image", has_image), ("text", has_text)) if has and name in model.encoders)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
+from collections.abc import Sequence
 from pathlib import Path
 
 from worker.model.folder import SHIPPED, folder_of
@@ -20,6 +21,11 @@ _FUSIONS = ("attention", "dense", "graph", "cross_attention")
 
 def add_train_arguments(parser: ArgumentParser) -> None:
     """What `train` takes."""
+    _add_training(parser)
+    _add_start_arguments(parser.add_argument_group("from a trained model"))
+
+
+def _add_training(parser: ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model; it is made")
     parser.add_argument("--overwrite", action="store_true", help="--out may hold a model, which goes")
@@ -36,7 +42,8 @@ def add_train_arguments(parser: ArgumentParser) -> None:
 
 def add_tune_arguments(parser: ArgumentParser) -> None:
     """What `tune` takes: what `train` does, and how to search."""
-    add_train_arguments(parser)
+    _add_training(parser)
+    parser.set_defaults(init=None)
     group = parser.add_argument_group("search")
     group.add_argument(
         "--trials", type=_positive, default=20, help="how many, those before a cut included (default 20)"
@@ -53,6 +60,24 @@ def trial_settings() -> set[str]:
     _add_model_arguments(parser.add_argument_group())
     _add_plan_arguments(parser.add_argument_group())
     return set(vars(parser.parse_args([])))
+
+
+def given_settings(given: Sequence[str]) -> set[str]:
+    """The names of those arguments of `train` that were given, not left at their defaults."""
+    parser = ArgumentParser(add_help=False)
+    add_train_arguments(parser)
+    names = [action.dest for action in parser._actions]
+    parser.set_defaults(**dict.fromkeys(names, SUPPRESS))
+    told, _ = parser.parse_known_args(given)
+    return {name for name, value in vars(told).items() if value != SUPPRESS}
+
+
+def _add_start_arguments(group: _ArgumentGroup) -> None:
+    group.add_argument(
+        "--init", type=folder_of, metavar="DIR",
+        help="begin with the weights of this trained model, or shipped:home; labels, inputs and sensors' fields are "
+        "found by name, and may be new",
+    )  # fmt: skip
 
 
 def _add_model_arguments(group: _ArgumentGroup) -> None:

@@ -192,7 +192,11 @@ def _add(model: FusionModel, name: str, layer: BaseTunerLayer) -> None:
     low, high = (part["default"].weight for part in (layer.lora_A, layer.lora_B))
     scaled = (high.detach() * layer.scaling["default"]).half()
     low.data, high.data = low.detach().half().float(), scaled.float() / layer.scaling["default"]
-    model.additions |= {f"{name}.weight.a": low.detach().half(), f"{name}.weight.b": scaled}
+    made = {f"{name}.weight.a": low.detach().half(), f"{name}.weight.b": scaled.half()}
+    for place, (part, one) in enumerate(made.items()):
+        # Beside those of the model that this one began from, which its weights hold already.
+        held = [model.additions[part].to(one.device)] if part in model.additions else []
+        model.additions[part] = torch.cat([*held, one], dim=place)
 
 
 def image_encoder(model: FusionModel) -> ImageEncoder:

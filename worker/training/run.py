@@ -38,6 +38,7 @@ from worker.training.reference import write_reference
 from worker.training.robust import applies, changes
 from worker.training.samples import SPLITS
 from worker.training.sources import Data, check_labels, read
+from worker.training.taken import begin_labels
 
 
 def train(arguments: Namespace) -> int:
@@ -53,6 +54,9 @@ def train(arguments: Namespace) -> int:
     if arguments.blind:
         splits["train"].show_blind(arguments.seed)
     _keep(built, splits, not arguments.augment, console)
+    if built.begun is not None:
+        console.print(*built.begun.table, sep="\n", highlight=False, markup=False, soft_wrap=True)
+        begin_labels(built.model, splits["train"], built.begun.labels, arguments.batch)
     plan = plan_of_run(arguments, splits["train"], built)
     steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
     with progress(console, "train", steps) as step:
