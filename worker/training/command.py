@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,9 +67,10 @@ def given_settings(given: Sequence[str]) -> set[str]:
     parser = ArgumentParser(add_help=False)
     add_train_arguments(parser)
     names = [action.dest for action in parser._actions]
-    parser.set_defaults(**dict.fromkeys(names, SUPPRESS))
+    untold = object()
+    parser.set_defaults(**dict.fromkeys(names, untold))
     told, _ = parser.parse_known_args(given)
-    return {name for name, value in vars(told).items() if value != SUPPRESS}
+    return {name for name, value in vars(told).items() if value is not untold}
 
 
 def _add_start_arguments(group: _ArgumentGroup) -> None:

@@ -133,13 +133,13 @@ def _table(model: FusionModel, start: Start, matched: _Matched, unfit: Sequence[
     # One without names of inputs has each channel for every sensor.
     of = own.channel_inputs or ["every sensor"] * len(own.channels)
     held = [f"{one} of {name}" for one, name in zip(own.channel_names, of, strict=True)]
-    labels = ([one.id2label[number] for number in range(one.num_labels)] for one in (config, own))
+    labels, known = ([one.id2label[number] for number in range(one.num_labels)] for one in (config, own))
     rows = [
         ("", "taken", "new", "left out"),
         ("inputs", *_split(config.names, own.names, matched.inputs)),
         ("encoders", *_split([*model.encoders], encoders := [*dict.fromkeys(own.inputs)], [
             encoders.index(one) if one in encoders else None for one in model.encoders])),
-        ("labels", *_split(*labels, matched.labels)),
+        ("labels", *_split(labels, known, matched.labels)),
         *([("channels", *_split(channels, held, matched.channels))] if channels or held else []),
     ]  # fmt: skip
     wide = [max(len(row[place]) for row in rows) for place in range(4)]
