@@ -53,16 +53,8 @@ def train(arguments: Namespace) -> int:
     splits = {split: samples_of(built, data, split) for split in data.splits}
     if arguments.blind:
         splits["train"].show_blind(arguments.seed)
-    _keep(built, splits, not arguments.augment, console)
-    if built.begun is not None:
-        console.print(*built.begun.table, sep="\n", highlight=False, markup=False, soft_wrap=True)
-        begin_labels(built.model, splits["train"], built.begun.labels, arguments.batch)
     plan = plan_of_run(arguments, splits["train"], built)
-    steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
-    with progress(console, "train", steps) as step:
-        history = fit(built.model, splits["train"], splits["dev"], plan, arguments.out, step, resume=arguments.resume)
-    merge(built.model)
-    built.model.config.training = asdict(plan)
+    history = _fitted(arguments, built, splits, plan, console)
     calibrate(built.model, splits["dev"], plan.batch)
     for samples in splits.values() if built.model.config.image_view else ():
         samples.forget_maps()
@@ -85,6 +77,22 @@ def train(arguments: Namespace) -> int:
     )
     console.print(tell(measured), *rows_of(corrupted), sep="\n", highlight=False, soft_wrap=True)
     return 0
+
+
+def _fitted(
+    arguments: Namespace, built: Built, splits: dict[str, Samples], plan: Plan, console: Console
+) -> list[dict[str, float]]:
+    """Trains the model, whose weights are plain ones then; returns the curves."""
+    _keep(built, splits, not arguments.augment, console)
+    if built.begun is not None:
+        console.print(*built.begun.table, sep="\n", highlight=False, markup=False, soft_wrap=True)
+        begin_labels(built.model, splits["train"], built.begun.labels, plan.batch)
+    steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
+    with progress(console, "train", steps) as step:
+        history = fit(built.model, splits["train"], splits["dev"], plan, arguments.out, step, resume=arguments.resume)
+    merge(built.model)
+    built.model.config.training = asdict(plan)
+    return history
 
 
 def evaluate(arguments: Namespace) -> int:
