@@ -71,15 +71,17 @@ def test_a_dead_letter_has_no_verdict(stack: Stack, tmp_path: Path, capsys: pyte
 
 
 def test_an_anchor_is_found_by_its_key_or_id(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By its result's id, its own, its key's newest; a dead letter's too; else the error says how much was read."""
+    """By its result's id, its own, its key's newest; a dead letter's too, but none of a frame; else an error."""
     events = story(12, minutes_ago(10), 2, 3)
     made = Town(stack, tmp_path, {"texts": 1})
     try:
         made.feed(events)
         made.send("texts", "junction-lost", b"\xff\xfe no text")
+        made.send("frames", "junction-lost", b"no picture")
+        made.send("frames", "junction-blind", b"no picture")
         made.flush()
         made.start()
-        made.read_until(lambda: len(made.results) >= 6 and len(made.dead) >= 1)
+        made.read_until(lambda: len(made.results) >= 6 and len(made.dead) >= 3)
         assert made.stop() == [0]
         of_key = sorted((one["inputs"]["texts"]["offset"], one) for one in made.results if one["key"] == "junction-1")
         place, (offset, one) = f"anchor {made.name}.texts/0/", of_key[0]
@@ -88,8 +90,10 @@ def test_an_anchor_is_found_by_its_key_or_id(stack: Stack, tmp_path: Path, capsy
             assert capsys.readouterr().out.startswith(f"{place}{at}: ")
         assert main(["explain", "--find", "junction-lost", *overrides(made)]) == 1
         assert "has no verdict, it is a dead letter (stage VALIDATE" in capsys.readouterr().err
-        assert main(["explain", "--find", "nobody", *overrides(made)]) == 2
-        assert re.search(r"'nobody': no key and no id of the newest 2000 .* \(7 read of ", capsys.readouterr().err)
+        for nobody in ("nobody", "junction-blind", ""):
+            assert main(["explain", f"--find={nobody}", *overrides(made)]) == 2
+            told = rf"'{nobody}': no key and no id of the newest 2000 .* \(9 read of "
+            assert re.search(told, capsys.readouterr().err)
         assert main(["explain", *overrides(made)]) == 2
         assert main(["explain", f"{made.name}.texts/0/0", "--find=x", *overrides(made)]) == 2
     finally:

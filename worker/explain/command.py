@@ -68,7 +68,8 @@ def explain(settings: Settings, chosen: Namespace, say: Say) -> int:
     _check_out(chosen.out)
     rules, validator = rules_of(settings), validator_of(settings, SystemClock(), masker_of(settings))
     with contextlib.closing(LogReader(connection)) as log:
-        anchor = anchor_at(log, validator, _wanted(settings, chosen, log), settings.streams[settings.anchor].topic)
+        anchors = settings.streams[settings.anchor].topic
+        anchor = anchor_at(log, validator, _wanted(settings, chosen, log, anchors), anchors)
         topics = {name: stream.topic for name, stream in settings.contexts.items()}
         traced = trace(log, validator, anchor, rules, topics, chosen.slack)
         _say_all(say, anchor_lines(anchor))
@@ -79,14 +80,14 @@ def explain(settings: Settings, chosen: Namespace, say: Say) -> int:
     return 0
 
 
-def _wanted(settings: Settings, chosen: Namespace, log: LogReader) -> tuple[Partition, int]:
+def _wanted(settings: Settings, chosen: Namespace, log: LogReader, anchors: str) -> tuple[Partition, int]:
     from worker.explain.find import find_anchor
 
     if chosen.find is None:
         place: tuple[Partition, int] = chosen.place
         return place
     topics = settings.output.topic, settings.output.dead_letter_topic
-    return find_anchor(log, chosen.find, settings.anchor, topics)
+    return find_anchor(log, chosen.find, settings.anchor, anchors, topics)
 
 
 def _say_all(say: Say, lines: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -10,17 +9,18 @@ from schemas import names
 from worker.broker.log import LogReader
 from worker.errors import ConfigError
 from worker.records import Partition, Record
+from worker.strict_json import read_json
 
 # Of each partition the newest: a second's reading, and more than what a person looks for has grown old by.
 LAST_RECORDS = 2_000
 _Place = tuple[Partition, int]
 
 
-def find_anchor(log: LogReader, wanted: str, stream: str, topics: tuple[str, str]) -> _Place:
+def find_anchor(log: LogReader, wanted: str, stream: str, anchors: str, topics: tuple[str, str]) -> _Place:
     """The anchor whose result has this id, else whose own id it is, else the newest of this key.
 
     Args:
-        stream: the anchors' stream.
+        stream, anchors: the anchors' stream, and its topic: a dead letter may be of another one's event.
         topics: of the results and of the dead letters; in the latter is looked when the former have none.
 
     Raises:
@@ -31,8 +31,9 @@ def find_anchor(log: LogReader, wanted: str, stream: str, topics: tuple[str, str
         found: list[tuple[int, int, _Place]] = []
         for record in _newest(log, topic):
             read += 1
-            if (one := told(record, stream)) is not None and (weight := _weight(wanted, record, one[1])):
-                found.append((weight, record.timestamp_ms, one[0]))
+            place, ids = told(record, stream) or (None, ())
+            if place is not None and place[0].topic == anchors and (weight := _weight(wanted, record, ids)):
+                found.append((weight, record.timestamp_ms, place))
         if found:
             return max(found)[2]
     raise ConfigError(
@@ -55,7 +56,7 @@ def _weight(wanted: str, record: Record, ids: tuple[str, ...]) -> int:
 def _of_result(record: Record, stream: str) -> tuple[_Place, tuple[str, ...]] | None:
     """The anchor's place, the result's id and the anchor's; None: it is no result of ours."""
     with suppress(ValueError, KeyError, TypeError):
-        body = json.loads(record.value or b"")
+        body = read_json(record.value or b"")
         anchor = body["inputs"][stream]
         place = Partition(str(anchor["topic"]), int(anchor["partition"])), int(anchor["offset"])
         return place, (str(body["id"]), str(anchor["id"]))
@@ -66,5 +67,6 @@ def _of_dead_letter(record: Record, stream: str) -> tuple[_Place, tuple[str, ...
     headers = {name.lower(): (value or b"").decode(errors="replace") for name, value in record.headers}
     with suppress(ValueError, KeyError):
         place = Partition(headers[names.ERRORS_TOPIC], int(headers[names.ERRORS_PARTITION]))
-        return (place, int(headers[names.ERRORS_OFFSET])), ("", headers.get(names.CE_ID, ""))
+        own_id = headers.get(names.CE_ID)
+        return (place, int(headers[names.ERRORS_OFFSET])), (own_id,) if own_id else ()
     return None
