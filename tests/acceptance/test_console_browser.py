@@ -220,7 +220,7 @@ def test_a_page_that_nobody_sees_costs_nothing(browser: Browser, made: Played) -
 
 
 def test_a_page_looks_once_however_it_came_back(browser: Browser, made: Played) -> None:
-    """Refused for want of a place, it tries again later; brought to the front before that, it holds one place, not two."""
+    """Refused for want of a place it tries again later; brought to the front before that, it holds one place alone."""
     look(browser, made)
     browser.run("window.setTimeout = later => { window.later = later; }")
     put_in_front(browser, False)
