@@ -21,7 +21,7 @@ from worker.console.state import StreamOf
 from worker.console.totals import Between, Totals
 from worker.console.verdicts import PICTURE_SIDE, Teller
 from worker.ops.metrics import PrometheusObserver
-from worker.records import Aligned, Outcome, Verdict
+from worker.records import Aligned, Outcome, Outgoing, Rejected, Stage, Verdict
 from worker.stages.batch import Fused
 
 TEXTS = StreamOf("texts", "texts-in", "text", "anchor")
@@ -37,6 +37,18 @@ def between(seconds: float, *tells: Callable[[PrometheusObserver], object]) -> B
     for tell in tells[1:]:
         tell(observer)
     return Between(first, Totals.of(observer.registry.collect(), 100.0 + seconds))
+
+
+class Body(bytes):
+    """Of so many bytes; it is known how many are held by anybody."""
+
+    held = 0
+
+    def __init__(self, size: int) -> None:
+        Body.held += size
+
+    def __del__(self) -> None:
+        Body.held -= len(self)
 
 
 def nothing(_: PrometheusObserver) -> None:
@@ -167,6 +179,32 @@ def test_what_is_kept_is_bounded_in_number_and_bytes() -> None:
     hear(b"z" * 3001)
     assert [(one.number, one.aligned is None) for one in last.now()] == [(6, False), (7, True)]
     assert sum(one.bytes for one in last.now()) <= 3000
+
+
+@pytest.mark.parametrize(
+    ("anchor", "matched", "refused"), [(600, 500, 0), (50, 0, 300), (50, 900, 300), (900, 0, 900), (600, 600, -600)]
+)
+def test_what_is_kept_is_bounded_whoever_holds_a_body(anchor: int, matched: int, refused: int) -> None:
+    """The anchor's record, a matched frame, a refused one and its dead letter; below 0 the anchor itself is refused."""
+    last = LastSeen(kept_bytes=1000)
+    for number in range(12):
+        last.hear(*made_of(number, anchor, matched, refused))
+    assert Body.held <= 1000
+    assert [one.outcome.record.offset for one in last.now()][-1] == 11
+    assert [value for out in last.now()[-1].outcome.outgoing if (value := out.value)][-1] == b"{}"
+    del last
+    assert Body.held == 0
+
+
+def made_of(number: int, anchor: int, matched: int, refused: int) -> tuple[list[Fused], list[Outcome]]:
+    """A batch of one, whose bodies have so many bytes."""
+    text = event("texts", "k", number, Body(anchor), "text/plain")
+    frames = (event("frames", "k", number, Body(matched), "image/jpeg"),) if matched else ()
+    bad = text if refused < 0 else event("frames", "k", 99, Body(refused), "image/jpeg")
+    rejected = (Rejected(bad.record, Stage.DECODE, "undecodable", "no picture"),) if refused else ()
+    outgoing = (*(Outgoing("dead", b"k", one.record.value) for one in rejected), Outgoing("fusions", b"k", b"{}"))
+    aligned = Aligned(text, {"frames": frames}, {}, True)
+    return [Fused(aligned, None, rejected)], [Outcome(text.record, outgoing, rejected)]
 
 
 def test_hearing_copies_nothing_and_opens_nothing() -> None:

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker.records import Aligned, Event, Outcome
@@ -24,6 +24,7 @@ class Seen:
 
     Attributes:
         number: rises by one with each, from 1 on.
+        outcome: without bodies where `aligned` is None.
         aligned: with its bodies; None where these are larger than all that may be kept.
         shown: what is told of it; made when somebody looks for the first time.
     """
@@ -56,8 +57,13 @@ class LastSeen:
         for found in aligned.inputs.values():
             for event in found:
                 size += _bytes(event)
-        kept = size <= self._kept_bytes
-        self._seen.append(Seen(next(self._numbers), outcome, aligned if kept else None, size if kept else 0))
+        for one in outcome.rejected:
+            if one.record is not aligned.anchor.record:
+                size += one.record.value_bytes
+        if size <= self._kept_bytes:
+            self._seen.append(Seen(next(self._numbers), outcome, aligned, size))
+        else:
+            self._seen.append(Seen(next(self._numbers), _without_bodies(outcome), None, 0))
         self._bytes += self._seen[-1].bytes
         while len(self._seen) > self._most or self._bytes > self._kept_bytes:
             self._bytes -= self._seen.popleft().bytes
@@ -69,11 +75,15 @@ class LastSeen:
 
 
 def _bytes(event: Event) -> int:
-    """Of its bodies alone, not as `Event.size`, which takes ten times as long: this is asked while results wait."""
-    record, body = event.record, event.payload
-    size = len(body)
-    if record.value is not body and record.value is not None:
-        size += len(record.value)
-    if record.masked is not None and record.masked.raw is not None:
-        size += record.masked.came_bytes
-    return size
+    """Of its bodies alone, not as `Event.size`, which takes several times as long: this is asked while results wait."""
+    record = event.record
+    return record.value_bytes + (0 if event.payload is record.value else len(event.payload))
+
+
+def _without_bodies(outcome: Outcome) -> Outcome:
+    """What is told of it; a dead letter holds a body, a result none."""
+    bodies = {id(one.record.value) for one in outcome.rejected}
+    rejected = [replace(one, record=replace(one.record, value=None, masked=None)) for one in outcome.rejected]
+    record = replace(outcome.record, value=None, masked=None)
+    outgoing = tuple(out for out in outcome.outgoing if id(out.value) not in bodies)
+    return replace(outcome, record=record, outgoing=outgoing, rejected=tuple(rejected))
