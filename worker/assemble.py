@@ -15,7 +15,7 @@ from worker.broker.bodies import BodyReader
 from worker.broker.options import connection_options
 from worker.broker.producer import SpareProducer
 from worker.config import Settings
-from worker.connect import check_kafka, claim, fetcher_of, sink_of, source_of, store_of
+from worker.connect import check_kafka, claim, fetcher_of, sink_of, source_of, store_of, traces_of
 from worker.errors import ConfigError
 from worker.model.drift import watch
 from worker.model.folder import ensure_servable, folder_of
@@ -97,7 +97,7 @@ def worker(
     rules, clock = made.rules_of(settings), SystemClock()
     validator, sheds = made.validator_of(settings, clock, made.masker_of(settings)), made.sheds_of(settings, clock)
     with contextlib.ExitStack() as closing:
-        traces = closing.enter_context(made.traces_of(settings, observer, log))
+        traces = closing.enter_context(traces_of(settings, observer, log))
         closing.callback((store := store_of(settings, rules, observer)).close)
         model = _models(settings, observer, beside)
         closing.callback(_shadow(settings, connection, model, observer, clock, log))

@@ -14,6 +14,7 @@ from worker.broker.fetchers import choose
 from worker.broker.options import connection_options
 from worker.broker.rights import ensure_rights
 from worker.config import Settings
+from worker.connect import exporter_of
 from worker.errors import ConfigError, Fatal, NoRoom, Retryable, Unreachable
 from worker.findings.finding import Finding, Level, note, warning
 from worker.findings.host import of_http, of_open_files, open_files, versions
@@ -21,10 +22,9 @@ from worker.findings.model import of_files, of_model
 from worker.findings.servers import of_brokers, of_clocks, of_redis
 from worker.findings.topics import Layout, largest_record_bytes, of_topics
 from worker.findings.traces import of_traces
-from worker.from_settings import access_of, needs_of, traces_of
+from worker.from_settings import access_of, needs_of
 from worker.ops.clock import SystemClock
 from worker.ops.logs import get_logger
-from worker.ops.metrics import PrometheusObserver
 from worker.redaction import without_secrets
 from worker.ruling import rules_beside
 from worker.settings import DEFAULT, Loaded, redacted
@@ -203,10 +203,10 @@ def _told(model: ModelRuntime) -> str:
 
 
 def _traces(settings: Settings) -> Told:
-    with traces_of(settings, PrometheusObserver(), get_logger()):
-        from worker.ops.traces import otlp, refusal
-    given = settings.traces
-    why = refusal(otlp(str(given.endpoint), given.header))
+    exporter, given = exporter_of(settings), settings.traces
+    from worker.ops.traces import refusal
+
+    why = refusal(exporter)
     told = f"{without_secrets(str(given.endpoint))}: {given.ratio:.0%} of the batches are recorded"
     return Told(told, of_traces(None if why is None else _one_line(why)))
 

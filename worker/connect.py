@@ -1,12 +1,13 @@
-"""Settings -> the servers of a worker, reached: Kafka's topics, its group, the producers, and Redis."""
+"""Settings -> the servers of a worker: Kafka's topics, its group, the producers, Redis, the collector of spans."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from worker.broker.admin import ensure_reachable, missing_topics
@@ -20,6 +21,8 @@ from worker.config import Settings
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.from_settings import needs_of
 from worker.ops.logs import get_logger
+from worker.ops.metrics import PrometheusObserver
+from worker.ports import UNTRACED, Log, Traces
 from worker.records import Aligned, Candidate, Event, MatchRule, Partition
 from worker.store.context_store import RedisContextStore
 
@@ -130,3 +133,45 @@ def sink_of(
 
 def claim(store: RedisContextStore, aligned: Aligned, event: Event) -> bool:
     return store.claim(event.stream, event.key, Candidate(event.time_us, event.id), aligned.anchor.record.place)
+
+
+@contextlib.contextmanager
+def traces_of(settings: Settings, observer: PrometheusObserver, log: Log) -> Iterator[Traces]:
+    """What makes spans; the library is imported where any are made.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    given = settings.traces
+    if given.endpoint is None:
+        yield UNTRACED
+        return
+    exporter = exporter_of(settings)
+    from worker.ops.traces import OpenTelemetryTraces
+
+    made = OpenTelemetryTraces(
+        exporter,
+        observer,
+        log,
+        ratio=given.ratio,
+        service=given.service_name,
+        group=settings.kafka.group_id,
+        topic=settings.streams[settings.anchor].topic,
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def exporter_of(settings: Settings) -> Any:
+    """What sends spans to `traces.endpoint`.
+
+    Raises:
+        ConfigError: OpenTelemetry is not installed.
+    """
+    try:
+        from worker.ops.traces import otlp
+    except ModuleNotFoundError as error:
+        raise ConfigError('traces.endpoint: needs OpenTelemetry; pip install "fusion-worker[traces]"') from error
+    return otlp(str(settings.traces.endpoint), settings.traces.header)

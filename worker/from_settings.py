@@ -22,7 +22,7 @@ from worker.ops.health import Health
 from worker.ops.http import OpsServer
 from worker.ops.metrics import PrometheusObserver
 from worker.ops.pages import Pages
-from worker.ports import UNTRACED, Log, Mask, Traces
+from worker.ports import Log, Mask
 from worker.privacy.masker import Masker
 from worker.privacy.texts import Kind, TextMask
 from worker.records import MatchRule, Record
@@ -158,36 +158,6 @@ def validator_of(settings: Settings, clock: SystemClock, mask: Mask | None = Non
         clock=clock,
         mask=mask,
     )
-
-
-@contextlib.contextmanager
-def traces_of(settings: Settings, observer: PrometheusObserver, log: Log) -> Iterator[Traces]:
-    """What makes spans; the library is imported where any are made.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    given = settings.traces
-    if given.endpoint is None:
-        yield UNTRACED
-        return
-    try:
-        from worker.ops.traces import OpenTelemetryTraces, otlp
-    except ModuleNotFoundError as error:
-        raise ConfigError('traces.endpoint: needs OpenTelemetry; pip install "fusion-worker[traces]"') from error
-    made = OpenTelemetryTraces(
-        otlp(given.endpoint, given.header),
-        observer,
-        log,
-        ratio=given.ratio,
-        service=given.service_name,
-        group=settings.kafka.group_id,
-        topic=settings.streams[settings.anchor].topic,
-    )
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def needs_of(settings: Settings) -> Needs:

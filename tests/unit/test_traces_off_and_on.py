@@ -22,8 +22,8 @@ from tests.unit.test_batch import item
 from tests.unit.test_commit import FakeSink, outcome
 from tests.unit.worker_in_memory import Counting
 from worker.config import Settings
+from worker.connect import traces_of
 from worker.errors import ConfigError, Retryable, StaleMember, Uncertain
-from worker.from_settings import traces_of
 from worker.ops import traces
 from worker.ops.traces import SCHEMA, OpenTelemetryTraces, outcome_of, partners
 from worker.ports import UNTRACED
