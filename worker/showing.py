@@ -36,6 +36,6 @@ def console_of(
     modalities = {name: stream.modality for name, stream in settings.streams.items()}
     teller = Teller(settings.output.topic, modalities, settings.output.language)
     streams = [StreamOf(name, one.topic, one.modality, one.role) for name, one in settings.streams.items()]
-    about = {"group": settings.kafka.group_id, "host": socket.gethostname(), "evidence": settings.output.evidence}
+    about = {"group": settings.kafka.group_id, "host": socket.gethostname()}
     live = Live(observer.registry.collect, health.reasons, last, teller, streams, about)
     return Console(live, Search(explain, last, teller)), last.hear

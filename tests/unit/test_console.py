@@ -76,7 +76,7 @@ def test_rates_are_of_what_came_in_between() -> None:
         observer.gauge("consumer_lag_records", 6, topic="frames-in", partition="0")
 
     told = state.figures(between(8.0, before, after))
-    assert (told["results"], told["results_rate"], told["lag"]) == (1040, 5.0, 11)
+    assert (told["results"], told["results_rate"], told["lag"], told["behind"]) == (1040, 5.0, 11, False)
     assert told["end_to_end"] == [None, None]
 
 
@@ -133,10 +133,9 @@ def test_a_stream_that_is_silent_or_behind_says_so() -> None:
 
     texts, frames = state.streams(between(10.0, came), [TEXTS, FRAMES])
     assert (texts["troubles"], frames["troubles"]) == (["nothing came for 10 s"], ["nothing has come yet"])
-    behind = state.streams(
-        between(1.0, lambda o: o.gauge("consumer_lag_records", 12_345, topic="texts-in", partition="0")), [TEXTS]
-    )
-    assert behind[0]["troubles"] == ["12,345 records behind"]
+    much = between(1.0, lambda o: o.gauge("consumer_lag_records", 12_345, topic="texts-in", partition="0"))
+    assert state.streams(much, [TEXTS])[0]["troubles"] == ["12,345 records behind"]
+    assert state.figures(much)["behind"]
 
 
 def test_what_to_do_first_follows_what_has_come() -> None:

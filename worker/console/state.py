@@ -35,6 +35,7 @@ def model(now: Totals) -> str:
 def figures(seen: Between) -> dict[str, Any]:
     """The numbers at the top; None where there is nothing to tell yet. Rates are a second's, times in seconds."""
     now = seen.last
+    lag = now.sum("consumer_lag_records")
     return {
         "results": now.sum("results_total"),
         "results_rate": seen.rate("results_total"),
@@ -42,20 +43,20 @@ def figures(seen: Between) -> dict[str, Any]:
         "dead_grown": seen.grown("dead_letters_total"),
         "pending": now.sum("pending_anchors"),
         "oldest": now.sum("oldest_pending_seconds"),
-        "lag": now.sum("consumer_lag_records"),
+        "lag": lag,
+        "behind": lag > BEHIND_RECORDS,
         "work_left": now.sum("work_left_seconds"),
         "end_to_end": _both(seen, "end_to_end_seconds"),
         "wait": _both(seen, "alignment_wait_seconds"),
         "cpu": seen.rate("process_cpu_seconds_total"),
         "memory": now.sum("process_resident_memory_bytes"),
-        "bound_hits": seen.grown("bound_hits_total"),
         "window": seen.seconds,
     }
 
 
-def _both(seen: Between, name: str, **labels: str) -> list[float | None]:
+def _both(seen: Between, name: str) -> list[float | None]:
     """p50 and p95."""
-    return [seen.quantile(share, name, **labels) for share in (0.5, 0.95)]
+    return [seen.quantile(share, name) for share in (0.5, 0.95)]
 
 
 def streams(seen: Between, configured: Sequence[StreamOf]) -> list[dict[str, Any]]:
