@@ -270,7 +270,7 @@ def test_without_the_package_the_configuration_is_refused(monkeypatch: pytest.Mo
         ({"ratio": 1.0}, "ratio has no effect without endpoint"),
         ({"endpoint": "localhost:4318"}, "it is not http:// or https:// with a host"),
         ({"endpoint": "http://u:p@host/v1/traces"}, "give what proves who you are as traces.header"),
-        ({"endpoint": "http://host:0/"}, "it is not http:// or https:// with a host"),
+        ({"endpoint": "http://host:0/"}, "the port must be a number from 1 to 65535"),
         ({"endpoint": "http://host", "header": "no equals sign"}, "String should match pattern"),
     ],
 )
