@@ -12,10 +12,12 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.signing import key_of, sign
-from tests.tiny import write_tiny_model
+from tests.tiny import knowledge_of, write_tiny_model
 from worker.errors import ConfigError
 from worker.model.folder import SHIPPED, ensure_servable, folder_of
+from worker.model.load import config_of, digest
 from worker.model.runtime import ModelRuntime
+from worker.model.served import serve
 from worker.model.sums import PICKLES, SIGNATURE, SUMS, Sums, verified, verify, write_sums
 
 Spoil = Callable[[Path], object]
@@ -236,6 +238,14 @@ def test_what_ships_is_as_its_list_says(name: str) -> None:
     """And nothing else lies there."""
     assert verify(folder_of(f"shipped:{name}")) is not None
     assert verify(SHIPPED) is not None
+
+
+def test_no_file_of_a_model_that_serves_is_mapped(model: Path) -> None:
+    """Else who writes into one changes the model unseen, and who cuts it short ends the worker."""
+    knowledge_of(config_of(model)).save(model, digest(model))
+    served = serve(model, "cpu", "fp32")
+    assert served.knowledge is not None
+    assert str(model) not in Path("/proc/self/maps").read_text()
 
 
 def test_names_that_fit_no_line_are_not_listed(model: Path) -> None:

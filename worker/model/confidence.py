@@ -148,7 +148,9 @@ class Knowledge:
             return None
         try:
             with safe_open(folder / CONFIDENCE, "pt") as file:
-                told, more = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+                # Copies: what is given lies in the file itself.
+                told = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+                more = file.metadata()
             made = cls(*_parts(told), float(more["level"]), fused=more.get("fused") != "0")
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             raise ConfigError(_refused(folder, f"cannot be read: {type(error).__name__}: {error}")) from error

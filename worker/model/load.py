@@ -38,12 +38,9 @@ def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
     # What does not fit is told below, in one line, rather than in the library's table.
     set_verbosity_error()
     disable_progress_bar()
-    state, additions = _package_weights(folder, config)
+    state, additions = _weights(folder, config)
     try:
-        model, loading = FusionModel.from_pretrained(
-            None if state else folder, config=config, state_dict=state, local_files_only=True, use_safetensors=True,
-            output_loading_info=True,
-        )  # fmt: skip
+        model, loading = FusionModel.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         raise ConfigError(f"model.path = {str(folder)!r}: {_unfit(folder, config) or error}") from error
     if loading["missing_keys"] or loading["mismatched_keys"]:
@@ -52,14 +49,16 @@ def load(folder: Path) -> tuple[FusionModel, Tokenizer]:
     return model, tokenizer
 
 
-def _package_weights(folder: Path, config: FusionConfig) -> tuple[dict[str, Tensor] | None, dict[str, Tensor]]:
-    """All weights of a model of which a package holds some, and what was added to these; else nothing."""
-    if not config.packages:
-        return None, {}
+def _weights(folder: Path, config: FusionConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All weights of a model, with those that a package holds, and what was added to these.
+
+    What is loaded is a copy in memory: safetensors gives pages of the file itself, and who then wrote into it would
+    change a model that serves, and who cut it short would end the process (SIGBUS).
+    """
     where = f"model.path = {str(folder)!r}"
     try:
-        held = load_file(folder / WEIGHTS)
-        return joined(held, config.packages, where), additions_of(held)
+        held = {name: one.clone() for name, one in load_file(folder / WEIGHTS).items()}
+        return (joined(held, config.packages, where), additions_of(held)) if config.packages else (held, {})
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise ConfigError(f"{where}: {_unfit(folder, config) or error}") from error
 
