@@ -67,6 +67,10 @@ def test_who_runs_keeps_its_form_and_ends_where_it_has_lost_it(redis_url: str, m
         one._held_us -= form.LEASE_MS * 1000 // 5
         one.exchange_flow({})
         assert client.pttl(name) > form.LEASE_MS // 2
+        client.pexpire(name, form.LEASE_MS // 2)
+        one._held_us += 3_600_000_000
+        one.exchange_flow({})
+        assert client.pttl(name) > form.LEASE_MS // 2, "the server's clock was set back"
         client.delete(name)
         monkeypatch.setattr(form, "FORM", "k2")
         other.hold_form()

@@ -35,7 +35,8 @@ class Forms(Server):
         Raises:
             Fatal: others have begun with another form, since this worker was not heard of for too long.
         """
-        if now_us - self._held_us < LEASE_MS * 1000 // 5:
+        # Below 0 where the server's clock was set back, or another server has taken over.
+        if 0 <= now_us - self._held_us < LEASE_MS * 1000 // 5:
             return
         if (other := self._other()) is not None:
             raise Fatal(f"{_told(other)}; this worker ends (docs/upgrades.md)")
