@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.bench.measure import processor_seconds, tree
 from tests.story import Fed
 from tests.town import Town, town
 from tests.unit.incoming import JPEG
@@ -21,12 +22,6 @@ from worker.demo.stack import Stack, open_stack
 KEYS = 500
 PROBES = 200
 LONGEST_WAIT = "1h"
-
-
-def processor_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def probe(made: Town, number: int, at_us: int) -> float:
@@ -50,9 +45,9 @@ def turn(stack: Stack, folder: Path, waiting: int) -> tuple[float, float]:
         for number in range(20):
             probe(made, number, start_us)
         (worker,) = made.workers
-        before = processor_seconds(worker.pid)
+        before = processor_seconds(tree(worker.pid)) or 0.0
         taken = [probe(made, 20 + number, start_us) for number in range(PROBES)]
-        spent = processor_seconds(worker.pid) - before
+        spent = (processor_seconds(tree(worker.pid)) or 0.0) - before
         made.kill(worker)
     return statistics.median(taken), spent / PROBES * 1000
 
