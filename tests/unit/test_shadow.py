@@ -107,6 +107,8 @@ def test_one_that_fails_on_everything_is_off(heard: Heard, start: Start, model: 
         assert heard.counts == {("failed",): 3 * MOST_FAILED}
     heard.until(lambda: bool(heard.named("shadow model is off")))
     scene.ask(3)
+    scene.shadow._thread.join(10)
+    assert not scene.shadow._thread.is_alive(), "it would keep the model in memory"
     (line,) = heard.named("shadow model is off")
     assert reason in line["reason"]
     assert heard.gauges == [("shadow_off", 1)]

@@ -108,7 +108,8 @@ class Shadow:
         try:
             model = self._load()
             self._log.info("shadow model is asked", share=self._share, **model.info)
-            while (batch := self._queue.get()) is not None and not self._off:
+            # Off, it ends at once, and the model's memory is free again.
+            while not self._off and (batch := self._queue.get()) is not None:
                 self._taken += batch.size
                 self._compare(model, batch)
         except BaseException as error:  # noqa: BLE001  whatever it does, results go on
