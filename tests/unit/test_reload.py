@@ -19,6 +19,7 @@ from worker.errors import ConfigError, Poison
 from worker.model.drift import Drift, Quantity, Reference
 from worker.model.models import Models
 from worker.model.reload import Reloader
+from worker.model.sums import Sums
 from worker.records import Aligned, Verdict
 from worker.rules.judge import Rules, Written
 
@@ -28,6 +29,7 @@ class Versioned:
 
     lanes = 1
     drift: Drift | None = None
+    sums: Sums | None = None
 
     def __init__(self, version: str, labels: Sequence[str] = ("a", "b"), broken: Exception | None = None) -> None:
         self.labels, self._broken = labels, broken
@@ -208,6 +210,17 @@ def test_the_same_again_is_no_other(start: Start, told: Told) -> None:
     start(models, lambda: Versioned("1")).ask()
     told.wait("model is the same")
     assert models.now is first
+
+
+def test_the_same_weights_with_another_file_beside_them_are_another_model(start: Start, told: Told) -> None:
+    """Such as words, temperatures, or what confidence is told from: the version is the weights' own."""
+    other = Versioned("1")
+    other.sums = Sums("b" * 64, signed=False)
+    models = Models(first := Versioned("1"))
+    first.sums = Sums("a" * 64, signed=False)
+    start(models, lambda: other).ask()
+    told.wait("model taken over")
+    assert models.now is other
 
 
 def test_while_one_loads_the_old_one_answers(start: Start, told: Told) -> None:

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from worker.model.drift import Drift
+from worker.model.sums import Sums
 from worker.ports import Model, told_of
 from worker.records import Aligned, Verdict, value
 
@@ -27,6 +28,10 @@ class Servable(Model, Protocol):
     @property
     def prepares(self) -> str:
         """Models with the same one prepare alike."""
+
+    @property
+    def sums(self) -> Sums | None:
+        """What its files were held against; None: they have no list."""
 
 
 @value

@@ -88,7 +88,7 @@ class Reloader:
         old = self._models.now
         try:
             new = self._load()
-            if new.info == old.info:
+            if new.info == old.info and new.sums == old.sums:
                 self._log.info("model is the same", version=new.info["version"])
                 self._observer.count("model_reloads_total", outcome="same")
                 return
