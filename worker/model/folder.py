@@ -106,23 +106,28 @@ def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         ConfigError: the file is shorter than its own header says, or has none.
     """
-    file = folder / WEIGHTS
+    try:
+        return shapes_of(folder / WEIGHTS)
+    except ValueError as error:
+        raise _broken(folder, WEIGHTS, str(error)) from error
+
+
+def shapes_of(file: Path) -> dict[str, tuple[int, ...]]:
+    """As `shapes`, of any file of safetensors; raises ValueError with what is wrong, and OSError."""
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(_LENGTH_BYTES), "little")
         size = file.stat().st_size
         if length > size - _LENGTH_BYTES:
-            raise _broken(folder, WEIGHTS, f"it has {size} bytes, its header {length}: cut short, or none")
+            raise ValueError(f"it has {size} bytes, its header {length}: cut short, or none")
         try:
             header: dict[str, Any] = json.loads(opened.read(length))
             tensors = {name: one for name, one in header.items() if name != "__metadata__"}
             end = max((one["data_offsets"][1] for one in tensors.values()), default=0)
             found = {name: tuple(one["shape"]) for name, one in tensors.items()}
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-            raise _broken(folder, WEIGHTS, "its header is not one of safetensors") from error
+            raise ValueError("its header is not one of safetensors") from error
     if size != _LENGTH_BYTES + length + end:
-        raise _broken(
-            folder, WEIGHTS, f"cut short: it has {size} bytes, its header says {_LENGTH_BYTES + length + end}"
-        )
+        raise ValueError(f"cut short: it has {size} bytes, its header says {_LENGTH_BYTES + length + end}")
     return found
 
 

@@ -18,6 +18,7 @@ from worker.errors import ConfigError
 from worker.model import packages
 from worker.model.backbones import EFFICIENTNET_LITE0
 from worker.model.encoders import ImageEncoder, TextEncoder, encoder_alone, text_class
+from worker.model.folder import shapes_of
 from worker.model.fusion_model import FusionModel
 from worker.model.load import longest_text
 from worker.model.packages import MINILM
@@ -28,6 +29,7 @@ TUNINGS = FULL, FROZEN, LORA = "full", "frozen", "lora"
 _RANK, _ALPHA = 8, 16
 _LITE_PACKAGE = "efficientnet_lite_pytorch"
 _DECAY = 0.01
+_SHOWN = 3  # Of a file's tensors, where these are none that are wanted.
 # Of a batch norm's running statistics, a step. torchvision's MobileNets have 0.01, for runs of days: after 400 steps of
 # ours they were those of weights long gone, and a model that had learned the images told nothing of them when served.
 _MOMENTUM = 0.1
@@ -74,18 +76,35 @@ def load_image_weights(model: FusionModel, file: Path | None) -> None:
     backbone = image_backbone(model)
     if file is None and model.config.backbone != EFFICIENTNET_LITE0:
         return
-    try:
-        weights = load_file(file) if file is not None else _lite0()
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"--image-weights {file}: cannot be read: {error}") from error
-    wanted = backbone.state_dict()
+    weights, wanted = _read(file) if file is not None else _lite0(), backbone.state_dict()
     # A complete model's file names the map's part `features.`, `network.` or, if it is one of ours,
     # `encoders.image.backbone.`; its classifier is not wanted.
     found = {name: weights[key] for name in wanted for key in _spellings(name) if key in weights}
-    bad = [name for name in wanted if name not in found or found[name].shape != wanted[name].shape]
-    if bad:
-        raise ConfigError(f"--image-weights {file}: not the weights of {model.config.backbone}: no fit for {bad[0]}")
+    what = f"--image-weights {file}: not the weights of {model.config.backbone}:"
+    if absent := [name for name in wanted if name not in found]:
+        first = ", ".join(f"{name} {list(one.shape)}" for name, one in [*weights.items()][:_SHOWN]) or "nothing"
+        raise ConfigError(
+            f"{what} it has no {absent[0]} {list(wanted[absent[0]].shape)} ({len(absent)} of {len(wanted)} are "
+            f"missing); it holds {first}{', ...' if len(weights) > _SHOWN else ''}"
+        )
+    for name, one in wanted.items():
+        if found[name].shape != one.shape:
+            raise ConfigError(f"{what} {name} is of {list(found[name].shape)}, needed is {list(one.shape)}")
     backbone.load_state_dict(found)
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    """Nothing but safetensors is opened: a pickle, as `torch.save` writes it, may run code."""
+    try:
+        shapes_of(file)
+        return load_file(file)
+    except OSError as error:
+        raise ConfigError(f"--image-weights {file}: cannot be read: {error.strerror}") from error
+    except (ValueError, SafetensorError) as error:
+        raise ConfigError(
+            f"--image-weights {file}: is no whole file of safetensors: {error}; a file of torch.save (.pt, .pth, .bin) "
+            "is not opened, since it may run code: write it anew with safetensors.torch.save_file"
+        ) from error
 
 
 def _spellings(name: str) -> tuple[str, ...]:
