@@ -85,7 +85,7 @@ def test_what_is_shown_is_what_was_published(stack: Any, tmp_path: Path) -> None
         assert made.stop() == [0]
 
 
-@pytest.mark.long  # Its anchors wait a second of this machine's clock for their frames: too little beside others.
+@pytest.mark.long  # Twice half a minute.
 @pytest.mark.parametrize("before_model", [True, False])
 def test_what_is_masked_is_masked_on_the_page(stack: Any, tmp_path: Path, before_model: bool) -> None:
     """Also where the model, and it alone, sees the bodies as they came: texts have their marks, pictures their box."""
