@@ -17,12 +17,12 @@ STREAMS = {"texts": "text", "calls": "text"}
 
 
 def words(count: int, *, long: bool = False) -> list[str]:
-    """The tokens that the model is shown of so many calls, the newest last."""
+    """The words of this name that the model is shown of so many calls, the newest last."""
     served = runtime_of(MODEL, STREAMS, "texts")
     events = [event("calls", LINE.format(n=n) * (9 if long else 1), -float(count - n)) for n in range(count)]
     item = served.prepare(aligned(event("texts", "word1"), calls=events))
     assert item.truncated == ({"calls": "max_tokens"} if count > 2 or long else {})
-    return [one for one in served._preprocessor.tokens(item.bodies[0][0]) if one is not None and one.startswith("word")]
+    return [word for word, _ in served._preprocessor.words(item.bodies[0][0]) if word.startswith("word")]
 
 
 def test_the_newest_texts_survive_the_cut() -> None:

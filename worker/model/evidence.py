@@ -16,17 +16,22 @@ from worker.model.shapley import shapley
 
 # Told per input: more would be a heat map, which `fusion-worker explain` draws.
 MOST_PLACES = 3
-FRAME_TOKENS = 2  # The most that stand before and behind a text; they are no evidence.
 MOST_INPUTS = 8  # Every further one doubles the sets of inputs that are asked.
 # Labels whose scores are so near the highest are left open. A dev split's calibration error is of this size.
 CLOSE = 0.05
 _PLACES = 4  # Digits after the point, as of the scores.
 
 
-def asked(out: FusionOutput, items: Sequence[Item], temperatures: Temperatures) -> list[Tensor]:
-    """What `evidence_of` tells from, beside the scores: [B, ...] each, on the model's device."""
-    most = MOST_PLACES + FRAME_TOKENS
-    heaviest = [one.float().topk(min(most, one.shape[1]), dim=1) for one in out.weights]
+def asked(out: FusionOutput, items: Sequence[Item], temperatures: Temperatures, inputs: Sequence[str]) -> list[Tensor]:
+    """What `evidence_of` tells from, beside the scores: [B, ...] each, on the model's device.
+
+    Args:
+        inputs: modality of each input. Of a text every token's weight is wanted: a word is as heavy as its pieces.
+    """
+    heaviest = [
+        one.float().topk(one.shape[1] if modality == "text" else min(MOST_PLACES, one.shape[1]), dim=1)
+        for one, modality in zip(out.weights, inputs, strict=True)
+    ]
     chosen = temperatures.of_items(items, range(out.coalitions.shape[1]))
     return [scores_of(out.coalitions, chosen), *(part for top in heaviest for part in top)]
 
@@ -42,7 +47,7 @@ def evidence_of(
     items: Sequence[Item],
     config: FusionConfig,
     names: Sequence[str],
-    tokens: Callable[[Tensor], list[str | None]],
+    words: Callable[[Tensor], list[tuple[str, list[int]]]],
 ) -> list[dict[str, Any]]:
     """One per item, as schemas.result.Evidence tells it.
 
@@ -50,7 +55,7 @@ def evidence_of(
         scores: of these items, in this order.
         answers: what `asked` gave of them, in memory.
         names: of the inputs: the stream that feeds each.
-        tokens: the pieces behind token ids; None for one that only frames the text.
+        words: behind token ids, each with the places of its pieces.
     """
     coalitions, *heaviest = (one.tolist() for one in answers)
     places = list(zip(heaviest[::2], heaviest[1::2], strict=True))
@@ -58,7 +63,7 @@ def evidence_of(
     labels = [config.id2label[number] for number in range(config.num_labels)]
     told = []
     for n, item in enumerate(items):
-        at = {m: _places(item.bodies[m], config.inputs[m], tokens, values[n], where[n])
+        at = {m: _places(item.bodies[m], config.inputs[m], words, values[n], where[n])
               for m, (values, where) in enumerate(places) if item.bodies[m]}  # fmt: skip
         told.append(_evidence(item.present, labels, names, scores[n], coalitions[n], at))
     return told
@@ -110,21 +115,18 @@ def _undecided(scores: Sequence[float], labels: Sequence[str]) -> list[str]:
 def _places(
     bodies: Sequence[Tensor],
     modality: str,
-    tokens: Callable[[Tensor], list[str | None]],
+    words: Callable[[Tensor], list[tuple[str, list[int]]]],
     weights: list[float],
     where: list[float],
 ) -> list[dict[str, Any]]:
-    pieces = tokens(bodies[0]) if modality == "text" else []
-    told: list[dict[str, Any]] = []
-    for weight, number in zip(weights, where, strict=True):
-        index = int(number)
-        if weight <= 0 or len(told) == MOST_PLACES or (pieces and pieces[index] is None):
-            continue
-        if modality == "image":
-            place: dict[str, Any] = {"row": index // MAP_SIDE, "column": index % MAP_SIDE}
-        elif modality == "text":
-            place = {"token": pieces[index]}
-        else:
-            place = {"step": index}
-        told.append({**place, "weight": round(weight, _PLACES)})
-    return told
+    """The heaviest first."""
+    shares = {int(number): weight for weight, number in zip(weights, where, strict=True) if weight > 0}
+    if modality == "text":
+        weighed = ((word, sum(shares.get(place, 0.0) for place in places)) for word, places in words(bodies[0]))
+        heaviest = sorted((one for one in weighed if one[1] > 0), key=lambda one: -one[1])[:MOST_PLACES]
+        return [{"token": word, "weight": round(weight, _PLACES)} for word, weight in heaviest]
+    return [{**_cell(modality, at), "weight": round(weight, _PLACES)} for at, weight in shares.items()]
+
+
+def _cell(modality: str, at: int) -> dict[str, int]:
+    return {"row": at // MAP_SIDE, "column": at % MAP_SIDE} if modality == "image" else {"step": at}

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from tokenizers import Encoding, Tokenizer
+from tokenizers.models import WordPiece
 from torch import Tensor
 
 from worker.errors import Poison, blamed
@@ -58,6 +59,8 @@ class Preprocessor:
     def __init__(self, config: FusionConfig, tokenizer: Tokenizer) -> None:
         """`tokenizer` cuts texts to `max_tokens` and pads none."""
         self._config, self._tokenizer, self._frame = config, tokenizer, frame_of(tokenizer)
+        pieces = tokenizer.model
+        self._goes_on = pieces.continuing_subword_prefix if isinstance(pieces, WordPiece) else ""
         self._columns = [columns_of(config, name) for name in config.names]
         sound = (config.audio_rate, config.audio_seconds, config.mels)
         series = (config.max_steps, config.step_width, config.times, self._columns)
@@ -126,13 +129,21 @@ class Preprocessor:
         except BaseException as error:
             raise blamed(error, "DECODE", "undecodable", streams[-1]) from error
 
-    def tokens(self, ids: Tensor) -> list[str | None]:
-        """The pieces behind token ids, for explanations; None where a token only frames the text."""
-        return [
-            None if number in self._frame else str(self._tokenizer.id_to_token(number))
-            for number in ids.tolist()
-            if number != NO_TOKEN
-        ]
+    def words(self, ids: Tensor) -> list[tuple[str, list[int]]]:
+        """Each word behind token ids, and which of these are its pieces, for explanations; what only frames a text is
+        no word. A tokenizer that is no WordPiece does not say what goes on a word: each of its tokens is one.
+        """
+        found: list[tuple[str, list[int]]] = []
+        for place, number in enumerate(ids.tolist()):
+            if number == NO_TOKEN or number in self._frame:
+                continue
+            piece, prefix = str(self._tokenizer.id_to_token(number)), self._goes_on
+            if prefix and piece.startswith(prefix) and found and found[-1][1][-1] == place - 1:
+                word, places = found[-1]
+                found[-1] = word + piece.removeprefix(prefix), [*places, place]
+            else:
+                found.append((piece, [place]))
+        return found
 
 
 def frame_of(tokenizer: Tokenizer) -> frozenset[int]:

@@ -158,7 +158,7 @@ class ModelRuntime:
         vectors = _rounded(fused) if self._embedding else [None] * len(items)
         told: Sequence[Any] = [None] * len(items)
         if self._evidence:
-            told = evidence_of(rows, answers, items, self._config, self.names, self._preprocessor.tokens)
+            told = evidence_of(rows, answers, items, self._config, self.names, self._preprocessor.words)
         verdicts = [self._verdict(*one) for one in zip(batch, rows, vectors, told, strange, strict=False)]
         if self.summarised is not None and values is not None:
             self.summarised(self.summary.said(values, verdicts))
@@ -174,7 +174,7 @@ class ModelRuntime:
         nothing, known = out.fused[:, :0], self._knowledge
         strange = known.strangeness(out, [set_of(one.present) for one in items]) if known is not None else nothing
         answers = [scores_of(out.logits, temperatures), out.fused if self._embedding else nothing, strange]
-        told = [*answers, *asked(out, items, self._temperatures)] if self._evidence else answers
+        told = [*answers, *asked(out, items, self._temperatures, self._config.inputs)] if self._evidence else answers
         values = self.summary.of(arguments) if self.summarised is not None else None
         return on_host(told), values
 
