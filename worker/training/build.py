@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +61,8 @@ class Built:
     begun: Begun | None = None
 
 
-def build(arguments: Namespace, data: Data) -> Built:
-    """Makes the model that the arguments and the data ask for.
+def build(arguments: Namespace, data: Data, unlabelled: Sequence[Sample] = ()) -> Built:
+    """Makes the model that the arguments and the data ask for; `unlabelled` are looked at for words and readings.
 
     Raises:
         ConfigError: an encoder is unknown or has no weights, the configuration does not fit together, or not the model
@@ -70,7 +71,8 @@ def build(arguments: Namespace, data: Data) -> Built:
     start = opened(arguments)
     arguments = settled(arguments, start) if start is not None else arguments
     own = start if start is not None and start.has("text") and "text" in data.inputs.values() else None
-    encoder, tokenizer, origins = _text(arguments, data, own)
+    seen = data.seeing(unlabelled)
+    encoder, tokenizer, origins = _text(arguments, seen, own)
     origins += (f"the model {start.config.name} ({start.digest})",) if start is not None else ()
     labels = data.labels
     try:
@@ -84,7 +86,7 @@ def build(arguments: Namespace, data: Data) -> Built:
             max_tokens=arguments.max_tokens, times=True,
             fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank, glimpses=arguments.glimpses,
             backbone_widths=start.config.backbone_widths if start is not None and start.has("image") else None,
-            **_channels(data, start), masked=arguments.masked,
+            **_channels(seen, start), masked=arguments.masked,
             id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
         )  # fmt: skip
         model = FusionModel(config)

@@ -20,6 +20,7 @@ class Trained:
         license: of the weights.
         origins: where encoders got their first weights, with the licence of these.
         share: the part of the weights that was trained.
+        notes: what is to be told of the training beside, a sentence each.
     """
 
     command: str
@@ -30,6 +31,7 @@ class Trained:
     origins: Sequence[str]
     share: float
     minutes: float
+    notes: Sequence[str] = ()
 
 
 def card(
@@ -50,6 +52,7 @@ def card(
             f"- **Made by**: `{trained.command}`, seed {trained.seed}, {trained.minutes:.1f} minutes; "
             f"{trained.share:.1%} of the weights were trained.",
             f"- **Began from**: {'; '.join(origins)}.",
+            *[f"- {note[0].upper()}{note[1:]}." for note in trained.notes],
             f"- **Scores** are calibrated on the dev split, by what is present: temperatures {_temperatures(config)}.",
             "", "## Measured on the test split", "", "```", *rows_of(measured), "", full.report.rstrip(), "```", "",
             *_confidence(measured),

@@ -22,7 +22,7 @@ _FUSIONS = ("attention", "dense", "graph", "cross_attention")
 def add_train_arguments(parser: ArgumentParser) -> None:
     """What `train` takes."""
     _add_training(parser)
-    _add_start_arguments(parser.add_argument_group("from a trained model"))
+    _add_fewer_arguments(parser.add_argument_group("fewer labels"))
 
 
 def _add_training(parser: ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def _add_training(parser: ArgumentParser) -> None:
 def add_tune_arguments(parser: ArgumentParser) -> None:
     """What `tune` takes: what `train` does, and how to search."""
     _add_training(parser)
-    parser.set_defaults(init=None)
+    parser.set_defaults(init=None, unlabelled=None, unlabelled_epochs=None, rounds=0, sure=0.95)
     group = parser.add_argument_group("search")
     group.add_argument(
         "--trials", type=_positive, default=20, help="how many, those before a cut included (default 20)"
@@ -73,11 +73,26 @@ def given_settings(given: Sequence[str]) -> set[str]:
     return {name for name, value in vars(told).items() if value is not untold}
 
 
-def _add_start_arguments(group: _ArgumentGroup) -> None:
+def _add_fewer_arguments(group: _ArgumentGroup) -> None:
     group.add_argument(
         "--init", type=folder_of, metavar="DIR",
         help="begin with the weights of this trained model, or shipped:home; labels, inputs and sensors' fields are "
         "found by name, and may be new",
+    )  # fmt: skip
+    group.add_argument(
+        "--unlabelled", type=Path, metavar="FOLDER",
+        help="rows of the same inputs to learn from without their labels, such as `fusion-worker record` writes",
+    )  # fmt: skip
+    group.add_argument(
+        "--unlabelled-epochs", type=_count, metavar="N",
+        help="passes over all rows that bring the inputs of a row together, before the first label (default: --epochs)",
+    )  # fmt: skip
+    group.add_argument(
+        "--rounds", type=_count, default=2, help="how often unlabelled rows are given labels and trained on (default 2)"
+    )
+    group.add_argument(
+        "--sure", type=_level, default=0.95,
+        help="how often, on dev, a verdict must be right for its score to give a row its label (default 0.95)",
     )  # fmt: skip
 
 
@@ -169,6 +184,12 @@ def _add_common(parser: ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise ArgumentTypeError(f"{text!r}: must be a whole number of at least 0")
     return int(text)
 
 

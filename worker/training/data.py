@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,26 @@ class Samples(Dataset[tuple[Item, int]]):
         made = copy.copy(self)
         numbers = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
         made._samples = [self._samples[number] for number in numbers]
+        return made
+
+    def with_two(self) -> Samples:
+        """Those samples that have two inputs or more."""
+        made = copy.copy(self)
+        made._samples = [one for one in self._samples if len(one.bodies.keys() & set(self._names)) > 1]
+        return made
+
+    def relabelled(self, numbers: Sequence[int], labels: Sequence[int]) -> Samples:
+        """Those of these samples, by their numbers, with other labels, by theirs."""
+        made, names = copy.copy(self), [*self._numbers]
+        pairs = zip(numbers, labels, strict=True)
+        made._samples = [replace(self._samples[number], label=names[label]) for number, label in pairs]
+        return made
+
+    def with_more(self, other: Samples) -> Samples:
+        """These samples and then those, of the same model."""
+        made = copy.copy(self)
+        made._samples = [*self._samples, *other._samples]
+        made._maps, made._states = {**self._maps, **other._maps}, {**self._states, **other._states}
         return made
 
     @torch.inference_mode()

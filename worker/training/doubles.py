@@ -48,6 +48,35 @@ def doubles(splits: Mapping[str, Sequence[Sample]]) -> tuple[str, ...]:
     return tuple(told)
 
 
+def held_already(samples: Sequence[Sample], splits: Mapping[str, Sequence[Sample]]) -> dict[int, str]:
+    """The numbers of those samples that a split holds, each with the first such split.
+
+    Dev and test hold a sample also when they have one of its pictures or sounds, or each of its bodies somewhere: who
+    learns from those would be measured on what was learned. Of train it is the whole row.
+    """
+    found: dict[int, str] = {}
+    for split in sorted(splits, key=lambda one: one == "train"):
+        rows = {_digest(sample) for sample in splits[split]}
+        bodies = {key for sample in splits[split] for key, _ in _keys(sample)} if split != "train" else set()
+        for number, sample in enumerate(samples):
+            keys = _keys(sample)
+            is_held = all(key in bodies for key, _ in keys) or any(large and key in bodies for key, large in keys)
+            if is_held or _digest(sample) in rows:
+                found.setdefault(number, split)
+    return found
+
+
+def _keys(sample: Sample) -> list[tuple[bytes, bool]]:
+    """Of each body what stands for it, a text or a reading with its input's name, and whether it is large."""
+    made = []
+    for name, bodies in sample.bodies.items():
+        for body in bodies:
+            large = body.content_type.startswith(_LARGE)
+            before = b"" if large else name.encode() + b"\0"
+            made.append((hashlib.blake2b(before + body.payload, digest_size=16).digest(), large))
+    return made
+
+
 def _told(split: str, found: Sequence[tuple[Sample, Sample, str]], what: str, first: str) -> list[str]:
     if not found:
         return []

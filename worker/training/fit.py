@@ -24,6 +24,8 @@ from worker.training.evaluate import measure
 from worker.training.losses import Weights, joint_loss
 
 CHECKPOINT = "checkpoint.pt"
+LOGS = "logs"
+NOT_FINITE = "--learning-rate {:g}: the loss is no longer finite; take a smaller one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def fit(
     if resume:
         kept = _resumed(path, run, model, optimizer, schedule, state)
         step(f"from epoch {state.epoch}", state.epoch * (steps + -(-len(dev) // plan.batch)))
-    with Board(folder / "logs", asdict(plan)) as board:
+    with Board(folder / LOGS, asdict(plan)) as board:
         while state.epoch < plan.epochs and not _has_stopped(state, plan):
             loss = _epoch(model, train, optimizer, schedule, plan, state.epoch, step)
             found = measure(model, dev, plan.batch, ALL, lambda: step("dev", 1))
@@ -149,9 +151,7 @@ def _epoch(
             out = model(**on_device(arguments, model.device))
             loss = joint_loss(out, labels.to(model.device), plan.weights)
         if not bool(loss.isfinite()):
-            raise ConfigError(
-                f"--learning-rate {plan.learning_rate:g}: the loss is no longer finite; take a smaller one"
-            )
+            raise ConfigError(NOT_FINITE.format(plan.learning_rate))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

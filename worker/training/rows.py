@@ -62,8 +62,8 @@ class Row:
     id: Any = None
 
 
-def row_of(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
-    """The sample that a row describes.
+def row_of(folder: Path, place: str, row: Mapping[str, Any], *, labelled: bool = True) -> Row:
+    """The sample that a row describes; not `labelled`: with no label, whatever stands there.
 
     Its bodies are named by modality, `{"image": "a.jpg", "text": "...", "sensor": {"speed": 3}, "audio": "a.wav",
     "label": "x"}` (files below the folder), or by stream as `fusion-worker record` writes it: `{"inputs": {"cams":
@@ -73,7 +73,7 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
         RowError: a field is unknown, there is no label or no input, or a body is none that serving would read.
     """
     _check_fields(row, ROW_FIELDS, "a row has", "")
-    label = _label(row.get("label"))
+    label = _label(row.get("label")) if labelled else row.get("label") or ""
     named = [name for name in MODALITIES if row.get(name) is not None]
     if row.get("inputs") is not None:
         if named:
@@ -84,7 +84,7 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any]) -> Row:
         bodies = {name: (_body(folder, name, name, row[name]),) for name in named}
     if not any(bodies.values()):
         raise RowError("has no input: neither image, text, sensor nor audio")
-    sample = Sample({name: one for name, one in bodies.items() if one}, str(label), place)
+    sample = Sample({name: one for name, one in bodies.items() if one}, str(label) if labelled else "", place)
     return Row(sample, modalities, label, row.get("id"))
 
 

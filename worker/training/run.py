@@ -5,19 +5,15 @@ from __future__ import annotations
 import shlex
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers.utils.logging import disable_progress_bar
 
 from worker.errors import ConfigError
 from worker.model.confidence import Knowledge
-from worker.model.encoders import TextEncoder
 from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
 from worker.model.load import device_of, digest, load
@@ -30,15 +26,16 @@ from worker.training.build import Built, build
 from worker.training.card import Trained, card
 from worker.training.confidence import fit_knowledge, shown_of
 from worker.training.data import ALL, Presence, Samples, patterns
-from worker.training.encoders import image_encoder, is_frozen, merge, trained_share
+from worker.training.encoders import trained_share
 from worker.training.evaluate import Measured, calibrate, first_of, labels_of, measure, rows_of, tell
-from worker.training.fit import Plan, fit
+from worker.training.fit import Plan
+from worker.training.learn import count_of, fitted, progress, rows_beside, silent
 from worker.training.losses import Weights, class_weights
 from worker.training.reference import write_reference
 from worker.training.robust import applies, changes
+from worker.training.rows import Sample
 from worker.training.samples import SPLITS
 from worker.training.sources import Data, check_labels, read
-from worker.training.taken import begin_labels
 
 
 def train(arguments: Namespace) -> int:
@@ -48,13 +45,14 @@ def train(arguments: Namespace) -> int:
     make_folder(arguments.out, arguments.overwrite or arguments.resume)
     torch.manual_seed(arguments.seed)
     data = data_to_train(arguments, console)
-    built = build(arguments, data)
+    beside = rows_beside(arguments, data, console)
+    built = build(arguments, data, beside)
     share = trained_share(built.model)
     splits = {split: samples_of(built, data, split) for split in data.splits}
     if arguments.blind:
         splits["train"].show_blind(arguments.seed)
     plan = plan_of_run(arguments, splits["train"], built)
-    history = _fitted(arguments, built, splits, plan, console)
+    history, told = fitted(arguments, built, splits, _samples(built, data, beside), plan, console)
     calibrate(built.model, splits["dev"], plan.batch)
     for samples in splits.values() if built.model.config.image_view else ():
         samples.forget_maps()
@@ -63,7 +61,7 @@ def train(arguments: Namespace) -> int:
     measured = _measure_all(built.model, splits["test"], names, plan.batch, console, knowledge)
     corrupted = _corrupted(built.model, splits["test"], first_of(measured), plan.batch, console) if plan.augment else {}
     minutes = (time.monotonic() - began) / 60
-    _write(arguments, built, data, measured, corrupted, share, minutes)
+    _write(arguments, built, data, measured, corrupted, share, minutes, told)
     knowledge.save(arguments.out, of := digest(arguments.out))
     dev = samples_of(built, data, "dev")
     console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32"), of))
@@ -77,22 +75,6 @@ def train(arguments: Namespace) -> int:
     )
     console.print(tell(measured), *rows_of(corrupted), sep="\n", highlight=False, soft_wrap=True)
     return 0
-
-
-def _fitted(
-    arguments: Namespace, built: Built, splits: dict[str, Samples], plan: Plan, console: Console
-) -> list[dict[str, float]]:
-    """Trains the model, whose weights are plain ones then; returns the curves."""
-    _keep(built, splits, not arguments.augment, console)
-    if built.begun is not None:
-        console.print(*built.begun.table, sep="\n", highlight=False, markup=False, soft_wrap=True)
-        begin_labels(built.model, splits["train"], built.begun.labels, plan.batch)
-    steps = plan.epochs * (len(splits["train"]) // plan.batch + _count(splits["dev"], plan.batch))
-    with progress(console, "train", steps) as step:
-        history = fit(built.model, splits["train"], splits["dev"], plan, arguments.out, step, resume=arguments.resume)
-    merge(built.model)
-    built.model.config.training = asdict(plan)
-    return history
 
 
 def evaluate(arguments: Namespace) -> int:
@@ -122,7 +104,7 @@ def evaluate(arguments: Namespace) -> int:
     if arguments.against:
 
         def own(shown: Sequence[int]) -> Measured:
-            return measure(model, samples, arguments.batch, Presence(tuple(shown)), _silent)
+            return measure(model, samples, arguments.batch, Presence(tuple(shown)), silent)
 
         told = against(arguments.against, data, arguments.split, arguments.batch, arguments.device, own)
         console.print(*told, sep="\n", highlight=False, soft_wrap=True)
@@ -139,10 +121,6 @@ def make_folder(out: Path, overwrite: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from error
-
-
-def _silent() -> None:
-    """No bar is shown."""
 
 
 def read_data(arguments: Namespace, splits: tuple[str, ...], console: Console) -> Data:
@@ -169,23 +147,11 @@ def data_to_train(arguments: Namespace, console: Console) -> Data:
 
 def samples_of(built: Built, data: Data, split: str) -> Samples:
     """A split as the model's items."""
-    return Samples(data.splits[split], list(data.inputs), data.labels, built.model.config, built.preprocessor)
+    return _samples(built, data, data.splits[split])
 
 
-def _keep(built: Built, splits: dict[str, Samples], as_they_are: bool, console: Console) -> None:
-    """What encoders say that stay as they are; of texts where none is corrupted."""
-    texts = [one for one in built.model.encoders.values() if isinstance(one, TextEncoder) and is_frozen(one.encoder)]
-    for text in texts if as_they_are else ():
-        for split, samples in splits.items():
-            with console.status(f"the text encoder, which stays as it is, reads the {split} split"):
-                samples.keep_states(text)
-    if "image" not in built.model.encoders or not is_frozen(image_encoder(built.model).backbone):
-        return
-    encoder = image_encoder(built.model)
-    for split, samples in splits.items():
-        with console.status(f"the backbone, which stays as it is, sees the images of the {split} split"):
-            if not samples.keep_maps(encoder, _silent):
-                return
+def _samples(built: Built, data: Data, rows: Sequence[Sample]) -> Samples:
+    return Samples(rows, list(data.inputs), data.labels, built.model.config, built.preprocessor)
 
 
 def plan_of_run(arguments: Namespace, samples: Samples, built: Built) -> Plan:
@@ -211,7 +177,7 @@ def _encoder_rate(arguments: Namespace) -> float:
 
 def _write(
     arguments: Namespace, built: Built, data: Data, measured: dict[str, Measured], corrupted: dict[str, Measured],
-    share: float, minutes: float,
+    share: float, minutes: float, told: Sequence[str],
 ) -> None:  # fmt: skip
     disable_progress_bar()
     built.model.save_pretrained(arguments.out)
@@ -221,6 +187,7 @@ def _write(
         command=shlex.join(["fusion-worker", "train", *_without_folders(arguments)]),
         counts={split: len(samples) for split, samples in data.splits.items()}, about=data.about,
         license=arguments.license, seed=arguments.seed, origins=built.origins, share=share, minutes=minutes,
+        notes=told,
     )  # fmt: skip
     (arguments.out / "README.md").write_text(card(built.model.config, trained, measured, corrupted))
 
@@ -249,7 +216,7 @@ def _measure_all(
     found = patterns(names)
     if len(samples.having(range(len(names)))) < len(samples):
         found = {"as they come": ALL, **found}
-    with progress(console, "test", len(found) * _count(samples, batch)) as step:
+    with progress(console, "test", len(found) * count_of(samples, batch)) as step:
         return {
             name: measure(model, samples, batch, presence, lambda name=name: step(name, 1), knowledge)  # type: ignore[misc]
             for name, presence in found.items()
@@ -261,24 +228,8 @@ def _corrupted(
 ) -> dict[str, Measured]:
     """In each way that touches the model's inputs; `plain` is what it does on them as they are."""
     found = {name: change for name, change in changes().items() if applies(name, set(model.config.inputs))}
-    with progress(console, "corrupted", len(found) * _count(samples, batch)) as step:
+    with progress(console, "corrupted", len(found) * count_of(samples, batch)) as step:
         return {"as they are": plain} | {
             name: measure(model, samples.changed(change), batch, ALL, lambda name=name: step(name, 1))  # type: ignore[misc]
             for name, change in found.items()
         }
-
-
-def _count(samples: Samples, batch: int) -> int:
-    return -(-len(samples) // batch)
-
-
-@contextmanager
-def progress(console: Console, title: str, total: int) -> Iterator[Callable[[str, int], object]]:
-    """A bar; what it gives takes a text and by how much to go on."""
-    columns = (
-        TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda text, steps: progress.update(task, advance=steps, description=text)

@@ -21,8 +21,9 @@ _MOST_NAMED = 10
 _OTHER_KINDS = {b"PAR1": "is Parquet; name it {name}.parquet", b"\x1f\x8b": "is compressed; unpack it"}
 
 
-def folder_rows(folder: Path, split: str) -> Iterator[Row]:
-    """Rows of `<split>.jsonl` or `<split>.parquet`; docs/training.md says what stands in them.
+def folder_rows(folder: Path, split: str, *, labelled: bool = True) -> Iterator[Row]:
+    """Rows of `<split>.jsonl` or `<split>.parquet`; docs/training.md says what stands in them. `labelled`: each must
+    have a label.
 
     Every row is looked at and every body decoded, as serving would, before a ConfigError is raised.
 
@@ -35,7 +36,7 @@ def folder_rows(folder: Path, split: str) -> Iterator[Row]:
     for number, raw in raw_rows:
         try:
             row = _object(raw, number == 1) if isinstance(raw, bytes) else raw
-            yield row_of(folder, f"{path}:{number}", row)
+            yield row_of(folder, f"{path}:{number}", row, labelled=labelled)
         except RowError as error:
             if first:
                 others.append(number)
@@ -58,19 +59,31 @@ def check_folder(data: str, drawn: Sequence[str]) -> None:
     raise ConfigError(f"--data {data}: no such folder" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
+def has_split(folder: Path, split: str) -> bool:
+    """Whether there is a file of it."""
+    return bool(_files(folder, split))
+
+
+def listing(folder: Path) -> str:
+    """What is there, for messages."""
+    there = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    shown = ", ".join(there[:_MOST_NAMED]) + (", ..." * (len(there) > _MOST_NAMED))
+    return f"there are {shown}" if there else "the folder is empty"
+
+
+def _files(folder: Path, split: str) -> list[Path]:
+    both = (folder / f"{split}.jsonl", folder / f"{split}.parquet")
+    return [path for path in both if path.is_symlink() or path.exists()]
+
+
 def _path(folder: Path, split: str) -> Path:
-    found = [
-        path for path in (folder / f"{split}.jsonl", folder / f"{split}.parquet") if path.is_symlink() or path.exists()
-    ]
+    found = _files(folder, split)
     if len(found) > 1:
         raise ConfigError(f"--data {folder}: {found[0].name} and {found[1].name} are both there; keep one")
     if not found:
         needed = ", ".join(f"{name}.jsonl" for name in SPLITS)
-        there = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
-        shown = ", ".join(there[:_MOST_NAMED]) + (", ..." * (len(there) > _MOST_NAMED))
         raise ConfigError(
-            f"--data {folder}: no {split}.jsonl there; needed are {needed} (or .parquet); "
-            + (f"there are {shown}" if there else "the folder is empty")
+            f"--data {folder}: no {split}.jsonl there; needed are {needed} (or .parquet); {listing(folder)}"
         )
     if not found[0].is_file():
         raise ConfigError(f"{found[0]}: is not a regular file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -72,6 +72,10 @@ class Data:
             splits[split] = [sample for sample in cut if sample.bodies]
         inputs = {name: modality for name, modality in self.inputs.items() if name in names}
         return Data(inputs, splits, self.about, self.warnings)
+
+    def seeing(self, samples: Sequence[Sample]) -> Data:
+        """With these in the train split too, for what is learned without labels: words, mean and spread."""
+        return replace(self, splits={**self.splits, "train": [*self.splits["train"], *samples]})
 
     def fitting(self, config: FusionConfig, what: str, *, more: bool = False) -> Data:
         """With the inputs of this model alone, in its order; arguments and error as `data_of_inputs` has them."""

@@ -22,7 +22,8 @@ from worker.training.doubles import digest_of
 from worker.training.encoders import merge
 from worker.training.evaluate import measure
 from worker.training.fit import fit
-from worker.training.run import data_to_train, make_folder, plan_of_run, progress, samples_of, train
+from worker.training.learn import progress
+from worker.training.run import data_to_train, make_folder, plan_of_run, samples_of, train
 from worker.training.sources import Data
 
 if TYPE_CHECKING:
