@@ -123,7 +123,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_only_what_the_model_is_sure_of_gets_a_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rows from the threshold on, with what the model says, of the folder alone; the whole run tells it, the card too."""
+    """Rows from the threshold on, with what the model says, of the folder alone; the run and the card tell it."""
     asked: list[Any] = []
     real = rounds.measure
 
