@@ -2,9 +2,10 @@
 
 Of the train split a share keeps its labels, each label as often as it was; the rest is `--unlabelled`, its labels taken
 away. dev is cut to `--dev` rows, test stays as it is. A run is `fusion-worker train` with what stands after `--`; a
-cell is the mean over seeds, with its 95 % interval (Student's t), of the accuracy on test. With fewer labels there are as
-many more epochs (`--epochs` of all labels), so that each training has as many steps. `--parts` adds what each half of
-it does alone.
+cell is the mean over seeds, with its 95 % interval (Student's t), of the accuracy on test.
+
+With fewer labels there are as many more epochs (`--epochs` of all labels), so that each training has as many steps.
+`--parts` adds what each half of it does alone.
 """
 
 from __future__ import annotations
