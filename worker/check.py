@@ -220,8 +220,9 @@ def create(settings: Settings, partitions: int, replication_factor: int, say: Ca
     """
     connection = connection_options(settings.kafka.model_dump())
     largest = largest_record_bytes(settings)
-    sizes = dict.fromkeys([*settings.topics, settings.output.dead_letter_topic], max(largest, BROKER_DEFAULT_BYTES))
-    topics = [NewTopic(name, partitions, replication_factor, sizes.get(name)) for name in settings.every_topic]
+    size = {"max.message.bytes": str(max(largest, BROKER_DEFAULT_BYTES))}
+    configs = dict.fromkeys([*settings.topics, settings.output.dead_letter_topic], size)
+    topics = [NewTopic(name, partitions, replication_factor, configs.get(name, {})) for name in settings.every_topic]
     created, _ = create_topics(connection, topics, settings.kafka.startup_timeout.total_seconds())
     for name in settings.every_topic:
         say(f"{name}: {'created' if name in created else 'existed'}")

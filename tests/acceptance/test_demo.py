@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer
+
+from worker.broker.admin import configs_of
 
 SECONDS = "8"
 
@@ -27,6 +31,16 @@ def played(stack: Any, out: Path, *more: str) -> tuple[subprocess.CompletedProce
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done, json.loads(out.read_text())
+
+
+def bytes_kept_of_frames(stack: Any) -> set[str]:
+    """What Kafka keeps a partition, at most, of each demo's frames."""
+    options = {"bootstrap_servers": stack.bootstrap_servers.split(",")}
+    with contextlib.closing(KafkaConsumer(**options)) as consumer:
+        names = [name for name in consumer.topics() if re.fullmatch(r"demo-\w+\.frames", name)]
+    told = configs_of(options, names)
+    assert told is not None
+    return {told[name]["retention.bytes"] for name in names}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +71,8 @@ def test_a_worker_killed_on_the_way_changes_nothing_but_time(stack: Any, undistu
 
 @pytest.mark.long
 def test_with_keep_the_pages_stay_until_ctrl_c(stack: Any, tmp_path: Path) -> None:
-    """Their addresses are told; new verdicts come after the counted story, in words; Ctrl-C sums up and ends with 0."""
+    """Their addresses are told; new verdicts come after the counted story, in words; Ctrl-C sums up and ends with 0.
+    What is kept of the topics is bounded, since it may go on for days."""
     servers = {"FUSION_TEST_KAFKA": stack.bootstrap_servers, "FUSION_TEST_REDIS": stack.redis_url}
     command = [sys.executable, "-m", "worker", "demo", "--seconds", "4", "--junctions", "2", "--workers", "1", "--keep"]
     given = {"env": {**os.environ, **servers}, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -70,6 +85,7 @@ def test_with_keep_the_pages_stay_until_ctrl_c(stack: Any, tmp_path: Path) -> No
             names = (line.split()[1] for line in live if line.startswith(b"event: "))
             # Those that were there, and others that came after.
             assert [next(name for name in names if name == b"verdicts") for _ in range(2)] == [b"verdicts"] * 2
+        assert str(64 << 20) in bytes_kept_of_frames(stack)
         demo.send_signal(signal.SIGINT)
         left = demo.stdout.read()
     assert demo.returncode == 0, left

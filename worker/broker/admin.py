@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaAdminClient
@@ -34,12 +34,12 @@ _AGAIN_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class NewTopic:
-    """A topic to be created. `max_message_bytes` None leaves the broker's own limit."""
+    """A topic to be created; what `configs` does not name is as the broker has it."""
 
     name: str
     partitions: int
     replication_factor: int
-    max_message_bytes: int | None = None
+    configs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +208,8 @@ def create_topics(
 
 
 def _description(topic: NewTopic) -> dict[str, Any]:
-    configs = {} if topic.max_message_bytes is None else {"max.message.bytes": str(topic.max_message_bytes)}
-    return {"num_partitions": topic.partitions, "replication_factor": topic.replication_factor, "configs": configs}
+    told = {"num_partitions": topic.partitions, "replication_factor": topic.replication_factor}
+    return told | {"configs": dict(topic.configs)}
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ PATIENCE_SECONDS = 90.0
 READ_SECONDS = 0.1
 # So long is each story that `--keep` goes on with.
 KEPT_SECONDS = 60.0
+# Of each partition's log with `--keep`, bytes; Kafka looks at it every five minutes.
+_BOUNDED = {"segment.bytes": str(1 << 24), "retention.bytes": str(1 << 26)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,9 @@ def demo(
         # Servers that were given may have seen a demo before, and may hold topics of these names.
         prefix = f"demo-{secrets.token_hex(4)}." if stack.kind == "given" else ""
         topics = {name: prefix + name for name in PARTITIONS}
-        create_topics(connection, [NewTopic(topics[name], count, 1) for name, count in PARTITIONS.items()], 30.0)
+        configs = _BOUNDED if keep else {}
+        wanted = [NewTopic(topics[name], count, 1, configs) for name, count in PARTITIONS.items()]
+        create_topics(connection, wanted, 30.0)
         with Pool(Path(folder), stack.bootstrap_servers, stack.redis_url, prefix, evidence=keep) as pool:
             shown.say(f"starting {workers} workers")
             pool.start(workers)
