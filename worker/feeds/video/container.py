@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from datetime import datetime
@@ -38,6 +39,13 @@ _SENTENCES = {
     "DecoderNotFoundError": "its codec is unknown to this PyAV",
     "ProtocolNotFoundError": "its protocol is unknown to this PyAV",
     "EOFError": "the stream ended",
+}
+_BY_NUMBER = {
+    errno.ENOTTY: "it is no camera",
+    errno.ENODEV: "it is no camera, or was unplugged",
+    errno.EBUSY: "another program has it",
+    errno.EHOSTUNREACH: "no way leads to that host",
+    errno.ENETUNREACH: "no way leads to that host",
 }
 
 
@@ -81,7 +89,8 @@ def opened(address: str, rate: float | None = None) -> InputContainer:
 def unplayable(address: str, error: Exception) -> Unplayable:
     """What PyAV's error means; its own words hold the whole address."""
     name = type(error).__name__
-    said = _SENTENCES.get(name) or _unknown_host(address) or f"{name}, error {getattr(error, 'errno', '?')}"
+    number = getattr(error, "errno", None)
+    said = _SENTENCES.get(name) or _BY_NUMBER.get(number or 0) or _unknown_host(address) or f"{name}, error {number}"
     return Unplayable(f"{without_secrets(address)}: {said}")
 
 
