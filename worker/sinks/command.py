@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from worker.errors import ConfigError, Retryable, Unreachable
 if TYPE_CHECKING:
     from worker import destinations
     from worker.config import Settings
+    from worker.records import Partition
     from worker.sinks.destination import Destination
     from worker.sinks.frame import Frame
     from worker.sinks.letters import Letters
@@ -30,6 +32,9 @@ def add_sink_arguments(parser: ArgumentParser) -> None:
         "--create", action="store_true", help="make the dead-letter topic, and the table of sql, where they are missing"
     )
     parser.add_argument("--once", action="store_true", help="deliver what is there now, then end")
+    parser.add_argument(
+        "--replay", action="store_true", help="deliver the sink's dead letters again, each once, then end; not of mqtt"
+    )
     parser.add_argument(
         "--forget", action="append", default=[], metavar="KEY",
         help="mqtt: take the key's device out of Home Assistant, and end; repeatable",
@@ -85,14 +90,17 @@ def _joined(
 
     name, topic = told.name or chosen.kind, settings.output.topic
     dead = told.dead_letter_topic or f"{topic}.{name}.dead"
+    if chosen.replay:
+        name, topic = f"{name}-replay", dead
     group_id, connection = f"{settings.kafka.group_id}-sink-{name}", connection_options(settings.kafka.model_dump())
-    _check_kafka(settings, connection, group_id, dead, chosen)
+    _check_kafka(settings, connection, group_id, topic, dead, chosen)
     reached(settings, f"sinks.{chosen.kind}", destination.open)
     options = {**member_options(settings.kafka.model_dump()), "group_id": group_id}
     letters = _letters(settings, connection, dead)
     bounds = Bounds(
         told.batch, int(told.max_bytes), told.max_delay.total_seconds(),
-        settings.delivery.drain_timeout.total_seconds(), chosen.once,
+        settings.delivery.drain_timeout.total_seconds(), chosen.once or chosen.replay,
+        _ends(connection, topic) if chosen.replay else {},
     )  # fmt: skip
     observer.count("sink_delivered_total", 0, sink=name)
     observer.count("sink_retries_total", 0, sink=name)
@@ -107,6 +115,14 @@ def _joined(
         frame.close()
 
     return frame, close
+
+
+def _ends(connection: Any, topic: str) -> dict[Partition, int]:
+    """Where the topic ends now; Unreachable: Kafka is away."""
+    from worker.broker.log import LogReader
+
+    with closing(LogReader(connection)) as log:
+        return {partition: end for partition, (_, end) in log.bounds(topic).items()}
 
 
 def _letters(settings: Settings, connection: Any, dead: str) -> Letters:
@@ -133,6 +149,8 @@ def _destination(chosen: Namespace, told: Any) -> Destination:
         raise ConfigError(f"sinks.{chosen.kind}.{needed}: must be given, to run `fusion-worker sink {chosen.kind}`")
     if chosen.forget and chosen.kind != "mqtt":
         raise ConfigError("--forget: has an effect with `sink mqtt` alone")
+    if chosen.replay and chosen.kind == "mqtt":
+        raise ConfigError("--replay: not with `sink mqtt`, where the last is the state: a letter's is an older one")
     try:
         return _made(chosen, told)
     except ModuleNotFoundError as error:
@@ -159,7 +177,7 @@ def _made(chosen: Namespace, told: Any) -> Destination:
     return ParquetDestination(told)
 
 
-def _check_kafka(settings: Settings, connection: Any, group_id: str, dead: str, chosen: Namespace) -> None:
+def _check_kafka(settings: Settings, connection: Any, group_id: str, topic: str, dead: str, chosen: Namespace) -> None:
     from worker.broker.admin import NewTopic, create_topics, ensure_reachable, missing_topics
     from worker.broker.rights import Needs, ensure_rights
     from worker.connect import reached
@@ -173,7 +191,7 @@ def _check_kafka(settings: Settings, connection: Any, group_id: str, dead: str, 
             f"the topic of dead letters {dead!r} does not exist; --create makes it, or name another in "
             f"sinks.{chosen.kind}.dead_letter_topic"
         )
-    needs = Needs(read=[settings.output.topic], written=[dead], told_of=[], group_id=group_id, transaction_seconds=None)
+    needs = Needs(read=[topic], written=[dead], told_of=[], group_id=group_id, transaction_seconds=None)
     reached(settings, "kafka.bootstrap_servers", lambda: ensure_rights(connection, needs))
 
 

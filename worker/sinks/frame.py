@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from worker.broker.intake import Intake
@@ -22,6 +22,7 @@ TURN_SECONDS = 1.0
 # Single deliveries share a commit: after a crash up to so much is delivered again, under the same ids.
 COMMIT_EVERY_SECONDS = 0.2
 LAG_EVERY_SECONDS = 1.0
+_NO_END = 2**63
 # What nobody foresaw and lies in what a result holds: text that is no Unicode, a time before the year 1. Any other is
 # the process's, which ends with nothing of the batch committed.
 _OF_A_RESULT = (ValueError, TypeError, LookupError, ArithmeticError)
@@ -30,13 +31,15 @@ _DESTINATION, _KAFKA = "destination", "kafka"
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of what is read and not delivered; `once`: the sink ends where the topic ended when it had joined."""
+    """Of what is read and not delivered; `once`: the sink ends where the topic ended when it had joined, or at `until`,
+    of which nothing at or behind is taken: a replay writes to the topic that it reads."""
 
     batch: int
     max_bytes: int
     max_delay_seconds: float
     drain_seconds: float
     once: bool = False
+    until: Mapping[Partition, int] = field(default_factory=dict)
 
 
 class Frame:
@@ -58,7 +61,7 @@ class Frame:
         self._pending: deque[tuple[float, Record, Item | Poison]] = deque()
         self._bytes = 0
         self._not_before = self._committed_at = self._lag_at = 0.0
-        self._ends: dict[Partition, int] | None = None
+        self._ends: Mapping[Partition, int] | None = bounds.until or None
         self._lags: set[Partition] = set()
         self._stopped = False
         self._intake = make(self._begins)
@@ -115,6 +118,8 @@ class Frame:
             self._bytes = sum(len(record.value or b"") for _, record, _ in self._pending)
         now = time.monotonic()
         for record in records:
+            if record.offset >= self._bounds.until.get(record.lies_on, _NO_END):
+                continue
             try:
                 found: Item | Poison = item_of(record)
             except Poison as poison:
