@@ -57,6 +57,52 @@ class Place(BaseModel):
     weight: FiniteFloat = Field(description="Its share of all weights.")
 
 
+class HeadLabel(BaseModel):
+    """A further label, one of several."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(description="The likeliest label.")
+    score: FiniteFloat = Field(description="Its score, to four decimal places.")
+    scores: dict[str, FiniteFloat] = Field(description="Score of each label; they sum to 1.")
+
+
+class HeadLabels(BaseModel):
+    """Labels that are each there or not, whatever the others are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: list[str] = Field(
+        description="Those whose score reaches their threshold, in the model's order; may be empty."
+    )
+    scores: dict[str, FiniteFloat] = Field(description="Score of each label by itself, to four decimal places.")
+
+
+class HeadNumber(BaseModel):
+    """A number, such as a set-point, with a band."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: FiniteFloat = Field(description="The number, in its unit.")
+    low: FiniteFloat = Field(description="Where the band begins.")
+    high: FiniteFloat = Field(
+        description="Where it ends: of known data the band holds the true number as often as the model was fitted for "
+        "(0.9 by default)."
+    )
+    unit: str | None = Field(None, description="What the number counts; absent where training was told none.")
+
+
+class Added(BaseModel):
+    """What inputs add to one number or score of a further head."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: FiniteFloat = Field(description="What it would be without any input.")
+    adds: dict[str, FiniteFloat] = Field(
+        description="What each input adds, its exact Shapley value; with base they sum to the number or score."
+    )
+
+
 class Evidence(BaseModel):
     """The chain from the inputs to the verdict, by stream."""
 
@@ -78,6 +124,11 @@ class Evidence(BaseModel):
         "With base they sum to confidence."
     )
     places: dict[str, list[Place]] = Field(description="The parts of each input that weighed most, at most three.")
+    heads: dict[str, dict[str, Added]] | None = Field(
+        None,
+        description="Of each further head: per label that it tells, or for its `number`, what each input adds. Absent "
+        "of a model with a label alone.",
+    )
     text: str | None = Field(None, description="All of this in sentences, in the language of [output] language.")
 
 
@@ -142,6 +193,9 @@ class ResultV1(BaseModel):
     )
     confidence: Confidence | None = Field(
         None, description="What the model knows of its verdict; absent of a model that was fitted without it."
+    )
+    heads: dict[str, HeadNumber | HeadLabel | HeadLabels] | None = Field(
+        None, description="What the model says beside its label, by the head's name; absent of a model without heads."
     )
     rule: Rule | None = Field(None, description="Which rule decided; absent where none did.")
     evidence: Evidence | None = Field(None, description="How the verdict came about, with [output] evidence = true.")

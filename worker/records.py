@@ -68,8 +68,7 @@ class Record:
 
     Attributes:
         lease: the number of the assignment under which it was read; a record whose lease is over is forgotten.
-        timestamp_ms: the record's own timestamp (milliseconds); -1: it has none.
-        masked: what was done to it; None: nothing was.
+        timestamp_ms, masked: the record's own (milliseconds), -1: it has none; what was done to it, None: nothing was.
     """
 
     topic: str
@@ -228,8 +227,7 @@ class Confidence:
     """What the model knows of its own verdict.
 
     Attributes:
-        set: the labels that cannot be ruled out at the level that the model was fitted for, the likeliest first.
-        familiar: the share of known data that is as strange as this item or stranger.
+        set, familiar: the labels that cannot be ruled out at its level; how much of known data is as strange.
     """
 
     set: tuple[str, ...]
@@ -244,6 +242,7 @@ class Verdict:
         embedding, evidence: D numbers, and the chain from inputs to label (schemas.result.Evidence), where asked for.
         truncated: per stream of whose events the model's own bound took some, that bound.
         model: its name and version; None: of the one that the worker began with. rule: which spoke (result.Rule).
+        heads: by name what further heads say (schemas.result.Head); None: the model has none.
     """
 
     label: str
@@ -255,6 +254,7 @@ class Verdict:
     confidence: Confidence | None = None
     model: Mapping[str, str] | None = None
     rule: Mapping[str, str] | None = None
+    heads: Mapping[str, Any] | None = None
 
 
 @value

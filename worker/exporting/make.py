@@ -28,6 +28,7 @@ from worker.training.data import Samples
 from worker.training.encoders import merge, tune
 from worker.training.evaluate import calibrate
 from worker.training.fit import fit, plan_of
+from worker.training.head_fitting import fit_heads
 from worker.training.sources import Data
 
 PROGRAM = "model.pt2"
@@ -152,6 +153,7 @@ def _trained(source: Source, folder: Path, arguments: Namespace) -> tuple[Fusion
     merge(model)
     shutil.rmtree(folder / "logs", ignore_errors=True)
     calibrate(model, source.samples["dev"], plan.batch)
+    fit_heads(model, source.samples["dev"], plan.batch)
     known = source.knowledge
     if known is not None:
         splits = source.samples["train"], source.samples["dev"]
@@ -187,5 +189,7 @@ class _Program:
         ]
         owners = [one if len(one) else torch.full((2,), items) for one in item_of]
         times = [one if len(one) else one.new_zeros(2, 2) for one in when]
-        logits, fused = self._asked(given, owners, torch.zeros(items + 1, dtype=torch.bool), times)
-        return FusionOutput(logits=logits[:items], fused=fused[:items])
+        logits, fused, *heads = (
+            one[:items] for one in self._asked(given, owners, torch.zeros(items + 1, dtype=torch.bool), times)
+        )
+        return FusionOutput(logits=logits, fused=fused, heads=heads[0] if heads else None)

@@ -27,8 +27,13 @@ class _Answers(nn.Module):
     ) -> tuple[Tensor, ...]:
         out = self.model(bodies, item_of, items.shape[0], evidence=self.evidence, when=when)
         if not self.evidence:
-            return out.logits, out.fused
-        return (out.logits, out.fused, *out.views, out.coalitions, *out.weights)
+            return out.logits, out.fused, *_there(out.heads)
+        sets = (out.coalitions, *_there(out.head_coalitions))
+        return (out.logits, out.fused, *_there(out.heads), *out.views, *sets, *out.weights)
+
+
+def _there(heads: Tensor | None) -> tuple[Tensor, ...]:
+    return () if heads is None else (heads,)
 
 
 def program_of(model: FusionModel, items: Sequence[Item], *, evidence: bool) -> torch.export.ExportedProgram:

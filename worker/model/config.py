@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from worker.model.heads import Heads
+
 FUSIONS = ("attention", "dense", "graph", "cross_attention")
 MODALITIES = ("image", "text", "sensor", "audio")
 
@@ -42,6 +44,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         rank: of `attention`; None: full, D.
         dropout: before the head, while training.
         calibration: the temperature that logits are divided by before they become scores; fitted on the dev split.
+        heads: what it says beside its label (heads.Head), each as a mapping.
         training: the plan that it was trained by, for who trains it on.
         masked: whether what it was trained on was masked ([privacy]); None: not told.
         calibrations: the same for items with certain inputs alone, by the number of their set: bit n is input n.
@@ -78,6 +81,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
     dropout: float
     calibration: float
     calibrations: dict[str, float]
+    heads: list[dict[str, Any]]
     training: dict[str, Any]
     masked: bool | None
 
@@ -107,7 +111,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         rank: int | None = None,
         dropout: float = 0.1,
         calibration: float = 1.0,
-        calibrations: Mapping[str, float] | None = None,
+        calibrations: Mapping[str, float] | None = None, heads: Sequence[Mapping[str, Any]] = (),
         training: Mapping[str, Any] | None = None, masked: bool | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -118,6 +122,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         self.text = dict(text) if text is not None else {"model_type": "bert"}
         self.packages = {part: dict(told) for part, told in (packages or {}).items()}
         self.calibrations, self.training = dict(calibrations or {}), dict(training or {})
+        self.heads = [dict(one) for one in heads]
         self.channel_mean = list(channel_mean) if channel_mean is not None else [0.0] * len(self.channels)
         self.channel_std = list(channel_std) if channel_std is not None else [1.0] * len(self.channels)
         self._check()
@@ -150,6 +155,7 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         return [name if word is None else f"{name} = {word}" for name, word in zip(self.channels, words, strict=True)]
 
     def _check(self) -> None:
+        Heads(self.heads)
         if self.fusion not in FUSIONS:
             raise ValueError(f"fusion = {self.fusion!r}: must be one of {', '.join(FUSIONS)}")
         if unknown := [modality for modality in self.inputs if modality not in MODALITIES]:

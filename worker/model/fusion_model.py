@@ -1,4 +1,4 @@
-"""Inputs of any modality, some of them missing -> logits [B, K] and the fused vector F [B, D]."""
+"""Inputs of any modality, some of them missing -> logits [B, K], columns of heads [B, E], and the fused F [B, D]."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from worker.model.fusion.cross_attention import CrossAttentionFusion
 from worker.model.fusion.dense import DenseFusion
 from worker.model.fusion.graph import GraphFusion
 from worker.model.fusion.parts import Fusion, Part, masked_mean
+from worker.model.heads import Heads
 from worker.model.packages import own
 from worker.model.timing import Timing
 
@@ -40,6 +41,8 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
         weights: per input what each of its places weighed, [B, N]; with evidence.
         coalitions: [B, 2^inputs, K], the logits of every set of the inputs; bit n of a set's number is input n; with
             evidence.
+        heads, head_coalitions: as logits and coalitions, of the further heads' columns, [B, E] and [B, 2^inputs, E]; of
+            a model that has any.
     """
 
     logits: Tensor = None  # type: ignore[assignment]
@@ -49,6 +52,8 @@ class FusionOutput(ModelOutput):  # type: ignore[misc]
     present: tuple[Tensor, ...] = None  # type: ignore[assignment]
     weights: tuple[Tensor, ...] = None  # type: ignore[assignment]
     coalitions: Tensor = None  # type: ignore[assignment]
+    heads: Tensor | None = None
+    head_coalitions: Tensor | None = None
 
 
 def fusion_of(config: FusionConfig) -> Fusion:
@@ -65,7 +70,7 @@ def fusion_of(config: FusionConfig) -> Fusion:
 
 
 class FusionModel(PreTrainedModel):  # type: ignore[misc]
-    """An encoder per modality, one fusion, a linear head.
+    """An encoder per modality, one fusion, one linear layer: its first K columns are the label's, the rest of heads.
 
     Inputs of one modality share its encoder; a learned vector per input tells them apart. A missing input is one
     learned token with the rest of its places masked; training with modality dropout gives it its meaning. Several
@@ -87,7 +92,7 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         self.fusion = fusion_of(config)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(dim, config.num_labels)
+        self.head = nn.Linear(dim, config.num_labels + Heads(config.heads).width)
         self.additions: dict[str, Tensor] = {}  # To weights that a package holds: packages.py.
         self.post_init()
 
@@ -131,15 +136,22 @@ class FusionModel(PreTrainedModel):  # type: ignore[misc]
         fused = self.norm(fused)
         pooled = tuple(masked_mean(*part) for part in parts)
         views = tuple(mean if view is None else view for mean, (_, _, view) in zip(pooled, encoded, strict=True))
-        logits = self.head(self.dropout(fused))
-        out = FusionOutput(logits=logits, fused=fused, pooled=pooled, views=views, present=present)
+        columns = self.head(self.dropout(fused))
+        logits, heads = self._split(columns)
+        out = FusionOutput(logits=logits, fused=fused, pooled=pooled, views=views, present=present, heads=heads)
         if evidence:
             out.weights = tuple(weights)
-            out.coalitions = self._coalitions(prepared, out.logits)
+            out.coalitions, out.head_coalitions = self._split(self._coalitions(prepared, columns))
         return out
 
+    def _split(self, columns: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[..., K + E] -> the label's and the further heads'; the only place where they are told apart."""
+        if not self.config.heads:
+            return columns, None
+        return columns[..., : self.config.num_labels], columns[..., self.config.num_labels :]
+
     def _coalitions(self, prepared: Sequence[object], together: Tensor) -> Tensor:
-        """As FusionOutput.coalitions; `together` are the logits of all inputs."""
+        """All columns of every set of the inputs, [B, 2^inputs, K + E]; `together` are those of all inputs."""
         numbers, items = range(len(prepared)), together.shape[0]
         absent = [self.fusion.prepare(n, self._absent(n, 1, 1)) for n in numbers]
         nothing = self._say(absent).expand(items, -1)  # Alike for every item.

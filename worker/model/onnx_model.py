@@ -15,10 +15,12 @@ from worker.errors import ConfigError
 from worker.model.config import FusionConfig
 from worker.model.folder import CONFIG, ONNX
 from worker.model.fusion_model import FusionOutput
+from worker.model.heads import Heads
 
 PRECISION = "precision"  # In the file's own metadata: fp32 or int8.
 ITEMS = "items"
 POOLED = "pooled_"
+HEADS, HEAD_COALITIONS = "heads", "head_coalitions"
 # Items that go through the graph together: what lies between its layers then fits the processor's caches. Measured on
 # the model that ships in int8, processor time an item: 4 items 1.84 ms, 8 items 1.68, 16 items 1.77, 32 items 2.03.
 _AT_ONCE = 8
@@ -40,14 +42,17 @@ def shapes_of(config: FusionConfig) -> dict[str, tuple[int, ...]]:
         "sensor": (config.max_steps, config.step_width),
     }
     bodies = {f"bodies_{n}": of_modality[one] for n, one in enumerate(config.inputs) if one in of_modality}
-    return bodies | {"logits": (config.num_labels,)}
+    heads = {HEADS: (Heads(config.heads).width,)} if config.heads else {}
+    return bodies | {"logits": (config.num_labels,), **heads}
 
 
 def output_names(config: FusionConfig, pooled: bool = True, evidence: bool = True) -> list[str]:
-    """Of the graph: logits, F, each input's pooled features, and then evidence."""
+    """Of the graph: logits, F, further heads, each input's pooled features, and then evidence."""
     numbers = range(len(config.inputs))
     features = [f"{POOLED}{n}" for n in numbers] if pooled else []
-    return ["logits", "fused", *features, *(["coalitions", *(f"weights_{n}" for n in numbers)] if evidence else [])]
+    heads, sets = ([HEADS], [HEAD_COALITIONS]) if config.heads else ([], [])
+    told = ["coalitions", *sets, *(f"weights_{n}" for n in numbers)] if evidence else []
+    return ["logits", "fused", *heads, *features, *told]
 
 
 def feed_of(
@@ -126,11 +131,15 @@ class OnnxModel:
         logits, fused, *rest = (torch.from_numpy(np.concatenate(one)) for one in zip(*answers, strict=True))
         inputs = len(self.config.inputs)
         out = FusionOutput(logits=logits, fused=fused)
+        if self.config.heads:
+            out.heads, *rest = rest
         if self._pooled:
             out.views, rest = tuple(rest[:inputs]), rest[inputs:]
         if evidence:
-            out.coalitions, *weights = rest
-            out.weights = tuple(weights)
+            out.coalitions, *rest = rest
+            if self.config.heads:
+                out.head_coalitions, *rest = rest
+            out.weights = tuple(rest)
         return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from worker.model.cuda import enter, on_host, pinned
 from worker.model.drift import Drift
 from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
 from worker.model.folder import folder_of
+from worker.model.heads import Heads
 from worker.model.inputs import streams_of_inputs
 from worker.model.items import Item, allocated, collate, on_device
 from worker.model.preprocess import Body, Parts, Preprocessor, nobody
@@ -87,7 +89,7 @@ class ModelRuntime:
                 f"output.evidence: the model has {len(self._config.inputs)} inputs; every set of them would be asked, "
                 f"which is done for up to {MOST_INPUTS}"
             )
-        self._temperatures = Temperatures(self._config)
+        self._temperatures, self._heads = Temperatures(self._config), Heads(self._config.heads)
         self.summary = Summary(self._config, served.tokenizer)
         self.drift = Drift(served.reference, self.summary.names) if served.reference else None
         self.summarised: Callable[[NDArray[np.float64]], object] | None = self.drift.add if self.drift else None
@@ -149,10 +151,10 @@ class ModelRuntime:
         items = [*batch, batch[0]] if len(batch) == 1 else batch
         try:
             with torch.inference_mode():
-                (scores, fused, strangeness, *answers), values = self._ask(items)
+                (scores, fused, strangeness, columns, sets, *answers), values = self._ask(items)
         except torch.OutOfMemoryError as error:
             raise Poison("MODEL", "out_of_memory", f"{len(batch)} items do not fit into memory: {error}") from error
-        if not bool(scores.isfinite().all() and fused.isfinite().all()):
+        if not all(bool(one.isfinite().all()) for one in (scores, fused, columns)):
             raise Poison("MODEL", "not_finite", "the model's scores are not finite")
         rows, strange = scores.tolist(), strangeness.tolist()
         vectors = _rounded(fused) if self._embedding else [None] * len(items)
@@ -160,23 +162,39 @@ class ModelRuntime:
         if self._evidence:
             told = evidence_of(rows, answers, items, self._config, self.names, self._preprocessor.words)
         verdicts = [self._verdict(*one) for one in zip(batch, rows, vectors, told, strange, strict=False)]
+        if self._heads.each:
+            verdicts = self._with_heads(items, verdicts, columns, sets)
         if self.summarised is not None and values is not None:
             self.summarised(self.summary.said(values, verdicts))
         return verdicts
 
     def _ask(self, items: Sequence[Item]) -> tuple[list[Tensor], NDArray[np.float64] | None]:
-        """Scores [B, K], F [B, D] or [B, 0] if it is not told, how strange each is, [B, 1] or [B, 0], and what evidence
-        is told from, the device waited for once; and, while it works, the summary.
+        """Scores [B, K], F [B, D] or [B, 0] if it is not told, how strange each is, [B, 1] or [B, 0], further heads'
+        columns, of all inputs and of every set, and what evidence is told from, the device waited for once; and, while
+        it works, the summary.
         """
         arguments = collate(items, self._config, self._allocate)
         out = self._model(**on_device(arguments, self._device), evidence=self._evidence)
         temperatures = self._temperatures.of_items(items)[:, 0]
         nothing, known = out.fused[:, :0], self._knowledge
+        columns = [nothing if one is None else one.float() for one in (out.heads, out.head_coalitions)]
         strange = known.strangeness(out, [set_of(one.present) for one in items]) if known is not None else nothing
-        answers = [scores_of(out.logits, temperatures), out.fused if self._embedding else nothing, strange]
+        answers = [scores_of(out.logits, temperatures), out.fused if self._embedding else nothing, strange, *columns]
         told = [*answers, *asked(out, items, self._temperatures, self._config.inputs)] if self._evidence else answers
         values = self.summary.of(arguments) if self.summarised is not None else None
         return on_host(told), values
+
+    def _with_heads(
+        self, items: Sequence[Item], verdicts: Sequence[Verdict], columns: Tensor, sets: Tensor
+    ) -> list[Verdict]:
+        rows = self._heads.read(columns)
+        made = [replace(one, heads=own) for one, own in zip(verdicts, self._heads.results(rows), strict=False)]
+        if not self._evidence:
+            return made
+        adds = self._heads.adds(rows, self._heads.read(sets), [one.present for one in items], self.names)
+        return [
+            replace(one, evidence={**(one.evidence or {}), "heads": own}) for one, own in zip(made, adds, strict=False)
+        ]
 
     def _verdict(
         self,

@@ -98,6 +98,8 @@ class ResultWriter:
             body["embedding"] = verdict.embedding
         if verdict.confidence is not None:
             body["confidence"] = {"set": verdict.confidence.set, "familiar": verdict.confidence.familiar}
+        if verdict.heads is not None:
+            body["heads"] = dict(verdict.heads)
         if verdict.rule is not None:
             body["rule"] = dict(verdict.rule)
         if verdict.evidence is not None:

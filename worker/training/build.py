@@ -28,6 +28,7 @@ from worker.training.encoders import (
     tune,
     tuning_of,
 )
+from worker.training.heads import heads_of
 from worker.training.readings import channels_of
 from worker.training.rows import Sample
 from worker.training.sources import Data
@@ -74,7 +75,7 @@ def build(arguments: Namespace, data: Data, unlabelled: Sequence[Sample] = ()) -
     seen = data.seeing(unlabelled)
     encoder, tokenizer, origins = _text(arguments, seen, own)
     origins += (f"the model {start.config.name} ({start.digest})",) if start is not None else ()
-    labels = data.labels
+    labels, heads = data.labels, heads_of(data.splits["train"], arguments.head, arguments.level)
     try:
         config = FusionConfig(
             name=arguments.name, inputs=list(data.inputs.values()), input_names=list(data.inputs),
@@ -86,7 +87,7 @@ def build(arguments: Namespace, data: Data, unlabelled: Sequence[Sample] = ()) -
             max_tokens=arguments.max_tokens, times=True,
             fusion=arguments.fusion, dim=arguments.dim, rank=arguments.rank, glimpses=arguments.glimpses,
             backbone_widths=start.config.backbone_widths if start is not None and start.has("image") else None,
-            **_channels(seen, start), masked=arguments.masked,
+            **_channels(seen, start), masked=arguments.masked, heads=[one.told for one in heads],
             id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)},
         )  # fmt: skip
         model = FusionModel(config)

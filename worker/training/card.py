@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from worker.model.config import FusionConfig
 from worker.training.evaluate import Measured, confidence_rows, first_of, rows_of
+from worker.training.head_measures import head_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def card(
             *[f"- {note[0].upper()}{note[1:]}." for note in trained.notes],
             f"- **Scores** are calibrated on the dev split, by what is present: temperatures {_temperatures(config)}.",
             "", "## Measured on the test split", "", "```", *rows_of(measured), "", full.report.rstrip(), "```", "",
-            *_confidence(measured),
+            *_confidence(measured), *_heads(config, measured),
             *(["All inputs, corrupted on their way:", "", "```", *rows_of(corrupted), "```", ""] if corrupted else []),
             "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
             "", "## Limits", "", *[f"- {one}" for one in _limits(measured, corrupted)], "",
@@ -68,6 +69,13 @@ def _confidence(measured: Mapping[str, Measured]) -> list[str]:
         return []
     told = "What it knows of its verdicts (`confidence` in results; fitted on the train and the dev split):"
     return [told, "", "```", *rows, "```", ""]
+
+
+def _heads(config: FusionConfig, measured: Mapping[str, Measured]) -> list[str]:
+    if not (rows := head_rows(config, measured)):
+        return []
+    told = "What it says beside its label (`heads` in results; thresholds and bands fitted on the dev split):"
+    return [told, "", "```", *rows[:-1], "```", ""]
 
 
 def _temperatures(config: FusionConfig) -> str:

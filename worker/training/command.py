@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker.model.folder import SHIPPED, folder_of
+from worker.training.asked import Asked
 
 _DATA = (
     "'junction', 'wordings', 'sumo', 'home', 'household' or 'digits' (drawn from the seed), or a folder with "
@@ -109,6 +110,10 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
     group.add_argument(
         "--text", default="small", help="small (from nothing), minilm, or a transformers from_pretrained directory"
     )
+    group.add_argument(
+        "--head", type=_head, action="append", default=[], metavar="NAME=KIND",
+        help="of a name in `targets`: label, labels or number, and number:UNIT (default: as its values are)",
+    )  # fmt: skip
     group.add_argument("--max-tokens", type=_positive, default=32, help="T, to which texts are cut (default 32)")
     group.add_argument(
         "--image-size", type=_positive, default=224, metavar="S", help="pixels a side; the backbone makes it 7x7 (224)"
@@ -147,9 +152,15 @@ def _add_plan_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--cross-entropy", type=_weight, default=1.0, help="weight of this loss (default 1)")
     group.add_argument("--triplet", type=_weight, default=0.2, help="weight of this loss (default 0.2)")
     group.add_argument("--contrastive", type=_weight, default=0.0, help="weight of this loss (default 0)")
+    group.add_argument(
+        "--head-weight", type=_weight, default=1.0, help="weight of each further head's loss (default 1)"
+    )
     group.add_argument("--label-smoothing", type=_share, default=0.0, help="of the cross-entropy (default 0)")
     group.add_argument(
-        "--level", type=_level, default=0.9, help="how often `confidence.set` shall have the right label (default 0.9)"
+        "--level",
+        type=_level,
+        default=0.9,
+        help="how often `confidence.set` shall have the right label, and a number's band the number (default 0.9)",
     )
     group.add_argument("--class-weights", action="store_true", help="rare labels count as much as common ones")
 
@@ -231,6 +242,13 @@ def _level(text: str) -> float:
     if not 0 < (number := _weight(text)) < 1:
         raise ArgumentTypeError(f"{text!r}: must be a number between 0 and 1")
     return number
+
+
+def _head(text: str) -> Asked:
+    try:
+        return Asked.of(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 def _tunings(text: str) -> str:

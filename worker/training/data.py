@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 from worker.errors import ConfigError, Poison
 from worker.model.config import FusionConfig
 from worker.model.encoders import ImageEncoder, TextEncoder
+from worker.model.heads import Heads
 from worker.model.items import Item, collate
 from worker.model.preprocess import NO_TOKEN, Body, Parts, Preprocessor, columns_of
 from worker.training.augment import Augment
 from worker.training.blind import blind_images
 from worker.training.bodies import check_columns
 from worker.training.doubles import digest_of
+from worker.training.heads import encoded
 from worker.training.robust import Change
 from worker.training.rows import Sample
 from worker.training.sources import check_known
@@ -46,7 +48,8 @@ class Samples(Dataset[tuple[Item, int]]):
         """`names` are the data's inputs in the order of `config.inputs`.
 
         Raises:
-            ConfigError: a label is not one of `labels`, or a reading has no number for the model.
+            ConfigError: a label is not one of `labels`, a target none of its head, or a reading has no number for the
+                model.
         """
         check_known(samples, labels)
         self._samples, self._names, self._config, self._preprocessor = samples, tuple(names), config, preprocessor
@@ -58,6 +61,7 @@ class Samples(Dataset[tuple[Item, int]]):
         self._states: dict[tuple[bytes, ...], Tensor] = {}
         self._blind: list[Tensor] = []
         self._check_readings()
+        encoded(Heads(config.heads), samples)
 
     def _check_readings(self) -> None:
         inputs = zip(self._names, self._config.names, self._config.inputs, strict=True)
@@ -182,6 +186,11 @@ class Samples(Dataset[tuple[Item, int]]):
         return [self._numbers[sample.label] for sample in self._samples]
 
     @property
+    def targets(self) -> Tensor:
+        """Of each sample the truth of the model's further heads, as `encoded` has it."""
+        return encoded(Heads(self._config.heads), self._samples)
+
+    @property
     def digest(self) -> str:
         """How many they are, and a digest of what they hold in their order."""
         return digest_of(self._samples)
@@ -249,16 +258,41 @@ def patterns(names: Sequence[str]) -> dict[str, Presence]:
     return found
 
 
-def batches(samples: Samples, batch: int, presence: Presence, *, seed: int, shuffle: bool) -> DataLoader[Any]:
+def batches(
+    samples: Samples, batch: int, presence: Presence, *, seed: int, shuffle: bool
+) -> Iterator[tuple[dict[str, Any], Tensor]]:
     """Batches of (arguments of FusionModel.forward, labels [B]); the same for the same seed."""
-    rng = np.random.default_rng(seed)
+    for arguments, labels, _ in told_batches(samples, batch, presence, seed=seed, shuffle=shuffle):
+        yield arguments, labels
 
-    def collated(rows: Sequence[tuple[Item, int]]) -> tuple[dict[str, Any], Tensor]:
-        items = [hide(item, presence, rng) for item, _ in rows]
-        return collate(items, samples.config), torch.tensor([label for _, label in rows])
+
+def told_batches(
+    samples: Samples, batch: int, presence: Presence, *, seed: int, shuffle: bool
+) -> Iterator[tuple[dict[str, Any], Tensor, Tensor]]:
+    """As `batches`, each with the truth of further heads, [B, W] as `encoded` has it."""
+    rng, targets = np.random.default_rng(seed), samples.targets.float()
+
+    def collated(rows: Sequence[tuple[int, Item, int]]) -> tuple[dict[str, Any], Tensor, Tensor]:
+        items = [hide(item, presence, rng) for _, item, _ in rows]
+        labels = torch.tensor([label for _, _, label in rows])
+        return collate(items, samples.config), labels, targets[[number for number, _, _ in rows]]
 
     order = torch.Generator().manual_seed(seed)
-    return DataLoader(samples, batch, shuffle=shuffle, drop_last=shuffle, collate_fn=collated, generator=order)
+    numbered = _Numbered(samples)
+    yield from DataLoader(numbered, batch, shuffle=shuffle, drop_last=shuffle, collate_fn=collated, generator=order)
+
+
+class _Numbered(Dataset[tuple[int, Item, int]]):
+    """Samples, each with its place."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> tuple[int, Item, int]:
+        return index, *self._samples[index]
 
 
 def hide(item: Item, presence: Presence, rng: np.random.Generator) -> Item:

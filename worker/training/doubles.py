@@ -125,5 +125,6 @@ def digest_of(samples: Sequence[Sample]) -> str:
     made = hashlib.blake2b(digest_size=4)
     for sample in samples:
         seconds = [body.seconds for _, bodies in sorted(sample.bodies.items()) for body in bodies]
-        made.update(_digest(sample) + f"{sample.label} {seconds}\0".encode())
+        targets = f" {sorted(sample.targets.items())}" if sample.targets else ""
+        made.update(_digest(sample) + f"{sample.label} {seconds}{targets}\0".encode())
     return f"{len(samples)} samples {made.hexdigest()}"

@@ -16,6 +16,7 @@ from worker.model.calibration import Temperatures, set_of
 from worker.model.confidence import Knowledge
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
+from worker.model.heads import Heads
 from worker.model.items import on_device
 from worker.training.data import ALL, Presence, Samples, batches, patterns
 from worker.training.intervals import wilson
@@ -36,6 +37,7 @@ class Measured:
         names: the labels.
         least: [N], the score from which a label is in the set of `confidence`; None without it.
         familiar: [N], as in results; likewise.
+        columns, targets: [N, E] and [N, W], of further heads what the model says and what is true (heads.encoded).
     """
 
     logits: NDArray[np.float64]
@@ -44,6 +46,8 @@ class Measured:
     names: tuple[str, ...]
     least: NDArray[np.float64] | None = None
     familiar: NDArray[np.float64] | None = None
+    columns: NDArray[np.float64] | None = None
+    targets: NDArray[np.float64] | None = None
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -123,11 +127,13 @@ def measure(
     logits: list[list[float]] = []
     told: list[float] = []
     known: list[tuple[float, float]] = []
+    columns: list[list[float]] = []
     temperatures = Temperatures(model.config)
     chosen = samples if presence.shown is None else samples.having(presence.shown)
     for arguments, labels in batches(chosen, batch, presence, seed=0, shuffle=False):
         out = model(**on_device(arguments, model.device))
         logits += out.logits.double().cpu().tolist()
+        columns += out.heads.double().cpu().tolist() if out.heads is not None else []
         present = torch.stack(out.present, dim=1).tolist()
         sets = [set_of(n for n, there in enumerate(row) if there) for row in present]
         told += [temperatures.of(one) for one in sets]
@@ -138,6 +144,9 @@ def measure(
         step()
     names = labels_of(model.config)
     measured = Measured(np.array(logits).reshape(-1, len(names)), np.array(truth, int), np.array(told), names)
+    if model.config.heads:
+        of_heads = np.array(columns).reshape(len(truth), Heads(model.config.heads).width)
+        measured = replace(measured, columns=of_heads, targets=chosen.targets.numpy())
     if knowledge is None:
         return measured
     least, familiar = np.array(known).reshape(-1, 2).T

@@ -15,13 +15,15 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from worker.errors import ConfigError
 from worker.model.fusion_model import FusionModel
+from worker.model.heads import Heads
 from worker.model.items import on_device
 from worker.training.augment import Augment
 from worker.training.board import Board
-from worker.training.data import ALL, Presence, Samples, batches
+from worker.training.data import ALL, Presence, Samples, told_batches
 from worker.training.encoders import groups, steady
 from worker.training.evaluate import measure
-from worker.training.losses import Weights, joint_loss
+from worker.training.head_measures import judged_by
+from worker.training.losses import Weights, heads_loss, joint_loss
 
 CHECKPOINT = "checkpoint.pt"
 LOGS = "logs"
@@ -79,7 +81,7 @@ class _State:
     """What a cut-off run goes on from, beside the model's weights and the optimizer's."""
 
     epoch: int = 0
-    best: float = -1.0
+    best: float = -1.0  # As `judged_by` has it.
     best_epoch: int = -1
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -88,11 +90,11 @@ def fit(
     model: FusionModel, train: Samples, dev: Samples, plan: Plan, folder: Path, step: Callable[[str, int], object],
     *, resume: bool = False, seen: Callable[[int, float], None] = lambda *_: None,
 ) -> list[dict[str, float]]:  # fmt: skip
-    """Trains in place, leaves the weights of the epoch with the best macro-F1 on dev, and returns the curves.
+    """Trains in place, leaves the weights of the epoch that does best on dev (`judged_by`), and returns the curves.
 
     1. A checkpoint is written after each epoch; with `resume` the run goes on from it, to the same numbers.
     2. Curves go to `folder`/logs for TensorBoard; `step(text, batches)` is called after each batch, for a bar.
-    3. `seen(epoch, macro-F1 on dev)` is called after each epoch; what it raises ends the run.
+    3. `seen(epoch, what dev is judged by)` is called after each epoch; what it raises ends the run.
     4. The checkpoint is taken away at the end.
 
     Raises:
@@ -122,9 +124,10 @@ def fit(
             state.history.append({"loss": loss, "dev accuracy": found.accuracy, "dev macro F1": found.macro_f1})
             told = {"loss/train": loss, "accuracy/dev": found.accuracy, "macro F1/dev": found.macro_f1}
             board.add(told, state.epoch)
-            if found.macro_f1 > state.best:
-                state.best, state.best_epoch, kept = found.macro_f1, state.epoch, copy.deepcopy(model.state_dict())
-            seen(state.epoch, found.macro_f1)
+            judged = judged_by(model.config, found)
+            if judged > state.best:
+                state.best, state.best_epoch, kept = judged, state.epoch, copy.deepcopy(model.state_dict())
+            seen(state.epoch, judged)
             state.epoch += 1
             _save(path, run, model, optimizer, schedule, state, kept)
     model.load_state_dict(kept)
@@ -146,10 +149,13 @@ def _epoch(
     seed = plan.seed * 1000 + epoch
     corrupted = train.augmented(Augment(plan.augment, plan.blind), seed)
     total, count = 0.0, 0
-    for arguments, labels in batches(corrupted, plan.batch, presence, seed=seed, shuffle=True):
+    heads = Heads(model.config.heads)
+    for arguments, labels, targets in told_batches(corrupted, plan.batch, presence, seed=seed, shuffle=True):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
             out = model(**on_device(arguments, model.device))
             loss = joint_loss(out, labels.to(model.device), plan.weights)
+            if heads.each:
+                loss = loss + plan.weights.heads * heads_loss(heads, out.heads, targets.to(model.device))
         if not bool(loss.isfinite()):
             raise ConfigError(NOT_FINITE.format(plan.learning_rate))
         optimizer.zero_grad(set_to_none=True)

@@ -11,15 +11,15 @@ import numpy as np
 if TYPE_CHECKING:
     from worker.training.evaluate import Measured
 
-_Z = 1.959964  # Of 95 %, two-sided.
+Z = 1.959964  # Of 95 %, two-sided.
 _DRAWS = 1000
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
     """Of a share, `right` of `count` (Wilson, 1927); it stays within 0..1 and is no point for 0 or all."""
-    share, spread = right / count, _Z**2 / count
+    share, spread = right / count, Z**2 / count
     middle = (share + spread / 2) / (1 + spread)
-    half = _Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    half = Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from worker.errors import ConfigError
-from worker.training.rows import Row, is_blank
+from worker.training.rows import NO_LABEL, Row
+from worker.training.words import is_blank
 
 _KINDS = {str: "a string", int: "a whole number"}
 
@@ -19,6 +20,7 @@ def check_kinds(rows: Mapping[str, Sequence[Row]]) -> None:
     Raises:
         ConfigError: names the first row of the rarer kind, and what the others have.
     """
+    _check_none([row for found in rows.values() for row in found])
     kinds: dict[type, list[Row]] = {kind: [] for kind in _KINDS}
     for row in (row for found in rows.values() for row in found):
         kinds[type(row.label)].append(row)
@@ -29,6 +31,17 @@ def check_kinds(rows: Mapping[str, Sequence[Row]]) -> None:
             f"{first.sample.place}: label {_shown(first)} is {_KINDS[odd]}, as in {_rows(kinds[odd])}, where "
             f"{_rows(kinds[usual])} have {_KINDS[usual]}, such as {_shown(other)} at {other.sample.place}; "
             "write all as one of the two"
+        )
+
+
+def _check_none(rows: Sequence[Row]) -> None:
+    """Either all rows have a label, or none has, where there are further heads."""
+    without = [row for row in rows if row.sample.label == NO_LABEL and row.sample.targets]
+    others = [row for row in rows if row.sample.label != NO_LABEL]
+    if without and others:
+        raise ConfigError(
+            f"{without[0].sample.place}: has no label, as {_rows(without)}, where {_rows(others)} have one, such as "
+            f"{_shown(others[0])} at {others[0].sample.place}; either all rows have one, or none beside its targets"
         )
 
 

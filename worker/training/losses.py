@@ -1,4 +1,4 @@
-"""FusionOutput and labels [B] -> one loss: the weighted sum of cross-entropy, triplet and contrastive."""
+"""FusionOutput, labels [B] and targets [B, W] -> one loss: cross-entropy, triplet, contrastive, further heads'."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.model.fusion_model import FusionOutput
+from worker.model.heads import Head, Heads
+from worker.model.kinds import LABEL, LABELS
+from worker.training.heads import target_width
 
 # The article's margin, between cosine distances that lie in 0..2.
 MARGIN = 0.2
@@ -25,6 +28,7 @@ class Weights:
     Attributes:
         label_smoothing: of the cross-entropy, 0..1.
         classes: [K], the cross-entropy's weight of each label; None: all alike.
+        heads: of each further head.
     """
 
     cross_entropy: float = 1.0
@@ -32,6 +36,7 @@ class Weights:
     contrastive: float = 0.0
     label_smoothing: float = 0.0
     classes: tuple[float, ...] | None = None
+    heads: float = 1.0
 
 
 def joint_loss(out: FusionOutput, labels: Tensor, weights: Weights) -> Tensor:
@@ -48,6 +53,40 @@ def joint_loss(out: FusionOutput, labels: Tensor, weights: Weights) -> Tensor:
     if weights.contrastive:
         total = total + weights.contrastive * contrastive_loss(out.pooled, out.present)
     return total
+
+
+def heads_loss(heads: Heads, columns: Tensor, targets: Tensor) -> Tensor:
+    """The sum of the heads' losses, each the mean over what is known of it: cross-entropy of a label, binary
+    cross-entropy of labels, of a number the pinball losses of its median and of its band's quantiles.
+
+    Args:
+        heads: of the model.
+        columns: [B, E], as FusionOutput.heads.
+        targets: [B, W], as `heads.encoded`, NaN where nothing is known.
+    """
+    total, at = columns.float().sum() * 0.0, 0
+    for head, own in heads.parts(columns.float()):
+        truth = targets[:, at : at + target_width(head)]
+        at += target_width(head)
+        known = ~truth.isnan().any(dim=1)
+        if bool(known.any()):
+            total = total + _head_loss(head, own[known], truth[known])
+    return total
+
+
+def _head_loss(head: Head, columns: Tensor, truth: Tensor) -> Tensor:
+    if head.kind == LABEL:
+        return F.cross_entropy(columns, truth[:, 0].long())
+    if head.kind == LABELS:
+        return F.binary_cross_entropy_with_logits(columns, truth)
+    return pinball(columns, truth, head.quantiles).sum()
+
+
+def pinball(columns: Tensor, truth: Tensor, quantiles: Sequence[float]) -> Tensor:
+    """Per quantile the mean loss, least where so large a share of the truth lies below (Koenker, Bassett, Regression
+    quantiles, 1978). Columns [B, Q], truth [B, 1] -> [Q]."""
+    share, below = columns.new_tensor(quantiles), truth - columns
+    return torch.maximum(share * below, (share - 1) * below).mean(dim=0)
 
 
 def triplet_loss(fused: Tensor, labels: Tensor, margin: float = MARGIN) -> Tensor:

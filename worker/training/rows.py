@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,23 +18,17 @@ from worker.model.config import MODALITIES
 from worker.model.preprocess import Body, text_of
 from worker.stages.wire import parse_time
 from worker.training.bodies import check_body, content_type_of
+from worker.training.targets import Target, targets_of
+from worker.training.words import RowError, check_word, is_blank
 
-ROW_FIELDS = (*MODALITIES, "inputs", "modalities", "label", "key", "time", "missing", "id")
+ROW_FIELDS = (*MODALITIES, "inputs", "modalities", "label", "targets", "key", "time", "missing", "id")
 ENTRY_FIELDS = ("file", "path", "bytes", "text", "content_type", "time", "id")
 # What begins so is the reader's own note.
 _NOTE = "_"
-# A label is a word in tables and metrics; what is longer is a text in the wrong field.
-_MOST_LABEL = 200
 _KINDS = {bool: "a boolean", float: "a number with a fraction", list: "a list", dict: "an object"}
+# Of a model that only has further heads.
+NO_LABEL = "no_label"
 _NOTHING = "the text is empty, or has white space alone; where there is none, leave it out or say null"
-# Categories of Unicode; marks belong to a letter before them; letters and a braille cell that are empty.
-_SPACES = frozenset(("Zs", "Zl", "Zp", "Cc", "Cf"))
-_UNSEEN = _SPACES | {"Mn", "Me"}
-_FILLERS = "\u115f\u1160\u3164\uffa0\u2800"
-
-
-class RowError(ValueError):
-    """A row cannot be used; says why, and whoever knows the row's place puts that before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +37,15 @@ class Sample:
 
     Attributes:
         bodies: per input by its name; an input that is missing is absent.
+        label: NO_LABEL where the row tells further heads alone.
         place: names it in messages, such as `data/train.jsonl:7`.
+        targets: what it tells of further heads, by name.
     """
 
     bodies: Mapping[str, tuple[Body, ...]]
     label: str
     place: str
+    targets: Mapping[str, Target] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,11 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any], *, labelled: bool =
         RowError: a field is unknown, there is no label or no input, or a body is none that serving would read.
     """
     _check_fields(row, ROW_FIELDS, "a row has", "")
-    label = _label(row.get("label")) if labelled else row.get("label") or ""
+    targets = targets_of(row.get("targets"))
+    if labelled:
+        label = NO_LABEL if targets and row.get("label") is None else _label(row.get("label"))
+    else:
+        label = row.get("label") or ""
     named = [name for name in MODALITIES if row.get(name) is not None]
     if row.get("inputs") is not None:
         if named:
@@ -84,7 +84,8 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any], *, labelled: bool =
         bodies = {name: (_body(folder, name, name, row[name]),) for name in named}
     if not any(bodies.values()):
         raise RowError("has no input: neither image, text, sensor nor audio")
-    sample = Sample({name: one for name, one in bodies.items() if one}, str(label) if labelled else "", place)
+    own = str(label) if labelled else ""
+    sample = Sample({name: one for name, one in bodies.items() if one}, own, place, targets)
     return Row(sample, modalities, label, row.get("id"))
 
 
@@ -109,19 +110,8 @@ def _label(label: Any) -> str | int:
         shown = json.dumps(label) if isinstance(label, bool) else f"{label!r:.80}"
         kind = _KINDS.get(type(label), f"of type {type(label).__name__}")
         raise RowError(f"label {shown} is {kind}; must be a string or a whole number")
-    text = str(label)
-    if {unicodedata.category(text[0]), unicodedata.category(text[-1])} & _SPACES:
-        raise RowError(f"label {text!r:.80} begins or ends with white space, or with what is as hard to see")
-    if any(unicodedata.category(one) == "Cc" for one in text):
-        raise RowError(f"label {text!r:.80} holds a line end or another control character")
-    if len(text) > _MOST_LABEL:
-        raise RowError(f"label {text[:20]!r}... has {len(text)} characters, over the limit of {_MOST_LABEL}")
+    check_word("label", str(label))
     return label
-
-
-def is_blank(text: str) -> bool:
-    """Whether nothing can be seen of it: white space, zero-width or control characters, fillers, marks on nothing."""
-    return all(unicodedata.category(one) in _UNSEEN or one in _FILLERS for one in text)
 
 
 def _streams(folder: Path, row: Mapping[str, Any]) -> tuple[dict[str, tuple[Body, ...]], dict[str, str]]:

@@ -16,6 +16,7 @@ from worker.errors import ConfigError
 from worker.model.confidence import Knowledge
 from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
+from worker.model.heads import Heads
 from worker.model.load import device_of, digest, load
 from worker.model.preprocess import Preprocessor
 from worker.model.served import serve
@@ -29,6 +30,8 @@ from worker.training.data import ALL, Presence, Samples, patterns
 from worker.training.encoders import trained_share
 from worker.training.evaluate import Measured, calibrate, first_of, labels_of, measure, rows_of, tell
 from worker.training.fit import Plan
+from worker.training.head_fitting import check_dev, fit_heads
+from worker.training.head_measures import head_rows
 from worker.training.learn import count_of, fitted, progress, rows_beside, silent
 from worker.training.losses import Weights, class_weights
 from worker.training.reference import write_reference
@@ -49,11 +52,13 @@ def train(arguments: Namespace) -> int:
     built = build(arguments, data, beside)
     share = trained_share(built.model)
     splits = {split: samples_of(built, data, split) for split in data.splits}
+    check_dev(Heads(built.model.config.heads), splits["dev"].targets)
     if arguments.blind:
         splits["train"].show_blind(arguments.seed)
     plan = plan_of_run(arguments, splits["train"], built)
     history, told = fitted(arguments, built, splits, _samples(built, data, beside), plan, console)
     calibrate(built.model, splits["dev"], plan.batch)
+    fit_heads(built.model, splits["dev"], plan.batch)
     for samples in splits.values() if built.model.config.image_view else ():
         samples.forget_maps()
     names = list(data.inputs)
@@ -73,7 +78,8 @@ def train(arguments: Namespace) -> int:
         f"{minutes:.1f} min, {share:.0%} of the weights trained; "
         f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
-    console.print(tell(measured), *rows_of(corrupted), sep="\n", highlight=False, soft_wrap=True)
+    rows = head_rows(built.model.config, measured)
+    console.print(tell(measured), *rows, *rows_of(corrupted), sep="\n", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -94,7 +100,7 @@ def evaluate(arguments: Namespace) -> int:
     samples = Samples(rows, names, labels, model.config, preprocessor)
     known = knowledge.to(model.device) if knowledge is not None else None
     measured = _measure_all(model, samples, names, arguments.batch, console, known)
-    console.print(tell(measured), highlight=False, soft_wrap=True)
+    console.print(tell(measured), *head_rows(model.config, measured), sep="\n", highlight=False, soft_wrap=True)
     if arguments.plots is not None:
         arguments.plots.mkdir(parents=True, exist_ok=True)
         _draw(first_of(measured), arguments.plots)
@@ -158,8 +164,9 @@ def plan_of_run(arguments: Namespace, samples: Samples, built: Built) -> Plan:
     """How the arguments ask to train."""
     classes = class_weights(samples.classes, built.model.config.num_labels) if arguments.class_weights else None
     weights = Weights(
-        arguments.cross_entropy, arguments.triplet, arguments.contrastive, arguments.label_smoothing, classes
-    )
+        arguments.cross_entropy, arguments.triplet, arguments.contrastive, arguments.label_smoothing, classes,
+        arguments.head_weight,
+    )  # fmt: skip
     return Plan(
         epochs=arguments.epochs, batch=arguments.batch, learning_rate=arguments.learning_rate,
         encoder_rate=_encoder_rate(arguments), held=built.held,

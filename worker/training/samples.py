@@ -12,7 +12,8 @@ from typing import Any
 
 from worker.errors import ConfigError
 from worker.strict_json import read_json
-from worker.training.rows import Row, RowError, row_of
+from worker.training.rows import Row, row_of
+from worker.training.words import RowError
 
 SPLITS = ("train", "dev", "test")
 # A row names its bodies; one of this length holds them, or is a file without line ends, and would fill the memory.

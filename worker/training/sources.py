@@ -25,7 +25,7 @@ from worker.model.preprocess import Body
 from worker.training.doubles import doubles
 from worker.training.fields import told_of_fields
 from worker.training.labels import check_kinds, told_of_labels
-from worker.training.rows import Row, Sample
+from worker.training.rows import NO_LABEL, Row, Sample
 from worker.training.samples import SPLITS, check_folder, folder_rows
 
 _DRAWN = ("junction", "wordings", "sumo", "home", "household", "digits")
@@ -68,7 +68,7 @@ class Data:
             raise ConfigError(f"--inputs {unknown[0]}: the data has {', '.join(self.inputs)}")
         splits = {}
         for split, samples in self.splits.items():
-            cut = [Sample({n: b for n, b in s.bodies.items() if n in names}, s.label, s.place) for s in samples]
+            cut = [replace(s, bodies={n: b for n, b in s.bodies.items() if n in names}) for s in samples]
             splits[split] = [sample for sample in cut if sample.bodies]
         inputs = {name: modality for name, modality in self.inputs.items() if name in names}
         return Data(inputs, splits, self.about, self.warnings)
@@ -174,7 +174,7 @@ def _check_inputs(rows: Mapping[str, Sequence[Row]]) -> None:
 def check_labels(splits: Mapping[str, Sequence[Sample]]) -> None:
     """Raises ConfigError for labels that cannot be learned: fewer than two, one seen once, one that train has not."""
     counts = Counter(sample.label for sample in splits["train"])
-    if len(counts) < 2:
+    if len(counts) < 2 and not _has_targets_alone(splits):
         raise ConfigError(f"--data: the train split has 1 label ({next(iter(counts))}); needed are two or more")
     for sample in splits["train"]:
         if counts[sample.label] == 1:
@@ -184,6 +184,11 @@ def check_labels(splits: Mapping[str, Sequence[Sample]]) -> None:
             )
     for samples in splits.values():
         check_known(samples, sorted(counts))
+
+
+def _has_targets_alone(splits: Mapping[str, Sequence[Sample]]) -> bool:
+    """Whether no row has a label, and further heads are all that there is to learn."""
+    return all(sample.label == NO_LABEL and sample.targets for samples in splits.values() for sample in samples)
 
 
 def check_known(samples: Sequence[Sample], labels: Sequence[str]) -> None:

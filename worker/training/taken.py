@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
+from worker.model.heads import Heads
 from worker.model.items import on_device
 from worker.training.data import ALL, Samples, batches
 from worker.training.start import Start, listed
@@ -39,10 +41,12 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class _Matched:
-    """Of each input, label and channel of the new model its place in the earlier one; None: it is new."""
+    """Of each input, label, channel and further head's column of the new model its place in the earlier one; None: it
+    is new."""
 
     inputs: list[int | None]
     labels: list[int | None]
+    heads: list[int | None]
     channels: list[int | None]
 
 
@@ -62,6 +66,7 @@ def take(model: FusionModel, start: Start) -> Begun:
     matched = _Matched(
         start.matched(inputs),
         [earlier.get(config.id2label[number]) for number in range(config.num_labels)],
+        _heads(config, own),
         start.places(told, inputs) if config.channels else [],
     )
     unfit: list[str] = []
@@ -89,7 +94,7 @@ def _weight(name: str, wanted: Tensor, start: Start, matched: _Matched, fusion: 
     if name in ("role", "missing"):
         return _rows(wanted, held[name], matched.inputs)
     if name.startswith("head."):
-        return _rows(wanted, held[name], matched.labels)
+        return _rows(wanted, held[name], [*matched.labels, *matched.heads])
     if name == _FIRST_OF_SENSORS and name in held:
         count = len(start.config.channels)
         places = [*matched.channels, *(None if old is None else old + count for old in matched.channels)]
@@ -106,6 +111,12 @@ def _weight(name: str, wanted: Tensor, start: Start, matched: _Matched, fusion: 
             is_silent = part == "value" and sum(old is not None for old in matched.inputs) > 1
             return _blank(wanted) if is_silent else None
     return held.get(name)
+
+
+def _heads(config: FusionConfig, own: FusionConfig) -> list[int | None]:
+    """Columns of further heads by head, kind and label; they lie behind those of the label."""
+    earlier = {one: own.num_labels + place for place, one in enumerate(Heads(own.heads).columns)}
+    return [earlier.get(one) for one in Heads(config.heads).columns]
 
 
 def _block(old: int | None, dim: int) -> list[int | None]:
@@ -140,6 +151,7 @@ def _table(model: FusionModel, start: Start, matched: _Matched, unfit: Sequence[
         ("encoders", *_split([*model.encoders], encoders := [*dict.fromkeys(own.inputs)], [
             encoders.index(one) if one in encoders else None for one in model.encoders])),
         ("labels", *_split(labels, known, matched.labels)),
+        *([("heads", *_heads_split(config, own))] if config.heads or own.heads else []),
         *([("channels", *_split(channels, held, matched.channels))] if channels or held else []),
     ]  # fmt: skip
     wide = [max(len(row[place]) for row in rows) for place in range(4)]
@@ -147,6 +159,11 @@ def _table(model: FusionModel, start: Start, matched: _Matched, unfit: Sequence[
     head = f"begins from {own.name} ({start.digest}), dim {own.dim}, {own.fusion}: {share:.1%} of the weights are its"
     told = [f"of another shape, and new: {', '.join(unfit)}"] if unfit else []
     return [head, *lines, *told]
+
+
+def _heads_split(config: FusionConfig, own: FusionConfig) -> tuple[str, str, str]:
+    names, held = ([f"{one.name} ({one.kind})" for one in Heads(each.heads).each] for each in (config, own))
+    return _split(names, held, [held.index(one) if one in held else None for one in names])
 
 
 def _split(names: Sequence[str], held: Sequence[str], places: Sequence[int | None]) -> tuple[str, str, str]:
@@ -170,7 +187,7 @@ def begin_labels(model: FusionModel, train: Samples, labels: Sequence[int], batc
         truth.append(numbers)
     seen, known = torch.cat(fused), torch.cat(truth).to(model.device)
     middle, head = seen.mean(dim=0), model.head
-    others = [number for number in range(len(head.weight)) if number not in labels] or [*labels]
+    others = [number for number in range(model.config.num_labels) if number not in labels] or [*labels]
     length = head.weight[others].norm(dim=1).mean()
     usual = (head.weight[others] @ middle + head.bias[others]).mean()
     for label in labels:
