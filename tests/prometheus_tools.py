@@ -151,6 +151,10 @@ class Prometheus:
         """The instant vector of an expression."""
         return list(self.get("query", query=expression)["result"])
 
+    def numbers(self, expression: str) -> list[dict[str, Any]]:
+        """The series of its answer that hold a number."""
+        return [one for one in self.query(expression) if one["value"][1] != "NaN"]
+
     def ready(self) -> bool:
         """It answers."""
         try:

@@ -234,6 +234,12 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                   "when nothing has changed.", "percentunit",
                   ((f"{_rate('verdict_familiar_bucket', where=_is('le', '0.05'))} / {_rate('verdict_familiar_count')}",
                     "not familiar"),), share=True),
+            Panel("Further heads", "Labels that the model tells beside the result's own, by head.", "ops",
+                  ((_rate("head_labels_total", "head, label"), "{{head}}: {{label}}"),)),
+            Panel("Numbers", "What heads of numbers told last, in their units, mean of the workers; and their bands' "
+                  "width.", "none",
+                  ((f"avg by (head) ({_of('head_number')})", "{{head}}"),
+                   (f"avg by (head) ({_of('head_band_width')})", "{{head}}, band"))),
             Panel("Drift",
                   "Population stability index of the last 2,000 verdicts against training, by quantity, mean and "
                   "highest of the workers; from 0.25 on look at it.", "none",

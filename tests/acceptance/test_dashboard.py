@@ -21,6 +21,7 @@ from deploy.grafana import build
 from deploy.grafana.build import RUNBOOK_UID, pages, runbook_entries
 from deploy.grafana.panels import ROWS as DECLARED
 from tests.feeds import tell_feed
+from tests.heads import tell_heads
 from tests.prometheus_tools import Prometheus, serve, wait_until
 from tests.sinks import tell_a_sink
 from worker.config import Settings
@@ -105,6 +106,7 @@ def tell(observer: PrometheusObserver, turn: int) -> None:
     observer.gauge("source_offset_seconds", 0.01 * (turn % 5), stream="frames", source="/camera/1")
     observer.observe("verdict_score", 0.5 + turn % 5 / 10)
     observer.observe("verdict_familiar", turn % 20 / 20)
+    tell_heads(observer)
     observer.gauge("drift_psi", turn % 5 / 100, quantity="score")
     observer.count("shadow_items_total", 4, outcome="agreed")
     observer.count("shadow_disagreements_total", label="free_flow", shadow="congestion")
@@ -154,16 +156,11 @@ def prometheus(worker_address: str, tmp_path_factory: pytest.TempPathFactory) ->
         yield server
 
 
-def numbers(prometheus: Prometheus, expression: str) -> list[dict[str, Any]]:
-    """The series of the answer that hold a number."""
-    return [one for one in prometheus.query(expression) if one["value"][1] != "NaN"]
-
-
 @pytest.mark.parametrize(("expression", "legend"), QUERIES)
 def test_every_panel_shows_a_value(prometheus: Prometheus, expression: str, legend: str) -> None:
     """Each query of the dashboard names known metrics, gives a number, and has the labels that its legend shows."""
     assert unknown_series(expression) == set()
-    found = wait_until(lambda: numbers(prometheus, expression), FILLED_SECONDS, expression)
+    found = wait_until(lambda: prometheus.numbers(expression), FILLED_SECONDS, expression)
     for label in re.findall(r"{{(\w+)}}", legend):
         assert all(label in one["metric"] for one in found), label
 
@@ -201,7 +198,7 @@ def test_errors_in_queries_are_found(prometheus: Prometheus) -> None:
     assert unknown_series("fusion_alignment_delta_seconds_sum") == {"fusion_alignment_delta_seconds_sum"}
     with pytest.raises(ValueError, match="parse error"):
         prometheus.query("sum by (le rate(fusion_batch_size_bucket[5m])")
-    assert numbers(prometheus, 'fusion_events_total{stream="text"}') == []
+    assert prometheus.numbers('fusion_events_total{stream="text"}') == []
 
 
 def test_the_dashboards_are_generated() -> None:

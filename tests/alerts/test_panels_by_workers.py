@@ -21,6 +21,8 @@ EMPTY = {
     "Bounds that cost a match": "no bound costs a match; tests/alerts fires FusionBoundHits",
     "Not familiar": "told by models whose folder has a reference; tests/alerts, the_camera_sees_a_wall",
     "Drift": "as Not familiar",
+    "Further heads": "the model has a label alone; integration/test_heads_served.py",
+    "Numbers": "as Further heads",
     "Rules": "no rule is set; integration/test_rules_beside_a_model.py",
     "Where the shadow differs": "no shadow is set; integration/test_shadow_model.py",
     **{panel.title: f"of another command; integration/test_{test}.py"

@@ -138,6 +138,9 @@ def test_metrics_are_the_contract_s(stack: Any, tmp_path: Path) -> None:
         late = {"bound_hits_total", "late_events_total", "redis_rebuilds_total", "source_offset_seconds"}
         late |= {
             "drift_psi",
+            "head_labels_total",
+            "head_number",
+            "head_band_width",
             "review_total",
             "rules_total",
             "shadow_disagreements_total",

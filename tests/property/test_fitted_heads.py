@@ -50,7 +50,7 @@ def test_a_band_holds_so_much_of_what_it_was_fitted_on(seed: int, level: float, 
     truth = rng.normal(size=count)
     low, high = -wrong + rng.normal(0, 0.1, count), wrong + rng.normal(0, 0.1, count)
     by = widening(low, high, truth, level)
-    held = int(((low - by <= truth) & (truth <= high + by)).sum())
+    held = int(((low - by <= truth + 1e-9) & (truth <= high + by + 1e-9)).sum())
     assert held == math.ceil((count + 1) * level - 1e-9)
 
 

@@ -99,7 +99,7 @@ def test_a_text_that_came_as_json() -> None:
     ("when", "why"),
     [
         ("inputs.smoke.ppm >", "syntax error"),
-        ("lable == 1", "unknown name 'lable'; it may be label, score, scores, key, missing, inputs, confidence"),
+        ("lable == 1", "unknown name 'lable'; it may be label, score, scores, key, missing, inputs, confidence, heads"),
         ("inputs.smok.ppm > 1", "unknown stream 'smok'; streams are texts, smoke, frames, notes"),
         ('"smok" in missing', "unknown stream 'smok'; streams are texts"),
         ('not ("smok" in missing.keys)', "unknown stream 'smok'; streams are texts"),

@@ -110,11 +110,12 @@ def _check_required(traced: Traced, rules: Mapping[str, MatchRule]) -> None:
 
 
 def _tell_verdict(settings: Settings, chosen: Namespace, log: LogReader, traced: Traced, say: Say) -> None:
-    from worker.explain.tell import rule_lines, verdict_lines
+    from worker.explain.tell import head_lines, rule_lines, verdict_lines
 
     model = _model(settings)
     aligned, item, verdict = _verdict(model, traced.aligned, say)
     _say_all(say, verdict_lines(verdict))
+    _say_all(say, head_lines(verdict))
     ruled = _ruled(settings, aligned, verdict)
     _say_all(say, rule_lines(ruled))
     rebuilt, compared = _compare(settings, chosen, log, model, aligned, ruled, say)

@@ -76,6 +76,28 @@ def verdict_lines(verdict: Verdict) -> Iterator[str]:
         yield f"  confidence {told['confidence']:.2f}, {told['margin']:.2f} above the next label"
 
 
+def head_lines(verdict: Verdict) -> Iterator[str]:
+    """What each further head says, and what each input adds to it."""
+    added = (verdict.evidence or {}).get("heads", {})
+    for name, said in (verdict.heads or {}).items():
+        yield f"{name}: {head_said(said)}"
+        for what, one in added.get(name, {}).items():
+            unit = f" {said['unit']}" if "unit" in said else ""
+            each = ", ".join(f"{stream} {value:+.4g}" for stream, value in one["adds"].items())
+            before = "" if what == "number" else f"{what}: "
+            yield f"  {before}without any input {one['base']:.4g}{unit}; {each}"
+
+
+def head_said(said: Mapping[str, Any]) -> str:
+    """In a few words, such as `21.4 C (20.1 to 22.7)`."""
+    if "number" in said:
+        unit = f" {said['unit']}" if "unit" in said else ""
+        return f"{said['number']:g}{unit} ({said['low']:g} to {said['high']:g})"
+    if "label" in said:
+        return f"{said['label']} {said['score']:.2f}"
+    return ", ".join(f"{label} {said['scores'][label]:.2f}" for label in said["labels"]) or "none"
+
+
 def rule_lines(verdict: Verdict) -> Iterator[str]:
     """Which rule spoke, and what it says."""
     if rule := verdict.rule:

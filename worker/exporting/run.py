@@ -13,7 +13,7 @@ from rich.console import Console
 
 from worker.errors import ConfigError
 from worker.exporting.card import card
-from worker.exporting.gate import measured_of, refuse_a_fall
+from worker.exporting.gate import Labelled, asked_of, measured_of, refuse_a_fall, refuse_a_fall_of_heads
 from worker.exporting.make import Source, make, weights_digest
 from worker.exporting.race import Row, race, table
 from worker.model.confidence import Knowledge
@@ -24,8 +24,9 @@ from worker.model.preprocess import Preprocessor
 from worker.model.runtime import runtime_of
 from worker.model.served import Served, serve
 from worker.model.sums import SIGNATURE, verify, write_sums
-from worker.training.data import Samples, patterns
+from worker.training.data import Presence, Samples, patterns
 from worker.training.evaluate import Measured, first_of, labels_of
+from worker.training.head_measures import HeadMeasured, of_verdicts
 from worker.training.reference import write_reference
 from worker.training.sources import Data, read
 
@@ -50,17 +51,21 @@ def export(arguments: Namespace) -> int:
         models = {"original": serve(arguments.model, "cpu", "fp32")}
         folders = {"original": arguments.model}
         shown = patterns(list(source.data.inputs))
-        chosen = {"original": measured_of(models["original"], source.chosen, shown)}
-        tested = {"original": measured_of(models["original"], source.tested, shown)}
+        original = {
+            split: _done(models["original"], source, split, labelled, shown)
+            for split, labelled in (("dev", source.chosen), ("test", source.tested))
+        }
+        tested = {"original": original["test"][0]}
         for kind in arguments.to:
             folders[kind] = Path(beside) / kind
             with console.status(f"making {kind}"):
                 models[kind] = make(kind, source, folders[kind], arguments)
-            for split, labelled, found in (("dev", source.chosen, chosen), ("test", source.tested, tested)):
+            for split, labelled in (("dev", source.chosen), ("test", source.tested)):
                 with console.status(f"asking {kind} on {split}"):
-                    found[kind] = measured_of(models[kind], labelled, shown)
-                limits = arguments.max_drop, arguments.max_ece_rise
-                refuse_a_fall(kind, split, found["original"], found[kind], *limits)
+                    found, heads = _done(models[kind], source, split, labelled, shown)
+                refuse_a_fall(kind, split, original[split][0], found, arguments.max_drop, arguments.max_ece_rise)
+                refuse_a_fall_of_heads(kind, split, original[split][1], heads, arguments.max_drop)
+            tested[kind] = found
             of = weights_digest(kind, arguments.model, folders[kind])
             write_reference(folders[kind], source.chosen, lambda kind=kind: models[kind], of)  # type: ignore[misc]
         rows = _timed(models, folders, tested, source, arguments.rounds, console)
@@ -74,6 +79,15 @@ def export(arguments: Namespace) -> int:
     console.print("\n".join(lines), highlight=False)
     console.print(f"{len(source.tested)} test samples, {arguments.rounds} rounds; written to {out}", highlight=False)
     return 0
+
+
+def _done(
+    model: Served, source: Source, split: str, labelled: Labelled, shown: Mapping[str, Presence]
+) -> tuple[dict[str, Measured], dict[str, list[HeadMeasured]]]:
+    """How well a model does on a split, per presence pattern: its label, and its further heads."""
+    asked, targets = asked_of(model, labelled, shown), source.samples[split].targets.numpy()
+    heads = {name: of_verdicts(model.config, told, targets[list(places)]) for name, (places, told) in asked.items()}
+    return measured_of(model, labelled, asked), heads
 
 
 def _out_of(arguments: Namespace) -> Path:

@@ -39,6 +39,9 @@ class Name(StrEnum):
     BUDGET_ANCHORS = "budget_anchors"
     VERDICT_SCORE = "verdict_score"
     VERDICT_FAMILIAR = "verdict_familiar"
+    HEAD_LABELS = "head_labels_total"
+    HEAD_NUMBER = "head_number"
+    HEAD_BAND = "head_band_width"
     DRIFT_PSI = "drift_psi"
     MODEL_RELOADS = "model_reloads_total"
     SHADOW_ITEMS = "shadow_items_total"
@@ -225,6 +228,9 @@ _TABLE = (
         Name.VERDICT_FAMILIAR, Kind.HISTOGRAM, "Share of known data as strange as each item or stranger.", (),
         _FAMILIAR_BUCKETS,
     ),
+    Metric(Name.HEAD_LABELS, Kind.COUNTER, "Labels that further heads of the model have told.", ("head", "label")),
+    Metric(Name.HEAD_NUMBER, Kind.GAUGE, "The number that a further head told last, in its unit.", ("head",)),
+    Metric(Name.HEAD_BAND, Kind.GAUGE, "How wide the band of that number is, in its unit.", ("head",)),
     Metric(
         Name.DRIFT_PSI, Kind.GAUGE, "Population stability index of the last verdicts against the training reference.",
         ("quantity",),

@@ -14,7 +14,7 @@ from typing import Any
 import rule_engine
 from rule_engine import DataType, ast
 
-ROOTS = ("label", "score", "scores", "key", "missing", "inputs", "confidence")
+ROOTS = ("label", "score", "scores", "key", "missing", "inputs", "confidence", "heads")
 FUNCTIONS = ("abs", "all", "any", "max", "min", "sum")
 _KNOWN: Mapping[str, Any] = {
     "label": DataType.STRING,
@@ -22,6 +22,7 @@ _KNOWN: Mapping[str, Any] = {
     "scores": DataType.MAPPING(DataType.STRING, DataType.FLOAT),
     "key": DataType.STRING,
     "missing": DataType.MAPPING(DataType.STRING, DataType.STRING),
+    "heads": DataType.MAPPING(DataType.STRING, DataType.UNDEFINED),
 }
 _LEAVES = (ast.BooleanExpression, ast.FloatExpression, ast.NullExpression, ast.StringExpression)
 # What an expression may be made of, and the parts of each.

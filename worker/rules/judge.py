@@ -88,6 +88,7 @@ class Rules:
             "missing": {name: str(reason) for name, reason in aligned.missing.items()},
             "inputs": _Inputs(aligned, self._modalities),
             "confidence": verdict.confidence,
+            "heads": verdict.heads or {},
         }
 
 

@@ -11,6 +11,8 @@ _PLAIN = re.compile(r"[a-zA-Z0-9_-]{1,48}")
 _HASHED = re.compile(r".*-[0-9a-f]{8}")
 # Home Assistant takes no longer state.
 _STATE_CHARACTERS = 255
+_HEAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}")  # As models name them; it stands in a template.
+_UNITS = {"C": "°C", "F": "°F"}  # As Home Assistant spells them, so that it can tell a temperature.
 
 
 class Topics:
@@ -52,17 +54,49 @@ def state(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "label": str(result["label"])[:_STATE_CHARACTERS], "score": result.get("score"), "time": result["time"],
         "complete": "ON" if result.get("complete") is True else "OFF",
+        **{f"head_{name}": _state(one) for name, one in _heads(result).items()},
     }  # fmt: skip
+
+
+def _heads(result: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    heads = result.get("heads")
+    if not isinstance(heads, Mapping):
+        return {}
+    return {name: one for name, one in heads.items() if isinstance(one, Mapping) and _HEAD.fullmatch(name)}
+
+
+def _state(said: Mapping[str, Any]) -> Any:
+    """A number, a label, or labels one after another; `none` where there are none."""
+    if "number" in said:
+        return said["number"]
+    labels = said.get("labels", [said.get("label")])
+    return (", ".join(map(str, labels)) or "none")[:_STATE_CHARACTERS]
+
+
+def _head_sensors(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A sensor for each further head: of a number with its unit."""
+    made = {}
+    for name, said in _heads(result).items():
+        is_number = "number" in said
+        number = {"state_class": "measurement", "icon": "mdi:gauge"} if is_number else {"icon": "mdi:label-multiple"}
+        unit = {"unit_of_measurement": _UNITS.get(said["unit"], said["unit"])} if "unit" in said else {}
+        made[f"head_{name}"] = {"name": name, **number, **unit}
+    return made
 
 
 def attributes(result: Mapping[str, Any]) -> dict[str, Any]:
     """What stands beside the label."""
-    kept = ("id", "key", "time", "scores", "missing", "complete", "confidence", "truncated", "model", "rule")
+    kept = ("id", "key", "time", "scores", "missing", "complete", "confidence", "truncated", "model", "rule", "heads")
     found = {name: result[name] for name in kept if name in result}
     evidence = result.get("evidence")
     if isinstance(evidence, Mapping) and evidence.get("text"):
         found["evidence"] = evidence["text"]
     return found
+
+
+def head_names(result: Mapping[str, Any]) -> frozenset[str]:
+    """Of the further heads that have a sensor each."""
+    return frozenset(_heads(result))
 
 
 def discovery(result: Mapping[str, Any], topics: Topics, expire_after_seconds: int) -> dict[str, Any]:
@@ -75,11 +109,12 @@ def discovery(result: Mapping[str, Any], topics: Topics, expire_after_seconds: i
         "score": {"name": "Score", "state_class": "measurement", "suggested_display_precision": 2},
         "time": {"name": "Time", "device_class": "timestamp", "entity_category": "diagnostic"},
         "complete": {"name": "Complete", "entity_category": "diagnostic"},
+        **_head_sensors(result),
     }
     components: dict[str, dict[str, Any]] = {
         name: {
             "platform": "binary_sensor" if name == "complete" else "sensor", "unique_id": f"{identity}_{name}",
-            "state_topic": topics.state(key), "value_template": f"{{{{ value_json.{name} }}}}", **more, **expires,
+            "state_topic": topics.state(key), "value_template": f"{{{{ value_json['{name}'] }}}}", **more, **expires,
         }
         for name, more in sensors.items()
     }  # fmt: skip

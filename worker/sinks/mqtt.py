@@ -13,7 +13,7 @@ from worker import destinations
 from worker.errors import Retryable
 from worker.mqtt import QOS, connect, end, tls_context
 from worker.sinks.destination import Destination, Item
-from worker.sinks.home_assistant import Topics, attributes, discovery, state
+from worker.sinks.home_assistant import Topics, attributes, discovery, head_names, state
 from worker.strict_json import write_json
 
 _SECTION = "sinks.mqtt"
@@ -34,7 +34,8 @@ class MqttDestination(Destination):
         self._topics = Topics(told.base_topic, told.discovery_prefix, told.name)
         self._tls = tls_context(told, _SECTION)
         self._client: paho.Client | None = None
-        self._known: set[str] = set()  # keys that Home Assistant was told of over this connection
+        # Keys that Home Assistant was told of over this connection, each with its further heads.
+        self._known: dict[str, frozenset[str]] = {}
 
     def open(self) -> None:
         """Connects, and says that it is online; the broker says `offline` for it where it goes away without a word."""
@@ -61,19 +62,22 @@ class MqttDestination(Destination):
     def deliver(self, items: Sequence[Item]) -> None:
         """See `Destination`. A key's device is told before its first state."""
         self.open()
-        fresh = {item.key: item for item in items if item.key not in self._known}
+        fresh = {item.key: item for item in items if not self._knows(item)}
         if self._told.discovery and fresh:
             expire = int(self._told.expire_after.total_seconds())
             told = {self._topics.config(key): write_json(discovery(item.result, self._topics, expire))
                     for key, item in fresh.items()}  # fmt: skip
             self._publish(told)
-        self._known |= fresh.keys()
+        self._known |= {key: head_names(item.result) for key, item in fresh.items()}
         self._publish_all(
             [(topic, body) for item in items for topic, body in (
                 (self._topics.attributes(item.key), write_json(attributes(item.result))),
                 (self._topics.state(item.key), write_json(state(item.result))),
             )]
         )  # fmt: skip
+
+    def _knows(self, item: Item) -> bool:
+        return item.key in self._known and head_names(item.result) <= self._known[item.key]
 
     def forget(self, key: str) -> str:
         """Takes a key's device out of Home Assistant; what was done, in words.

@@ -11,8 +11,9 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from worker.errors import Poison
 from worker.ports import UNTRACED, Model, Observer, Traces, told_of
@@ -191,11 +192,20 @@ class Batcher:
                     self._observer.observe("verdict_score", verdict.score)
                     if verdict.confidence is not None:
                         self._observer.observe("verdict_familiar", verdict.confidence.familiar)
+                    for head, said in (verdict.heads or {}).items():
+                        self._tell_head(head, said)
                 for bound in verdict.truncated.values() if verdict is not None else ():
                     self._observer.count("bound_hits_total", bound=bound)
         self._observer.observe("stage_seconds", time.perf_counter() - started, stage="model")
         self._observer.observe("batch_size", len(batch))
         return fused
+
+    def _tell_head(self, head: str, said: Mapping[str, Any]) -> None:
+        if "number" in said:
+            self._observer.gauge("head_number", said["number"], head=head)
+            self._observer.gauge("head_band_width", said["high"] - said["low"], head=head)
+        for label in said.get("labels", [said["label"]] if "label" in said else []):
+            self._observer.count("head_labels_total", head=head, label=label)
 
     def _without_model(self, prepared: Prepared) -> Verdict | None:
         shed = prepared.aligned.shed and not prepared.rejected

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from worker.model.config import FusionConfig
 from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS, NUMBER
+from worker.records import Verdict
 from worker.training.evaluate import Measured
 from worker.training.heads import target_width
 from worker.training.intervals import Z, wilson
@@ -111,12 +113,31 @@ def of_heads(config: FusionConfig, measured: Measured) -> list[HeadMeasured]:
         return []
     heads, at, found = Heads(config.heads), 0, []
     for head, columns in heads.parts(torch.from_numpy(measured.columns)):
-        truth = measured.targets[:, at : at + target_width(head)]
+        found.append(_known(head, head.read(columns).numpy(), measured.targets[:, at : at + target_width(head)]))
         at += target_width(head)
-        known = ~np.isnan(truth).any(axis=1)
-        truth = truth * head.std + head.mean if head.kind == NUMBER else truth
-        found.append(HeadMeasured(head, head.read(columns).numpy()[known], truth[known]))
     return found
+
+
+def of_verdicts(config: FusionConfig, verdicts: Sequence[Verdict], targets: NDArray[np.float64]) -> list[HeadMeasured]:
+    """Each further head, from what was published; `targets` [N, W] as `heads.encoded`."""
+    at, found = 0, []
+    for head in Heads(config.heads).each:
+        told = np.array([_published(head, (one.heads or {})[head.name]) for one in verdicts]).reshape(-1, head.width)
+        found.append(_known(head, told, targets[:, at : at + target_width(head)]))
+        at += target_width(head)
+    return found
+
+
+def _published(head: Head, said: Mapping[str, Any]) -> list[float]:
+    if head.kind == NUMBER:
+        return [said["number"], said["low"], said["high"]]
+    return [said["scores"][label] for label in head.labels]
+
+
+def _known(head: Head, told: Numbers, truth: Numbers) -> HeadMeasured:
+    known = ~np.isnan(truth).any(axis=1)
+    truth = truth * head.std + head.mean if head.kind == NUMBER else truth
+    return HeadMeasured(head, told[known], truth[known])
 
 
 def judged_by(config: FusionConfig, measured: Measured) -> float:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from worker.training.evaluate import Measured
+from numpy.typing import NDArray
 
 Z = 1.959964  # Of 95 %, two-sided.
 _DRAWS = 1000
+
+
+class Sampled(Protocol):
+    """What was measured on N samples."""
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """[N] or [N, W]."""
+
+    def picked(self, numbers: NDArray[np.int64]) -> Self:
+        """Of these samples, by their numbers; one may be named more than once."""
+
+
+One = TypeVar("One", bound=Sampled)
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -23,7 +35,7 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def paired(one: Measured, other: Measured, figure: Callable[[Measured], float]) -> tuple[float, float]:
+def paired(one: One, other: One, figure: Callable[[One], float]) -> tuple[float, float]:
     """Of figure(one) - figure(other) on the same samples, in the same order: the bootstrap, drawn for both alike."""
     assert len(one.truth) == len(other.truth)
     rng, count = np.random.default_rng(0), len(one.truth)
