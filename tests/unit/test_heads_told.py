@@ -17,6 +17,7 @@ from worker.model.heads import Head
 from worker.records import Verdict
 from worker.rules.judge import Rules, Written
 from worker.sinks.home_assistant import Topics, discovery, head_names, state
+from worker.stages.words import sentences
 from worker.training.head_measures import HeadMeasured, of_verdicts
 
 HEADS: dict[str, Any] = {
@@ -73,6 +74,18 @@ def test_explain_tells_heads_in_lines() -> None:
         "  without any input 20 C; notes -0.5, climate +2",
     ]
     assert list(head_lines(replace(VERDICT, heads=None))) == []
+
+
+def test_heads_are_told_in_words() -> None:
+    """In the evidence's text and on a worker's page, in both languages."""
+    result = {"heads": {**HEADS, "leaks": {"labels": [], "scores": {"x": 0.1}}}, "missing": {}, "complete": True}
+    assert sentences(result, None, "en") == [
+        "alarms: smoke (0.90).",
+        "room is loft (0.80).",
+        "setpoint is 21.5 C, between 20.1 and 22.7.",
+        "leaks: none.",
+    ]
+    assert sentences(result, None, "zh")[2] == "setpoint为21.5 C，介于20.1与22.7之间。"
 
 
 def number(off: float, band: float) -> HeadMeasured:

@@ -26,6 +26,10 @@ _ENGLISH = {
     "places": "In {name} most weight lies on {places}.",
     "cell": "row {row}, column {column} of 7",
     "step": "step {step}",
+    "number": "{name} is {number:g}{unit}, between {low:g} and {high:g}.",
+    "label": "{name} is {label} ({score:.2f}).",
+    "labels": "{name}: {labels}.",
+    "no_labels": "{name}: none.",
     "never_seen": "{name} is missing: no event of this key is known.",
     "out_of_tolerance": "{name} is missing: no event of this key lies within the bounds.",
     "payload_expired": "{name} is missing: its event is no longer kept.",
@@ -54,6 +58,10 @@ _CHINESE = {
     "places": "{name}中权重最大的是{places}。",
     "cell": "第{row}行第{column}列（共7）",
     "step": "第{step}步",
+    "number": "{name}为{number:g}{unit}，介于{low:g}与{high:g}之间。",
+    "label": "{name}为{label}（{score:.2f}）。",
+    "labels": "{name}：{labels}。",
+    "no_labels": "{name}：无。",
     "never_seen": "缺少{name}：该键没有任何事件。",
     "out_of_tolerance": "缺少{name}：该键没有事件落在时间范围内。",
     "payload_expired": "缺少{name}：其事件已不再保留。",
@@ -70,7 +78,7 @@ def told(result: Mapping[str, Any], evidence: Mapping[str, Any], language: str) 
     """`evidence.text` of a result.
 
     Args:
-        result: its fields `label`, `confidence`, `missing` and `complete` are told too.
+        result: its fields `label`, `confidence`, `heads`, `missing` and `complete` are told too.
         evidence: of the same result.
         language: one of LANGUAGES.
     """
@@ -81,7 +89,7 @@ def sentences(result: Mapping[str, Any], evidence: Mapping[str, Any] | None, lan
     """As `told`, one by one; without `evidence` what else the result says."""
     words = LANGUAGES[language]
     found = (*_rule(result), *_doubts(result, words)) if evidence is None else _sentences(result, evidence, words)
-    return [words[name].format(**fields) for name, fields in (*found, *_gaps(result))]
+    return [words[name].format(**fields) for name, fields in (*found, *_heads(result, words), *_gaps(result))]
 
 
 _Said = Iterator[tuple[str, dict[str, Any]]]  # the name of each sentence and what stands in it
@@ -119,6 +127,17 @@ def _doubts(result: Mapping[str, Any], words: Mapping[str, str]) -> _Said:
     if confidence := result.get("confidence"):
         yield "set", {"labels": words["and"].join(confidence["set"])}
         yield "familiar", {"share": confidence["familiar"]}
+
+
+def _heads(result: Mapping[str, Any], words: Mapping[str, str]) -> _Said:
+    for name, said in result.get("heads", {}).items():
+        if "number" in said:
+            yield "number", {"name": name, **said, "unit": f" {said['unit']}" if "unit" in said else ""}
+        elif "label" in said:
+            yield "label", {"name": name, **said}
+        else:
+            labels = words["and"].join(f"{one} ({said['scores'][one]:.2f})" for one in said["labels"])
+            yield "labels" if labels else "no_labels", {"name": name, "labels": labels}
 
 
 def _gaps(result: Mapping[str, Any]) -> _Said:

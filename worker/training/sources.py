@@ -195,6 +195,8 @@ def check_known(samples: Sequence[Sample], labels: Sequence[str]) -> None:
     """Raises ConfigError for a label that is not one of `labels`."""
     known = set(labels)
     for sample in samples:
+        if sample.label == NO_LABEL and sample.targets and NO_LABEL not in known:
+            raise ConfigError(f"{sample.place}: has no label, and the model has: {', '.join(labels)}")
         if sample.label not in known:
             raise ConfigError(
                 f"{sample.place}: label {sample.label!r} is not in the training data: {', '.join(labels)}"
