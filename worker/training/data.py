@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -272,27 +272,13 @@ def told_batches(
     """As `batches`, each with the truth of further heads, [B, W] as `encoded` has it."""
     rng, targets = np.random.default_rng(seed), samples.targets.float()
 
-    def collated(rows: Sequence[tuple[int, Item, int]]) -> tuple[dict[str, Any], Tensor, Tensor]:
-        items = [hide(item, presence, rng) for _, item, _ in rows]
-        labels = torch.tensor([label for _, _, label in rows])
-        return collate(items, samples.config), labels, targets[[number for number, _, _ in rows]]
+    def collated(places: Sequence[int]) -> tuple[dict[str, Any], Tensor, Tensor]:
+        rows = [samples[place] for place in places]
+        items = [hide(item, presence, rng) for item, _ in rows]
+        return collate(items, samples.config), torch.tensor([label for _, label in rows]), targets[places]
 
-    order = torch.Generator().manual_seed(seed)
-    numbered = _Numbered(samples)
-    yield from DataLoader(numbered, batch, shuffle=shuffle, drop_last=shuffle, collate_fn=collated, generator=order)
-
-
-class _Numbered(Dataset[tuple[int, Item, int]]):
-    """Samples, each with its place."""
-
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, index: int) -> tuple[int, Item, int]:
-        return index, *self._samples[index]
+    order, places = torch.Generator().manual_seed(seed), cast("Dataset[int]", range(len(samples)))
+    yield from DataLoader(places, batch, shuffle=shuffle, drop_last=shuffle, collate_fn=collated, generator=order)
 
 
 def hide(item: Item, presence: Presence, rng: np.random.Generator) -> Item:
