@@ -122,7 +122,6 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         self.text = dict(text) if text is not None else {"model_type": "bert"}
         self.packages = {part: dict(told) for part, told in (packages or {}).items()}
         self.calibrations, self.training = dict(calibrations or {}), dict(training or {})
-        self.heads = [dict(one) for one in heads]
         self.channel_mean = list(channel_mean) if channel_mean is not None else [0.0] * len(self.channels)
         self.channel_std = list(channel_std) if channel_std is not None else [1.0] * len(self.channels)
         self._check()
