@@ -69,46 +69,45 @@ def test_a_notification_that_lacks_something_costs_that_one_alone(feeds: Message
     assert "Traceback" not in feeds.log()
 
 
-JOINED = """
+COUNTED = """
 name = "joined"
 [[rule]]
 name = "counted"
 topic = "{camera}/RuleEngine/Counter"
 payload = "json"
 skip = true
-[[rule]]
-name = "soon"
-topic = "{camera}/RuleEngine/Motion"
-modality = "sensor"
-type = "soon"
-key = "{camera}"
-id = "{digest}"
-body = "/data"
-join = { rule = "counted", on = "{camera}", equals = "{camera}", after = "100ms" }
-[[rule]]
-name = "late"
-topic = "{camera}/RuleEngine/Line"
-modality = "sensor"
-type = "late"
-key = "{camera}"
-id = "{digest}"
-body = "/data"
-join = { rule = "counted", on = "{camera}", equals = "{camera}", after = "1h" }
 """
+WAITS = """
+[[rule]]
+name = "%s"
+topic = "{camera}/RuleEngine/%s"
+modality = "sensor"
+type = "%s"
+key = "{camera}"
+id = "{digest}"
+body = "/data"
+join = { rule = "counted", on = "{camera}", equals = "{camera}", after = "%s" }
+"""
+JOINED = COUNTED + "".join(
+    WAITS % (name, name, name, after) for name, after in (("soon", "100ms"), ("later", "3s"), ("last", "1h"))
+)
 
 
 def test_what_waits_for_another_message_is_an_event_without_it(feeds: MessageFeeds, tmp_path: Path) -> None:
-    """When it has waited long enough; what waits still when the feed is ended, then."""
+    """When it has waited long enough, though its camera is lost meanwhile; what waits still when the feed is ended,
+    then."""
     mapping = tmp_path / "joined.toml"
     mapping.write_text(JOINED)
     with onvif_camera() as camera:
         feed = feeds.listening("onvif", f"gate={camera.url()}", "--mapping", str(mapping))
-        camera.say("tns1:RuleEngine/Line", "2026-11-29T12:00:00Z", {"ObjectId": "4"})
-        camera.say("tns1:RuleEngine/Motion", "2026-11-29T12:00:01Z", {"IsMotion": "true"})
+        for name in ("last", "later", "soon"):
+            camera.say(f"tns1:RuleEngine/{name}", "2026-11-29T12:00:00Z", {"ObjectId": "4"})
         assert [one.type for one in feeds.wait_for(1)] == ["soon"]
+        camera.stop()
+        assert [one.type for one in feeds.wait_for(2)] == ["soon", "later"]
         feed.send_signal(signal.SIGTERM)
         assert feed.wait(20) == 0
-        assert [one.type for one in feeds.wait_for(2)] == ["soon", "late"]
+        assert [one.type for one in feeds.wait_for(3)] == ["soon", "later", "last"]
 
 
 def test_an_address_that_is_none_is_one_line_and_2(feeds: MessageFeeds) -> None:
