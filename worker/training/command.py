@@ -68,7 +68,7 @@ def given_settings(given: Sequence[str]) -> set[str]:
     parser = ArgumentParser(add_help=False)
     add_train_arguments(parser)
     names = [action.dest for action in parser._actions]
-    untold = object()
+    untold: list[object] = []  # What may be given several times is appended to a copy of it.
     parser.set_defaults(**dict.fromkeys(names, untold))
     told, _ = parser.parse_known_args(given)
     return {name for name, value in vars(told).items() if value is not untold}
