@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from schemas.asyncapi import document
 from schemas.dead_letter import DeadLetterHeaders
 from schemas.event import EventHeaders, SensorJson, StructuredEvent, TextJson
+from schemas.metrics import MetricsV1
 from schemas.result import ResultHeaders, ResultV1
 from schemas.review import LabelV1, ReviewHeaders, ReviewV1
 from schemas.shadow import ShadowHeaders, ShadowV1
@@ -29,6 +30,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "shadow.headers": ShadowHeaders,
     "dead_letter.headers": DeadLetterHeaders,
 }
+# Of files, which no topic has.
+FILES: dict[str, type[BaseModel]] = {"metrics.v1": MetricsV1}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = Path(__file__).parent
 
@@ -36,7 +39,7 @@ FOLDER = Path(__file__).parent
 def generated() -> dict[str, str]:
     """Text of every generated file by its path relative to this folder."""
     files: dict[str, Any] = {"asyncapi.json": document(_components())}
-    for name, model in MODELS.items():
+    for name, model in {**MODELS, **FILES}.items():
         files[f"json/{name}.json"] = {"$schema": DIALECT, **opened(model.model_json_schema(mode="validation"))}
     return {path: json.dumps(body, indent=2, ensure_ascii=False) + "\n" for path, body in sorted(files.items())}
 

@@ -9,8 +9,9 @@ from worker.model.folder import folder_of
 from worker.model.fusion_model import FusionModel
 from worker.model.load import load
 from worker.model.preprocess import Preprocessor
-from worker.training.data import Samples, patterns
+from worker.training.data import Samples
 from worker.training.evaluate import labels_of, measure
+from worker.training.presence import patterns
 from worker.training.sources import home_samples
 
 SEED = 77  # the model was trained with seed 0

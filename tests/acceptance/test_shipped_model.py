@@ -15,9 +15,10 @@ from worker.model.fusion_model import FusionModel
 from worker.model.load import load
 from worker.model.preprocess import Preprocessor
 from worker.records import Verdict
-from worker.training.data import ALL, Samples, patterns
+from worker.training.data import Samples
 from worker.training.evaluate import measure
-from worker.training.robust import changes
+from worker.training.presence import ALL, patterns
+from worker.training.robust import MIDDLE, change_of, kinds
 from worker.training.sources import junction_samples
 
 SEED = 77  # the model was trained with seed 0
@@ -56,8 +57,8 @@ def test_it_reads_what_others_wrote(asked: Asked) -> None:
 def test_it_says_of_what_it_cannot_read_and_of_other_pictures_that_they_are_not_familiar(asked: Asked) -> None:
     """Four of five English sentences about something else, of Chinese ones, and of frames of something else."""
     rng = np.random.default_rng(1)
-    for kinds in (("off_topic",), ("chinese_alarm", "chinese_calm", "chinese_off_topic")):
-        other = [text for kind, text in sentences() if kind in kinds]
+    for which in (("off_topic",), ("chinese_alarm", "chinese_calm", "chinese_off_topic")):
+        other = [text for kind, text in sentences() if kind in which]
         assert strange(asked((frame(rng, "congestion"), text) for text in other)) >= 0.8
     known = [text for kind, text in sentences() if kind in ("calm", "alarm")][::3]
     assert strange(asked((foreign(rng), text) for text in known)) >= 0.8
@@ -88,7 +89,8 @@ def test_neither_modality_alone_is_enough(
 def test_spoiled_inputs_cost_little(few: tuple[FusionModel, Samples], way: str, least: float) -> None:
     """Each way of `evaluate --robust` on images leaves nine of ten right; a tenth of the letters lost, 0.79 of 80."""
     model, samples = few
-    assert measure(model, samples.changed(changes()[way]), 20, ALL, lambda: None).accuracy >= least
+    change = change_of([kind for kind in kinds(model.config) if kind.name == way], MIDDLE)
+    assert measure(model, samples.changed(change), 20, ALL, lambda: None).accuracy >= least
 
 
 def test_the_weights_are_small() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.unit.test_training import QUICK, arguments, evaluation, folder
 from worker.errors import ConfigError
-from worker.training.run import evaluate, train
+from worker.training.evaluation import evaluate
+from worker.training.run import train
 
 
 def test_the_row_is_what_each_model_says_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

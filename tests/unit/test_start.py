@@ -16,9 +16,9 @@ from tests.unit.test_training_choices import SMALL, readings
 from worker.errors import ConfigError
 from worker.model.load import load
 from worker.training.build import Built, build
-from worker.training.data import ALL
 from worker.training.encoders import merge
 from worker.training.evaluate import measure
+from worker.training.presence import ALL
 from worker.training.run import samples_of, train
 from worker.training.sources import Data, read
 from worker.training.taken import begin_labels

@@ -26,7 +26,8 @@ from worker.model.sums import verify
 from worker.training import command, fit
 from worker.training.build import build
 from worker.training.encoders import image_backbone, is_frozen, steady, text_encoder
-from worker.training.run import evaluate, train
+from worker.training.evaluation import evaluate
+from worker.training.run import train
 from worker.training.sources import read
 
 # A backbone that learns nothing in a step, but fast.
@@ -98,7 +99,7 @@ def test_training_writes_a_model_that_serves_and_the_same_seed_the_same_model(
     assert "12 train, 12 dev, 12 test" in card
     assert "**Personal data** in it was not masked" in card
     assert "image only" in card
-    for row in ("as they are", "noise", "typos"):
+    for row in ("image noise 25 of 255", "text typos 0.1 of the letters"):
         assert f"\n{row} " in card
     assert "numbers lost" not in card
     served = ModelRuntime(
@@ -251,7 +252,7 @@ def test_evaluate_tells_every_pattern_and_every_way_to_spoil(
     given = ("--data", str(data), "--model", str(tmp_path / "out"), "--robust", "--plots", str(tmp_path / "plots"))
     assert evaluate(evaluation(*given)) == 0
     printed = capsys.readouterr().out
-    for row in ("as they are", "noise", "blur", "dark", "rotated", "typos"):
+    for row in ("image noise", "image blur", "image dark", "image rotated", "text typos", "all together"):
         assert f"\n{row} " in printed
     assert (tmp_path / "plots" / "confusion.png").exists()
     (tmp_path / "test.jsonl").write_text('{"image": "dev1.jpg", "text": "hello", "label": "new"}\n')

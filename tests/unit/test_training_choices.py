@@ -23,7 +23,8 @@ from worker.training.build import build
 from worker.training.data import Samples
 from worker.training.encoders import groups, image_backbone, is_frozen, merge, text_encoder, tune, tuning_of
 from worker.training.evaluate import Measured
-from worker.training.run import evaluate, plan_of_run, train
+from worker.training.evaluation import evaluate
+from worker.training.run import plan_of_run, train
 from worker.training.sources import read
 from worker.training.vocabulary import learn_vocabulary
 

@@ -15,10 +15,7 @@ from pyarrow import parquet
 from tests.unit.test_training import QUICK, arguments, folder
 from worker.errors import ConfigError
 from worker.model.items import Item
-from worker.model.pictures import decode_image
-from worker.model.preprocess import Body, text_of
-from worker.training.data import ALL, Presence, hide, patterns
-from worker.training.robust import changes
+from worker.training.presence import ALL, Presence, hide, patterns
 from worker.training.run import train
 from worker.training.samples import folder_rows
 from worker.training.sources import digit_samples, junction_samples, read
@@ -184,23 +181,6 @@ def test_only_some_inputs() -> None:
     data = read("digits", 0, 0, ("test",)).only(["image"])
     assert data.inputs == {"image": "image"}
     assert all(set(sample.bodies) == {"image"} for sample in data.splits["test"])
-
-
-def test_spoiled_bodies_are_spoiled_alike() -> None:
-    """Each change touches its own modality, gives the same bytes for the same seed, and can still be decoded."""
-    (sample,) = junction_samples("test", 1, 3)
-    given = {"image": sample.bodies["image"][0], "text": sample.bodies["text"][0]}
-    given["sensor"] = Body(b'{"speed": 3, "count": [1, 2], "heat": 4}', "application/json", "radar")
-    touches = {"typos": "text", "numbers lost": "sensor"}
-    for name, change in changes().items():
-        for modality, body in given.items():
-            once, again = (change(body, modality, np.random.default_rng(1)) for _ in range(2))
-            assert once == again
-            assert (once != body) == (modality == touches.get(name, "image")), (name, modality)
-    noisy = changes()["noise"](given["image"], "image", np.random.default_rng(4))
-    plain = decode_image(given["image"].payload, 224, "image").float()
-    assert 5 < float((decode_image(noisy.payload, 224, "image").float() - plain).abs().mean()) < 30
-    assert text_of(*changes()["typos"](given["text"], "text", np.random.default_rng(4))[:3])
 
 
 def test_the_vocabulary_depends_on_the_texts_alone() -> None:

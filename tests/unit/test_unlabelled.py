@@ -15,10 +15,11 @@ from tests.unit.test_training_choices import SMALL, readings
 from worker.errors import ConfigError
 from worker.training import rounds
 from worker.training.build import build
-from worker.training.data import ALL, batches
+from worker.training.data import batches
 from worker.training.evaluate import Measured
 from worker.training.fit import Plan
 from worker.training.losses import Weights, contrastive_loss
+from worker.training.presence import ALL
 from worker.training.rounds import bring_together, threshold_of
 from worker.training.run import samples_of, train
 from worker.training.sources import read

@@ -17,8 +17,9 @@ from worker.feeds.wordings import KINDS, _read, hands, wording, wording_of
 from worker.model.encoders import TextEncoder
 from worker.model.load import load
 from worker.model.preprocess import Preprocessor
-from worker.training.data import ALL, Samples
+from worker.training.data import Samples
 from worker.training.evaluate import labels_of, measure
+from worker.training.presence import ALL
 from worker.training.sources import junction_samples
 
 NAMES = ["image", "text"]

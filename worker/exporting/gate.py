@@ -11,10 +11,10 @@ from worker.model.items import Item
 from worker.model.runtime import runtime_of
 from worker.model.served import Served
 from worker.records import Verdict
-from worker.training.data import Presence
 from worker.training.evaluate import Measured, labels_of
 from worker.training.head_measures import FIGURES, HeadMeasured
 from worker.training.intervals import One, paired
+from worker.training.presence import Presence
 
 _AT_ONCE = 32
 _LEAST_SCORE = 1e-6

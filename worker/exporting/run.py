@@ -24,9 +24,10 @@ from worker.model.preprocess import Preprocessor
 from worker.model.runtime import runtime_of
 from worker.model.served import Served, serve
 from worker.model.sums import SIGNATURE, verify, write_sums
-from worker.training.data import Presence, Samples, patterns
+from worker.training.data import Samples
 from worker.training.evaluate import Measured, first_of, labels_of
 from worker.training.head_measures import HeadMeasured, of_verdicts
+from worker.training.presence import Presence, patterns
 from worker.training.reference import write_reference
 from worker.training.sources import Data, read
 

@@ -32,6 +32,7 @@ JPEG_QUALITY = 80
 
 # A report keeps this distance from a change of the state, so that any frame within 500 ms shows the same state.
 _SETTLED_US = 800_000
+_DARK, _DIM = 0.6, 0.85  # Exposures below which a scene is dark, or dim.
 _STATE_US = (4_000_000, 9_000_000)
 
 _CALM = (
@@ -57,17 +58,20 @@ CARS = ((196, 40, 40), (40, 70, 180), (230, 230, 230), (30, 30, 30), (150, 150, 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One moment of a junction: a JPEG frame, a report and what goes on."""
+    """One moment of a junction: a JPEG frame, a report, what goes on, and by which light: dark, dim or bright."""
 
     image: bytes
     text: str
     label: str
+    light: str
 
 
 def scene(rng: np.random.Generator, label: str | None = None) -> Scene:
     """A scene of this label, or of any."""
     label = label or one_of(rng, LABELS)
-    return Scene(frame(rng, label), report(rng, label), label)
+    image, exposure = _frame(rng, label)
+    light = "dark" if exposure < _DARK else "dim" if exposure < _DIM else "bright"
+    return Scene(image, report(rng, label), label, light)
 
 
 def junction_events(
@@ -119,6 +123,11 @@ def report(rng: np.random.Generator, label: str) -> str:
 
 def frame(rng: np.random.Generator, label: str) -> bytes:
     """A JPEG that tells a full road from an empty one, by day or night, through noise."""
+    return _frame(rng, label)[0]
+
+
+def _frame(rng: np.random.Generator, label: str) -> tuple[bytes, float]:
+    """The JPEG, and its exposure."""
     image = Image.new("RGB", (WIDTH, HEIGHT), shade(rng, (96, 128, 80)))
     draw = ImageDraw.Draw(image)
     middle = (WIDTH / 2 + rng.uniform(-25, 25), HEIGHT / 2 + rng.uniform(-20, 20))
@@ -129,15 +138,20 @@ def frame(rng: np.random.Generator, label: str) -> bytes:
     for _ in range(cars):
         turn = angle + (np.pi / 2 if rng.random() < 0.5 else 0.0)
         _car(draw, rng, middle, turn, width)
-    return photograph(rng, image)
+    return _exposed(rng, image)
 
 
 def photograph(rng: np.random.Generator, image: Image.Image) -> bytes:
     """A JPEG of it, by day or night, through noise."""
+    return _exposed(rng, image)[0]
+
+
+def _exposed(rng: np.random.Generator, image: Image.Image) -> tuple[bytes, float]:
+    """As `photograph`, and the part of the light that it was taken by."""
     light = rng.uniform(0.35, 1.1)
     pixels = np.asarray(image, np.float32) * light + rng.normal(0, rng.uniform(2, 7), (HEIGHT, WIDTH, 1))
     encoded: bytes = simplejpeg.encode_jpeg(np.clip(pixels, 0, 255).astype(np.uint8), quality=JPEG_QUALITY)
-    return encoded
+    return encoded, light
 
 
 def shade(rng: np.random.Generator, colour: tuple[int, int, int]) -> tuple[int, int, int]:

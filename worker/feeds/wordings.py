@@ -10,6 +10,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,11 +40,24 @@ _BEGINNINGS = (
 _ENDS = (" over", ", over and out", ", thanks", " please note", ", that is all", ", copy", "...", "!", ".", ".", ".")
 
 
+class Worded(NamedTuple):
+    """A sentence, its kind, and the hand that wrote it: the name of its file, or `template`."""
+
+    text: str
+    kind: str
+    hand: str
+
+
 def wording(rng: np.random.Generator, kind: str, split: str = "train") -> str:
     """A sentence of this kind: one that was written, or a template filled; said by radio or typed in haste at times."""
+    return _worded(rng, kind, split).text
+
+
+def _worded(rng: np.random.Generator, kind: str, split: str) -> Worded:
     templates, _, written = _read()
     is_written = split != "train" or rng.random() < _WRITTEN_SHARE
     text = one_of(rng, written[split, kind]) if is_written else _filled(one_of(rng, templates[kind]), rng)
+    hand = _hand_of()[text] if is_written else "template"
     if rng.random() < 0.12:
         text = one_of(rng, _BEGINNINGS).replace("{n}", str(rng.integers(1, 40))) + text
     if rng.random() < 0.4:
@@ -53,13 +67,18 @@ def wording(rng: np.random.Generator, kind: str, split: str = "train") -> str:
         text = text[0].upper() + text[1:]
     elif style < 0.45:
         text = text.upper()
-    return with_a_letter_lost(rng, text) if rng.random() < 0.15 else text
+    return Worded(with_a_letter_lost(rng, text) if rng.random() < 0.15 else text, kind, hand)
 
 
 def wording_of(rng: np.random.Generator, label: str, split: str = "train") -> str:
     """A report for a scene of this label, which tells calm from alarm."""
+    return worded_of(rng, label, split).text
+
+
+def worded_of(rng: np.random.Generator, label: str, split: str = "train") -> Worded:
+    """As `wording_of`, with what kind of sentence it is and who wrote it."""
     chances = _LABELS[label]
-    return wording(rng, str(rng.choice(list(chances), p=list(chances.values()))), split)
+    return _worded(rng, str(rng.choice(list(chances), p=list(chances.values()))), split)
 
 
 def _filled(text: str, rng: np.random.Generator) -> str:
@@ -80,6 +99,20 @@ def _read() -> tuple[_Lists, _Lists, dict[tuple[str, str], tuple[str, ...]]]:
     return templates, slots, {place: tuple(texts) for place, texts in written.items()}
 
 
+@cache
+def _hand_of() -> dict[str, str]:
+    """Who wrote a sentence; of two that wrote the same the first."""
+    found: dict[str, str] = {}
+    for file, hand in zip(_files(), hands(), strict=True):
+        for text in (text for texts in hand.values() for text in texts):
+            found.setdefault(text, file.stem)
+    return found
+
+
+def _files() -> list[Path]:
+    return sorted(_WRITTEN.glob("*.toml"))
+
+
 def hands() -> list[dict[str, list[str]]]:
     """What each hand wrote, by kind."""
-    return [tomllib.loads(file.read_text("utf-8")) for file in sorted(_WRITTEN.glob("*.toml"))]
+    return [tomllib.loads(file.read_text("utf-8")) for file in _files()]

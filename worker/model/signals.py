@@ -121,6 +121,16 @@ def read_audio(body: bytes, rate: int, seconds: float, mels: int, stream: str) -
     return log_mel(torch.from_numpy(kept), rate, mels)
 
 
+def wave_of(body: bytes) -> tuple[NDArray[np.float32], int]:
+    """The wave of a WAV file, [samples] in -1..1, the mean of its channels, and its samples a second.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    wav = read_wav(body)
+    return _mono(body, wav), wav.rate
+
+
 def _mono(body: bytes, wav: Wav) -> NDArray[np.float32]:
     """The mean of the channels, in -1..1, floats beyond it clipped; 8-bit samples have no sign and rest at 128."""
     raw = np.frombuffer(body, np.uint8, wav.size, wav.start)

@@ -8,9 +8,10 @@ from pathlib import Path
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
 from worker.model.sums import verified
-from worker.training.data import Presence, Samples
+from worker.training.data import Samples
 from worker.training.evaluate import Measured, labels_of, measure
 from worker.training.intervals import paired
+from worker.training.presence import Presence
 from worker.training.sources import Data
 
 

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from worker.model.config import FusionConfig
 from worker.training.evaluate import Measured, confidence_rows, first_of, rows_of
+from worker.training.findings import Findings
+from worker.training.groups import rows_of_groups
 from worker.training.head_measures import head_rows
+from worker.training.ranking import ranked, ranking_rows
+from worker.training.spoiled import TOGETHER, spoiled_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,9 @@ class Trained:
     notes: Sequence[str] = ()
 
 
-def card(
-    config: FusionConfig, trained: Trained, measured: Mapping[str, Measured], corrupted: Mapping[str, Measured]
-) -> str:
-    """The card, in Markdown with the head that model hubs read; `corrupted` may be empty."""
+def card(config: FusionConfig, trained: Trained, findings: Findings) -> str:
+    """The card, in Markdown with the head that model hubs read."""
+    measured = findings.measured
     full = first_of(measured)
     counts = ", ".join(f"{count} {split}" for split, count in trained.counts.items())
     origins = list(trained.origins) or ["no weights but those trained here"]
@@ -57,9 +60,9 @@ def card(
             f"- **Scores** are calibrated on the dev split, by what is present: temperatures {_temperatures(config)}.",
             "", "## Measured on the test split", "", "```", *rows_of(measured), "", full.report.rstrip(), "```", "",
             *_confidence(measured), *_heads(config, measured),
-            *(["All inputs, corrupted on their way:", "", "```", *rows_of(corrupted), "```", ""] if corrupted else []),
+            *_ranking(full), *fair_and_robust(findings),
             "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
-            "", "## Limits", "", *[f"- {one}" for one in _limits(measured, corrupted)], "",
+            "", "## Limits", "", *[f"- {one}" for one in _limits(findings)], "",
         ]
     )  # fmt: skip
 
@@ -78,12 +81,27 @@ def _heads(config: FusionConfig, measured: Mapping[str, Measured]) -> list[str]:
     return [told, "", "```", *rows[:-1], "```", ""]
 
 
+def _ranking(full: Measured) -> list[str]:
+    told = "How well scores put the samples of a label before the others (one label against the rest):"
+    return [told, "", "```", *ranking_rows(ranked(full)), "```", ""] if len(full.truth) else []
+
+
+def fair_and_robust(findings: Findings) -> list[str]:
+    """The tables by group, of spoiled inputs and of the adversarial step, as far as they were made."""
+    lines = [line for one in findings.groups for line in ("```", *rows_of_groups(one), "```", "")]
+    if lines:
+        lines = ["By group (a gap within what chance makes tells nothing):", "", *lines]
+    rows = spoiled_rows(findings.spoiled, findings.probe)
+    return [*lines, *(["Spoiled on their way:", "", "```", *rows, "```", ""] if rows else [])]
+
+
 def _temperatures(config: FusionConfig) -> str:
     told = [config.calibration, *config.calibrations.values()]
     return f"{min(told):.3f} to {max(told):.3f}"
 
 
-def _limits(measured: Mapping[str, Measured], corrupted: Mapping[str, Measured]) -> list[str]:
+def _limits(findings: Findings) -> list[str]:
+    measured = findings.measured
     full = first_of(measured)
     weakest = min(range(len(full.names)), key=lambda n: _recall(full, n))
     limits = [
@@ -96,11 +114,14 @@ def _limits(measured: Mapping[str, Measured], corrupted: Mapping[str, Measured])
         seen = [name for name, one in measured.items() if len(one.truth)]
         worst = min(seen, key=lambda name: measured[name].accuracy)
         limits.append(f"Its weakest presence pattern is `{worst}`, with accuracy {measured[worst].accuracy:.3f}.")
-    if corrupted:
-        worst = min(corrupted, key=lambda name: corrupted[name].accuracy)
-        limits.append(f"Of these corruptions `{worst}` costs most: accuracy {corrupted[worst].accuracy:.3f}.")
+    if findings.spoiled:
+        worst_way = max((one for one in findings.spoiled if one.name != TOGETHER), key=lambda one: one.fall[0])
+        limits.append(
+            f"Of what spoils one input alone `{worst_way.modality} {worst_way.name}` costs most: accuracy "
+            f"{worst_way.spoiled.accuracy:.3f} at {worst_way.strength}."
+        )
     else:
-        limits.append("It was trained on inputs as they are; `evaluate --robust` tells what corrupted ones cost.")
+        limits.append("It was trained on inputs as they are; `evaluate --robust` tells what spoiled ones cost.")
     return limits
 
 

@@ -173,13 +173,24 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
         help="model folder, or shipped:home (default: the junction's that ships)",
     )  # fmt: skip
     parser.add_argument("--split", choices=("train", "dev", "test"), default="test", help="default test")
-    parser.add_argument("--robust", action="store_true", help="also on noise, blur, dark, rotated, typos")
+    parser.add_argument(
+        "--by", action="append", default=[], metavar="ATTRIBUTE",
+        help="also by group: key, missing (which inputs are), or an attribute of the rows; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--positive", metavar="LABEL", help="with --by: how often each group is said to have it")
+    parser.add_argument(
+        "--robust", action="store_true",
+        help="also on inputs that are spoiled, each way at three strengths, and after an adversarial step of the image",
+    )  # fmt: skip
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write report.txt and metrics.json there")
     parser.add_argument(
         "--against", type=Path, nargs="+", metavar="DIR",
         help="other models, such as those trained with --inputs on some of the inputs: each is held against this one, "
         "which is shown the inputs that the other takes",
     )  # fmt: skip
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="write confusion.png and reliability.png there")
+    parser.add_argument(
+        "--plots", type=Path, metavar="DIR", help="write confusion.png, reliability.png and ranking.png there"
+    )
 
 
 def _add_common(parser: ArgumentParser) -> None:
@@ -280,6 +291,6 @@ def tune(arguments: Namespace) -> int:
 
 def evaluate(arguments: Namespace) -> int:
     """Evaluates; 0 when done."""
-    from worker.training.run import evaluate as run
+    from worker.training.evaluation import evaluate as run
 
     return run(arguments)

@@ -18,7 +18,8 @@ from worker.model.config import FusionConfig
 from worker.model.evidence import scores_of
 from worker.model.fusion_model import FusionModel, FusionOutput
 from worker.model.items import Item, collate, on_device
-from worker.training.data import ALL, Presence, Samples, batches, patterns
+from worker.training.data import Samples, batches
+from worker.training.presence import ALL, Presence, patterns
 
 # Of 60 texts off topic, asked of reports about a junction on MiniLM at a false alarm rate of 5 %, 16 found 88 %, 32
 # 97 %, 64 98 %; the more, the oftener it is the wording alone that is strange.

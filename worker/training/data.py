@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +23,7 @@ from worker.training.blind import blind_images
 from worker.training.bodies import check_columns
 from worker.training.doubles import digest_of
 from worker.training.heads import encoded
+from worker.training.presence import Presence, hide
 from worker.training.robust import Change
 from worker.training.rows import Sample
 from worker.training.sources import check_known
@@ -74,10 +75,10 @@ class Samples(Dataset[tuple[Item, int]]):
                     said = str(error).removeprefix(f"stream {body.stream!r}: ")
                     raise ConfigError(f"{sample.place}: {body.stream}: {said}") from error
 
-    def changed(self, change: Change) -> Samples:
-        """These samples as `change(body, modality, rng)` corrupts each body, always alike for the same sample."""
+    def changed(self, change: Change, seed: int = 0) -> Samples:
+        """These samples as `change(bodies, modality, rng)` spoils the bodies of each input, alike for the same seed."""
         made = copy.copy(self)
-        made._change = change
+        made._change, made._seed = change, seed
         return made
 
     def augmented(self, augment: Augment, seed: int) -> Samples:
@@ -101,12 +102,15 @@ class Samples(Dataset[tuple[Item, int]]):
         made._samples = [sample for sample in self._samples if names <= sample.bodies.keys()]
         return made
 
-    def drawn(self, most: int, seed: int) -> Samples:
-        """At most so many of these samples, in their order; the same for the same seed."""
+    def picked(self, numbers: Iterable[int]) -> Samples:
+        """The samples of these numbers."""
         made = copy.copy(self)
-        numbers = np.sort(np.random.default_rng(seed).permutation(len(self))[:most])
         made._samples = [self._samples[number] for number in numbers]
         return made
+
+    def drawn(self, most: int, seed: int) -> Samples:
+        """At most so many of these samples, in their order; the same for the same seed."""
+        return self.picked(np.sort(np.random.default_rng(seed).permutation(len(self))[:most]))
 
     def with_two(self) -> Samples:
         """Those samples that have two inputs or more."""
@@ -177,8 +181,24 @@ class Samples(Dataset[tuple[Item, int]]):
                 padded[: length[key]] = states[: length[key]]
                 self._states[key] = padded
 
+    def as_pixels(self) -> Samples:
+        """These samples, of which every picture is decoded, also where its map is kept."""
+        made = copy.copy(self)
+        made._maps = {}
+        return made
+
     def __len__(self) -> int:
         return len(self._samples)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the data calls the inputs, in the order of the model's."""
+        return self._names
+
+    @property
+    def rows(self) -> Sequence[Sample]:
+        """What they were made from."""
+        return self._samples
 
     @property
     def classes(self) -> list[int]:
@@ -202,12 +222,12 @@ class Samples(Dataset[tuple[Item, int]]):
 
     def __getitem__(self, index: int) -> tuple[Item, int]:
         sample = self._samples[index]
-        rng, chance = np.random.default_rng(index), np.random.default_rng([self._seed, index])
+        rng, chance = np.random.default_rng([self._seed, index]), np.random.default_rng([self._seed, index])
         made: list[Parts] = []
         for number, (name, modality) in enumerate(zip(self._names, self._config.inputs, strict=True)):
             bodies = sample.bodies.get(name, ())
             if self._change is not None:
-                bodies = tuple(self._change(body, modality, rng) for body in bodies)
+                bodies = self._change(bodies, modality, rng)
             try:
                 made.append(self._parts(number, modality, bodies, chance))
             except Poison as error:
@@ -228,34 +248,6 @@ class Samples(Dataset[tuple[Item, int]]):
         if modality != "image":
             return parts
         return parts._replace(tensors=tuple(self._augment.pixels(one, chance) for one in parts.tensors))
-
-
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """Which inputs the model sees.
-
-    Attributes:
-        shown: these alone, by their numbers, of samples that have them all; None: all that a sample has.
-        dropout: of a sample with several inputs, how often only some are shown: any of the ways to hide one or more
-            and to leave one or more is as likely as the others.
-    """
-
-    shown: tuple[int, ...] | None = None
-    dropout: float = 0.0
-
-
-ALL = Presence()
-
-
-def patterns(names: Sequence[str]) -> dict[str, Presence]:
-    """The presence patterns that are reported: all, all but one, one alone."""
-    numbers = range(len(names))
-    found = {"all": Presence(tuple(numbers))}
-    if len(names) > 2:
-        found |= {f"no {names[n]}": Presence(tuple(m for m in numbers if m != n)) for n in numbers}
-    if len(names) > 1:
-        found |= {f"{names[n]} only": Presence((n,)) for n in numbers}
-    return found
 
 
 def batches(
@@ -279,16 +271,3 @@ def told_batches(
 
     order, places = torch.Generator().manual_seed(seed), cast("Dataset[int]", range(len(samples)))
     yield from DataLoader(places, batch, shuffle=shuffle, drop_last=shuffle, collate_fn=collated, generator=order)
-
-
-def hide(item: Item, presence: Presence, rng: np.random.Generator) -> Item:
-    """The item as this presence shows it; what it has at least one of, it keeps at least one of."""
-    if presence.shown is not None:
-        return item.only(presence.shown)
-    there = item.present
-    if rng.random() >= presence.dropout or len(there) < 2:
-        return item
-    while True:
-        kept = [number for number in there if rng.random() < 0.5]
-        if 0 < len(kept) < len(there):
-            return item.only(kept)

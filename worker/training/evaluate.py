@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,13 @@ from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.heads import Heads
 from worker.model.items import on_device
-from worker.training.data import ALL, Presence, Samples, batches, patterns
+from worker.training.data import Samples, batches
 from worker.training.intervals import wilson
+from worker.training.presence import ALL, Presence, patterns
 
 # As Guo et al. (2017) have it; with fewer samples a bin the error would be mostly noise.
 _BINS = 15
+Alter = Callable[[dict[str, Any], torch.Tensor], dict[str, Any]]
 UNFAMILIAR = 0.05  # Below it an item is counted as not familiar; of known data one in twenty is.
 
 
@@ -72,6 +75,11 @@ class Measured:
         return float((self.said == self.truth).mean())
 
     @property
+    def strange(self) -> NDArray[np.bool_] | None:
+        """[N], which are said not to be familiar; None without confidence."""
+        return None if self.familiar is None else np.asarray(self.familiar < UNFAMILIAR)
+
+    @property
     def macro_f1(self) -> float:
         """The F1 score, averaged over labels."""
         count = len(self.names)
@@ -86,8 +94,11 @@ class Measured:
 
     def picked(self, numbers: NDArray[np.int64]) -> Measured:
         """Of these samples, by their numbers; one may be named more than once."""
-        temperature = np.broadcast_to(self.temperature, self.truth.shape)[numbers]
-        return Measured(self.logits[numbers], self.truth[numbers], temperature, self.names)
+        temperature = np.broadcast_to(self.temperature, self.truth.shape)
+        given = {"logits": self.logits, "truth": self.truth, "temperature": temperature}
+        more = {name: getattr(self, name) for name in ("least", "familiar", "columns", "targets")}
+        told = given | {name: one for name, one in more.items() if one is not None}
+        return replace(self, **{name: one[numbers] for name, one in told.items()})
 
     def reliability(self) -> list[tuple[float, float, float]]:
         """Per bin of the best score: its mean, how often it is right, and the share of the samples in it."""
@@ -119,9 +130,12 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 @torch.inference_mode()
 def measure(
     model: FusionModel, samples: Samples, batch: int, presence: Presence, step: Callable[[], object],
-    knowledge: Knowledge | None = None,
+    knowledge: Knowledge | None = None, alter: Alter | None = None,
 ) -> Measured:  # fmt: skip
-    """Runs the model over the samples that have what this presence shows; `step` is called after each batch."""
+    """Runs the model over the samples that have what this presence shows; `step` is called after each batch.
+
+    `alter(arguments, labels)` gives the arguments that `forward` is called with instead.
+    """
     model.eval()
     truth: list[int] = []
     logits: list[list[float]] = []
@@ -131,7 +145,8 @@ def measure(
     temperatures = Temperatures(model.config)
     chosen = samples if presence.shown is None else samples.having(presence.shown)
     for arguments, labels in batches(chosen, batch, presence, seed=0, shuffle=False):
-        out = model(**on_device(arguments, model.device))
+        given = on_device(arguments, model.device)
+        out = model(**(given if alter is None else alter(given, labels)))
         logits += out.logits.double().cpu().tolist()
         columns += out.heads.double().cpu().tolist() if out.heads is not None else []
         present = torch.stack(out.present, dim=1).tolist()

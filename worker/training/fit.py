@@ -19,11 +19,12 @@ from worker.model.heads import Heads
 from worker.model.items import on_device
 from worker.training.augment import Augment
 from worker.training.board import Board
-from worker.training.data import ALL, Presence, Samples, told_batches
+from worker.training.data import Samples, told_batches
 from worker.training.encoders import groups, steady
 from worker.training.evaluate import measure
 from worker.training.head_measures import judged_by
 from worker.training.losses import Weights, heads_loss, joint_loss
+from worker.training.presence import ALL, Presence
 
 CHECKPOINT = "checkpoint.pt"
 LOGS = "logs"

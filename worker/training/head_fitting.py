@@ -16,9 +16,10 @@ from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS, NUMBER
-from worker.training.data import ALL, Samples
+from worker.training.data import Samples
 from worker.training.evaluate import Measured, fitted_temperature, measure
 from worker.training.heads import target_width
+from worker.training.presence import ALL
 
 _MIDDLE = 0.5  # The threshold of a label that the dev split does not show.
 

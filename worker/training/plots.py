@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from worker.training.evaluate import Measured
 
@@ -57,6 +58,24 @@ def draw_confusion(measured: Measured, path: Path) -> None:
         for row, column in ((row, column) for row in ticks for column in ticks):
             dark = counts[row, column] > counts.max() / 2
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color="w" if dark else "k")
+    figure.savefig(path, dpi=120)
+
+
+def draw_ranking(measured: Measured, path: Path) -> None:
+    """Each label against the rest: found by false alarms (ROC), and precision by found; labels without both are not."""
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for number, name in enumerate(measured.names[:_MOST_NUMBERED]):
+        has, scores = measured.truth == number, measured.scores[:, number]
+        if 0 < has.sum() < len(has):
+            false, found, _ = roc_curve(has, scores)
+            left.plot(false, found, linewidth=1, label=name)
+            precision, recall, _ = precision_recall_curve(has, scores)
+            right.step(recall, precision, where="post", linewidth=1)
+    left.plot([0, 1], [0, 1], ":", color="grey")
+    left.set(xlabel="false alarms", ylabel="found", title="ROC")
+    right.set(xlabel="found", ylabel="precision", ylim=(0, 1.02), title="precision and recall")
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(path, dpi=120)
 
 

@@ -1,55 +1,139 @@
-"""How a body may be corrupted on its way: noise, blur, dark, rotated, typos, silence of a sensor."""
+"""How bodies may be spoiled on their way, by kind and strength, and all kinds of a strength together."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from worker.model.config import FusionConfig
 from worker.model.pictures import decode_whole
 from worker.model.preprocess import Body, text_of
+from worker.training import robust_readings as readings
+from worker.training import robust_sounds as sounds
 
-Change = Callable[[Body, str, np.random.Generator], Body]
-
-_NOISE = 25.0  # Standard deviation, of 255: a cheap camera at night.
-_BLUR = 2.5  # Pixels: a wet lens.
-_DARK = 0.3  # Of the light.
-_DEGREES = 15.0  # A bracket that has slipped.
-_TYPOS = 0.1  # Of the letters.
-_LOST = 0.5  # Of a sensor's numbers.
-
-
-def changes() -> dict[str, Change]:
-    """Each way, by its name; a body of a modality that it does not touch stays as it is."""
-    return {
-        "noise": _of_image(lambda image, rng: noisy(image, _NOISE, rng)),
-        "blur": _of_image(lambda image, rng: blurred(image, _BLUR)),
-        "dark": _of_image(lambda image, rng: darkened(image, _DARK)),
-        "rotated": _of_image(lambda image, rng: image.rotate(rng.uniform(-_DEGREES, _DEGREES))),
-        "typos": lambda body, modality, rng: with_typos(body, _TYPOS, rng) if modality == "text" else body,
-        "numbers lost": lambda body, modality, rng: with_gaps(body, _LOST, rng) if modality == "sensor" else body,
-    }
+# The bodies of one input, and its modality.
+Change = Callable[[Sequence[Body], str, np.random.Generator], tuple[Body, ...]]
+Spoil = Callable[[Sequence[Body], float, np.random.Generator], tuple[Body, ...]]
+STRENGTHS = (0, 1, 2)  # Weak, middle, strong.
+MIDDLE = 1
 
 
-def applies(change: str, modalities: set[str]) -> bool:
-    """Whether a change touches one of these modalities."""
-    return {"typos": "text", "numbers lost": "sensor"}.get(change, "image") in modalities
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One way in which an input of a modality is spoiled.
+
+    Attributes:
+        strengths: weak, middle and strong, in `unit`.
+        spoil: (bodies of an input, strength, rng) -> the bodies that come instead. For the same `rng` what is stronger
+            spoils all that is weaker does, and more; of typos on the average.
+    """
+
+    modality: str
+    name: str
+    unit: str
+    strengths: tuple[float, float, float]
+    spoil: Spoil
+
+    def told(self, strength: int) -> str:
+        """The strength of this number, for people."""
+        return f"{self.strengths[strength]:g}{self.unit}"
 
 
-def _of_image(corrupt: Callable[[Image.Image, np.random.Generator], Image.Image]) -> Change:
-    def change(body: Body, modality: str, rng: np.random.Generator) -> Body:
-        if modality != "image":
-            return body
-        pixels = decode_whole(body.payload, body.stream).permute(1, 2, 0).contiguous()
-        corrupted = corrupt(Image.fromarray(pixels.numpy()), rng)
-        out = io.BytesIO()
-        corrupted.save(out, "PNG", compress_level=1)
-        return body._replace(payload=out.getvalue(), content_type="image/png")
+def kinds(config: FusionConfig) -> list[Kind]:
+    """All that touch an input of this model."""
+    found = [*_of_images(), *_of_texts(), *_of_sounds(), *(_of_readings(config) if config.channels else [])]
+    return [kind for kind in found if kind.modality in config.inputs]
+
+
+def change_of(some: Sequence[Kind], strength: int) -> Change:
+    """These kinds one after another, each by chances of its own, so that alone and together it does the same."""
+
+    def change(bodies: Sequence[Body], modality: str, rng: np.random.Generator) -> tuple[Body, ...]:
+        seed, made = int(rng.integers(2**32)), tuple(bodies)
+        for kind in some:
+            if kind.modality == modality and made:
+                own = np.random.default_rng([seed, zlib.crc32(kind.name.encode())])
+                made = kind.spoil(made, kind.strengths[strength], own)
+        return made
 
     return change
+
+
+def _of_images() -> list[Kind]:
+    return [
+        # Standard deviation: 25 is a cheap camera at night.
+        Kind("image", "noise", " of 255", (10, 25, 50), _image(noisy)),
+        # A wet lens.
+        Kind("image", "blur", " pixels", (1, 2.5, 5), _image(lambda image, pixels, rng: blurred(image, pixels))),
+        Kind(
+            "image", "dark", " of the light", (0.6, 0.3, 0.1), _image(lambda image, light, rng: darkened(image, light))
+        ),
+        # A bracket that has slipped.
+        Kind("image", "rotated", " degrees at most", (5, 15, 30), _image(turned)),
+    ]
+
+
+def _of_texts() -> list[Kind]:
+    return [
+        Kind("text", "typos", " of the letters", (0.05, 0.1, 0.2), _each(with_typos)),
+        Kind("text", "words lost", " of the words", (0.1, 0.25, 0.5), _each(with_words_lost)),
+    ]
+
+
+def _of_sounds() -> list[Kind]:
+    def sound(change: Callable[..., np.ndarray[tuple[int, ...], np.dtype[np.floating]]]) -> Spoil:
+        return _each(lambda body, x, rng: sounds.spoiled_sound(lambda wave, rate: change(wave, x, rate, rng))(body))
+
+    return [
+        Kind("audio", "noise", " dB below", (20, 10, 0), sound(lambda w, x, rate, rng: sounds.with_noise(w, x, rng))),
+        Kind("audio", "quieter", " dB", (12, 24, 36), sound(lambda w, x, rate, rng: sounds.quieter(w, x))),
+        Kind("audio", "clipped", " of its peak", (0.5, 0.2, 0.05), sound(lambda w, x, rate, rng: sounds.clipped(w, x))),
+        Kind(
+            "audio", "low-pass", " Hz", (4000, 2000, 1000), sound(lambda w, x, rate, _: sounds.low_passed(w, x, rate))
+        ),
+        Kind("audio", "later", " of its length", (0.1, 0.25, 0.5), sound(lambda w, x, rate, rng: sounds.later(w, x))),
+        Kind("audio", "drop-outs", " of the time", (0.1, 0.3, 0.6), sound(sounds.with_drop_outs)),
+    ]
+
+
+def _of_readings(config: FusionConfig) -> list[Kind]:
+    spreads = readings.Spreads(config)
+
+    def known(change: Callable[..., tuple[Body, ...]]) -> Spoil:
+        return lambda bodies, x, rng: change(bodies, x, spreads, rng)
+
+    clock = Kind("sensor", "clock ahead", " s", (1, 5, 30), lambda some, x, rng: readings.by_another_clock(some, x))
+    return [
+        Kind("sensor", "noise", " deviations", (0.25, 0.5, 1), known(readings.noisy)),
+        Kind("sensor", "offset", " deviations", (0.5, 1, 2), known(readings.offset)),
+        Kind("sensor", "drift", " deviations", (0.5, 1, 2), known(readings.drifting)),
+        Kind("sensor", "stuck", " of the fields", (0.25, 0.5, 1), known(readings.stuck)),
+        Kind("sensor", "spikes", " of the numbers", (0.05, 0.1, 0.2), known(readings.with_spikes)),
+        Kind("sensor", "unit slip", " times, one field", (1.6, 10, 1000), known(readings.in_other_units)),
+        Kind("sensor", "numbers lost", " of the fields", (0.25, 0.5, 0.75), _each(with_gaps)),
+        Kind("sensor", "steps lost", " of the steps", (0.25, 0.5, 0.75), readings.with_steps_lost),
+        *([clock] if config.times else []),
+    ]
+
+
+def _each(spoil: Callable[[Body, float, np.random.Generator], Body]) -> Spoil:
+    return lambda bodies, strength, rng: tuple(spoil(body, strength, rng) for body in bodies)
+
+
+def _image(spoil: Callable[[Image.Image, float, np.random.Generator], Image.Image]) -> Spoil:
+    def spoiled(body: Body, strength: float, rng: np.random.Generator) -> Body:
+        pixels = decode_whole(body.payload, body.stream).permute(1, 2, 0).contiguous()
+        out = io.BytesIO()
+        spoil(Image.fromarray(pixels.numpy()), strength, rng).save(out, "PNG", compress_level=1)
+        return body._replace(payload=out.getvalue(), content_type="image/png")
+
+    return _each(spoiled)
 
 
 def noisy(image: Image.Image, deviation: float, rng: np.random.Generator) -> Image.Image:
@@ -62,6 +146,11 @@ def noisy(image: Image.Image, deviation: float, rng: np.random.Generator) -> Ima
 def blurred(image: Image.Image, pixels: float) -> Image.Image:
     """Under a Gaussian of this radius."""
     return image.filter(ImageFilter.GaussianBlur(pixels))
+
+
+def turned(image: Image.Image, degrees: float, rng: np.random.Generator) -> Image.Image:
+    """By at most so many degrees, either way; the corners are black."""
+    return image.rotate(degrees * rng.uniform(-1, 1))
 
 
 def darkened(image: Image.Image, light: float) -> Image.Image:
@@ -79,6 +168,14 @@ def with_typos(body: Body, share: float, rng: np.random.Generator) -> Body:
             else:
                 letters[place], letters[place + 1] = letters[place + 1], letters[place]
     return body._replace(payload="".join(letters).encode(), content_type="text/plain")
+
+
+def with_words_lost(body: Body, share: float, rng: np.random.Generator) -> Body:
+    """A text without about this share of its words; never without all."""
+    words = text_of(*body[:3]).split()
+    chance = rng.random(len(words))
+    kept = [word for word, one in zip(words, chance, strict=True) if one >= share or one == chance.max()]
+    return body._replace(payload=" ".join(kept).encode(), content_type="text/plain")
 
 
 def with_gaps(body: Body, share: float, rng: np.random.Generator) -> Body:

@@ -17,11 +17,12 @@ from worker.errors import ConfigError
 from worker.model.fusion_model import FusionModel
 from worker.model.items import on_device
 from worker.training.augment import Augment
-from worker.training.data import ALL, Samples, batches
+from worker.training.data import Samples, batches
 from worker.training.encoders import groups, steady
 from worker.training.evaluate import calibrate, measure
 from worker.training.fit import LOGS, NOT_FINITE, Plan, fit
 from worker.training.losses import contrastive_loss
+from worker.training.presence import ALL
 
 # A share of fewer verdicts than these says little of the next.
 FEWEST = 10

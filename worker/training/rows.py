@@ -21,7 +21,7 @@ from worker.training.bodies import check_body, content_type_of
 from worker.training.targets import Target, targets_of
 from worker.training.words import RowError, check_word, is_blank
 
-ROW_FIELDS = (*MODALITIES, "inputs", "modalities", "label", "targets", "key", "time", "missing", "id")
+ROW_FIELDS = (*MODALITIES, "inputs", "modalities", "label", "targets", "key", "time", "missing", "id", "attributes")
 ENTRY_FIELDS = ("file", "path", "bytes", "text", "content_type", "time", "id")
 # What begins so is the reader's own note.
 _NOTE = "_"
@@ -40,12 +40,16 @@ class Sample:
         label: NO_LABEL where the row tells further heads alone.
         place: names it in messages, such as `data/train.jsonl:7`.
         targets: what it tells of further heads, by name.
+        key: of the anchor; "" where it is not told.
+        attributes: what else is told of it, such as the light or the district: `evaluate --by` groups by them.
     """
 
     bodies: Mapping[str, tuple[Body, ...]]
     label: str
     place: str
     targets: Mapping[str, Target] = field(default_factory=dict)
+    key: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,25 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any], *, labelled: bool =
     if not any(bodies.values()):
         raise RowError("has no input: neither image, text, sensor nor audio")
     own = str(label) if labelled else ""
-    sample = Sample({name: one for name, one in bodies.items() if one}, own, place, targets)
+    key, attributes = row.get("key"), _attributes(row.get("attributes"))
+    sample = Sample(
+        {name: one for name, one in bodies.items() if one}, own, place, targets,
+        key=str(key) if isinstance(key, str | int) else "", attributes=attributes,
+    )  # fmt: skip
     return Row(sample, modalities, label, row.get("id"))
+
+
+def _attributes(given: Any) -> dict[str, str]:
+    """Each with its value as a word; what is null is not told."""
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise RowError(f"attributes {given!r:.80}: must be an object, such as {{'light': 'dark', 'lanes': 2}}")
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str | int | float):
+            raise RowError(f"attributes: {name!r:.80} is {value!r:.80}; must be a string, a number, true or false")
+    told = {name: one for name, one in given.items() if one is not None}
+    return {name: json.dumps(one) if isinstance(one, bool) else str(one) for name, one in told.items()}
 
 
 def reading_form(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands `train` and `evaluate`: data, model, training, report; everything that needs torch."""
+"""The command `train`: data, model, training, report; everything that needs torch."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from worker.model.confidence import Knowledge
 from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
 from worker.model.heads import Heads
-from worker.model.load import device_of, digest, load
-from worker.model.preprocess import Preprocessor
+from worker.model.load import digest
 from worker.model.served import serve
-from worker.model.sums import UNLISTED, verified, write_sums
+from worker.model.sums import write_sums
 from worker.training import plots
-from worker.training.against import against
 from worker.training.build import Built, build
 from worker.training.card import Trained, card
 from worker.training.confidence import fit_knowledge, shown_of
-from worker.training.data import ALL, Presence, Samples, patterns
+from worker.training.data import Samples
 from worker.training.encoders import trained_share
-from worker.training.evaluate import Measured, calibrate, first_of, labels_of, measure, rows_of, tell
+from worker.training.evaluate import Measured, calibrate, first_of, measure
+from worker.training.findings import Findings, Of, all_groupings, write_metrics
 from worker.training.fit import Plan
 from worker.training.head_fitting import check_dev, fit_heads
 from worker.training.head_measures import head_rows
-from worker.training.learn import count_of, fitted, progress, rows_beside, silent
+from worker.training.learn import count_of, fitted, progress, rows_beside
 from worker.training.losses import Weights, class_weights
+from worker.training.presence import ALL, patterns
 from worker.training.reference import write_reference
-from worker.training.robust import applies, changes
+from worker.training.robust import MIDDLE
 from worker.training.rows import Sample
 from worker.training.samples import SPLITS
 from worker.training.sources import Data, check_labels, read
+from worker.training.spoiled import Asked, probed, spoiled_by_kind
 
 
 def train(arguments: Namespace) -> int:
@@ -63,10 +64,10 @@ def train(arguments: Namespace) -> int:
         samples.forget_maps()
     names = list(data.inputs)
     knowledge = _knowledge(arguments, built, splits, console)
-    measured = _measure_all(built.model, splits["test"], names, plan.batch, console, knowledge)
-    corrupted = _corrupted(built.model, splits["test"], first_of(measured), plan.batch, console) if plan.augment else {}
+    measured = measure_all(built.model, splits["test"], names, plan.batch, console, knowledge)
+    findings = _findings(arguments, built, splits["test"], measured, knowledge, console)
     minutes = (time.monotonic() - began) / 60
-    _write(arguments, built, data, measured, corrupted, share, minutes, told)
+    _write(arguments, built, data, findings, splits["test"], share, minutes, told)
     knowledge.save(arguments.out, of := digest(arguments.out))
     dev = samples_of(built, data, "dev")
     console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32"), of))
@@ -79,41 +80,7 @@ def train(arguments: Namespace) -> int:
         f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
     rows = head_rows(built.model.config, measured)
-    console.print(tell(measured), *rows, *rows_of(corrupted), sep="\n", highlight=False, soft_wrap=True)
-    return 0
-
-
-def evaluate(arguments: Namespace) -> int:
-    """Prints how well a model does on a split under each presence pattern, and with `--robust` on corrupted inputs."""
-    console = Console()
-    with verified(arguments.model) as sums:
-        model, tokenizer = load(arguments.model)
-        knowledge = Knowledge.load(arguments.model, model.config, digest(arguments.model))
-    if sums is None:
-        console.print(f"warning: --model {arguments.model}: {UNLISTED}", markup=False, soft_wrap=True)
-    model.to(device_of(arguments.device), memory_format=torch.channels_last)
-    data = read_data(arguments, (arguments.split,), console)
-    data = data.fitting(model.config, f"--model {arguments.model}")
-    preprocessor = Preprocessor(model.config, tokenizer)
-    names, labels = list(data.inputs), labels_of(model.config)
-    rows = data.splits[arguments.split]
-    samples = Samples(rows, names, labels, model.config, preprocessor)
-    known = knowledge.to(model.device) if knowledge is not None else None
-    measured = _measure_all(model, samples, names, arguments.batch, console, known)
-    console.print(tell(measured), *head_rows(model.config, measured), sep="\n", highlight=False, soft_wrap=True)
-    if arguments.plots is not None:
-        arguments.plots.mkdir(parents=True, exist_ok=True)
-        _draw(first_of(measured), arguments.plots)
-    if arguments.robust:
-        corrupted = _corrupted(model, samples, first_of(measured), arguments.batch, console)
-        console.print(*rows_of(corrupted), "", sep="\n", highlight=False, soft_wrap=True)
-    if arguments.against:
-
-        def own(shown: Sequence[int]) -> Measured:
-            return measure(model, samples, arguments.batch, Presence(tuple(shown)), silent)
-
-        told = against(arguments.against, data, arguments.split, arguments.batch, arguments.device, own)
-        console.print(*told, sep="\n", highlight=False, soft_wrap=True)
+    console.print(findings.report(), *rows, sep="\n", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -183,20 +150,22 @@ def _encoder_rate(arguments: Namespace) -> float:
 
 
 def _write(
-    arguments: Namespace, built: Built, data: Data, measured: dict[str, Measured], corrupted: dict[str, Measured],
-    share: float, minutes: float, told: Sequence[str],
+    arguments: Namespace, built: Built, data: Data, findings: Findings, test: Samples, share: float, minutes: float,
+    told: Sequence[str],
 ) -> None:  # fmt: skip
     disable_progress_bar()
     built.model.save_pretrained(arguments.out)
     built.tokenizer.save_pretrained(arguments.out)
-    _draw(first_of(measured), arguments.out)
+    draw(first_of(findings.measured), arguments.out)
     trained = Trained(
         command=shlex.join(["fusion-worker", "train", *_without_folders(arguments)]),
         counts={split: len(samples) for split, samples in data.splits.items()}, about=data.about,
         license=arguments.license, seed=arguments.seed, origins=built.origins, share=share, minutes=minutes,
         notes=told,
     )  # fmt: skip
-    (arguments.out / "README.md").write_text(card(built.model.config, trained, measured, corrupted))
+    (arguments.out / "README.md").write_text(card(built.model.config, trained, findings))
+    of = Of(built.model.config, digest(arguments.out), arguments.data, "test", arguments.seed, test)
+    write_metrics(arguments.out, findings, of)
 
 
 def _without_folders(arguments: Namespace) -> list[str]:
@@ -204,9 +173,11 @@ def _without_folders(arguments: Namespace) -> list[str]:
     return [Path(one).name if one.startswith("/") else one for one in arguments.given]
 
 
-def _draw(measured: Measured, folder: Path) -> None:
+def draw(measured: Measured, folder: Path) -> None:
+    """Writes the plots of one row."""
     plots.draw_confusion(measured, folder / "confusion.png")
     plots.draw_reliability(measured, folder / "reliability.png")
+    plots.draw_ranking(measured, folder / "ranking.png")
 
 
 def _knowledge(arguments: Namespace, built: Built, splits: dict[str, Samples], console: Console) -> Knowledge:
@@ -217,9 +188,10 @@ def _knowledge(arguments: Namespace, built: Built, splits: dict[str, Samples], c
         )  # fmt: skip
 
 
-def _measure_all(
+def measure_all(
     model: FusionModel, samples: Samples, names: list[str], batch: int, console: Console, knowledge: Knowledge | None
 ) -> dict[str, Measured]:
+    """Under each presence pattern, the first of the samples as they come."""
     found = patterns(names)
     if len(samples.having(range(len(names)))) < len(samples):
         found = {"as they come": ALL, **found}
@@ -230,13 +202,14 @@ def _measure_all(
         }
 
 
-def _corrupted(
-    model: FusionModel, samples: Samples, plain: Measured, batch: int, console: Console
-) -> dict[str, Measured]:
-    """In each way that touches the model's inputs; `plain` is what it does on them as they are."""
-    found = {name: change for name, change in changes().items() if applies(name, set(model.config.inputs))}
-    with progress(console, "corrupted", len(found) * count_of(samples, batch)) as step:
-        return {"as they are": plain} | {
-            name: measure(model, samples.changed(change), batch, ALL, lambda name=name: step(name, 1))  # type: ignore[misc]
-            for name, change in found.items()
-        }
+def _findings(
+    arguments: Namespace, built: Built, test: Samples, measured: dict[str, Measured], knowledge: Knowledge,
+    console: Console,
+) -> Findings:  # fmt: skip
+    """With all groups that the rows tell; where training spoils inputs, each way at its middle strength as well."""
+    first = first_of(measured)
+    groups = all_groupings(test, first)
+    if not arguments.augment:
+        return Findings(measured, groups)
+    asked = Asked(built.model, test, first, knowledge, arguments.batch, arguments.seed)
+    return Findings(measured, groups, spoiled_by_kind(asked, console, (MIDDLE,)), probed(asked, console))

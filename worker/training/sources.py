@@ -18,7 +18,7 @@ from worker.feeds.household import household_events
 from worker.feeds.junction import LABELS, scene
 from worker.feeds.story import FeedEvent
 from worker.feeds.sumo import events as sumo
-from worker.feeds.wordings import wording_of
+from worker.feeds.wordings import worded_of
 from worker.model.config import MODALITIES, FusionConfig
 from worker.model.inputs import data_of_inputs
 from worker.model.preprocess import Body
@@ -208,8 +208,12 @@ def junction_samples(split: str, count: int, seed: int, *, many: bool = False) -
     rng = np.random.default_rng([seed, _SEED_OF[split]])
     for number in range(count):
         made = scene(rng, LABELS[number % len(LABELS)])
-        text = wording_of(rng, made.label, split) if many else made.text
-        yield _pair(made.image, "image/jpeg", text, made.label, f"junction/{split}/{number}")
+        attributes, text = {"light": made.light}, made.text
+        if many:
+            worded = worded_of(rng, made.label, split)
+            text, attributes = worded.text, {**attributes, "report": worded.kind, "hand": worded.hand}
+        one = _pair(made.image, "image/jpeg", text, made.label, f"junction/{split}/{number}")
+        yield replace(one, attributes=attributes)
 
 
 def home_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
@@ -238,7 +242,7 @@ def household_samples(split: str, count: int, seed: int) -> Iterator[Sample]:
             found = {"sounds": [event], "sensors": readings, "texts": said[-1:]}
             bodies = {name: tuple(_body(one, event) for one in some) for name, some in found.items() if some}
             made += 1
-            yield Sample(bodies, event.label, f"household/{split}/{made}")
+            yield Sample(bodies, event.label, f"household/{split}/{made}", key=event.key)
 
 
 def sumo_samples(split: str, count: int, seed: int) -> Iterator[Sample]:

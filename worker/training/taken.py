@@ -12,7 +12,8 @@ from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.heads import Heads
 from worker.model.items import on_device
-from worker.training.data import ALL, Samples, batches
+from worker.training.data import Samples, batches
+from worker.training.presence import ALL
 from worker.training.start import Start, listed
 
 # Of each fusion its lists of modules with one for each input.

@@ -17,12 +17,13 @@ from worker.model.fusion_model import FusionModel
 from worker.training import plots
 from worker.training.build import build
 from worker.training.command import trial_settings
-from worker.training.data import Samples, patterns
+from worker.training.data import Samples
 from worker.training.doubles import digest_of
 from worker.training.encoders import merge
 from worker.training.evaluate import measure
 from worker.training.fit import fit
 from worker.training.learn import progress
+from worker.training.presence import patterns
 from worker.training.run import data_to_train, make_folder, plan_of_run, samples_of, train
 from worker.training.sources import Data
 

@@ -1,0 +1,174 @@
+"""All that was measured of a model on one split -> a report for people, and `metrics.json` for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas import metrics
+from worker.model.config import FusionConfig
+from worker.training.data import Samples
+from worker.training.evaluate import Measured, first_of, tell
+from worker.training.groups import Gap, Group, Grouping, Share, choices, group, names_of, rows_of_groups, share_of
+from worker.training.ranking import macro, ranked, ranking_rows
+from worker.training.spoiled import Spoiled, spoiled_rows
+
+METRICS = "metrics.json"
+_PLACES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was measured.
+
+    Attributes:
+        measured: by presence pattern; the first is told in detail.
+        probe: the adversarial rows, or why there are none; None: not asked for.
+    """
+
+    measured: Mapping[str, Measured]
+    groups: Sequence[Grouping] = ()
+    spoiled: Sequence[Spoiled] = ()
+    probe: Sequence[Spoiled] | str | None = None
+
+    def report(self) -> str:
+        """For people."""
+        first, name = first_of(self.measured), next(iter(self.measured))
+        blocks = [
+            [tell(self.measured).rstrip()],
+            [f"{name}, a label against the rest:", *ranking_rows(ranked(first))] if len(first.truth) else [],
+            *(rows_of_groups(one) for one in self.groups),
+            spoiled_rows(self.spoiled, self.probe),
+        ]
+        return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Of:
+    """What was asked about what."""
+
+    config: FusionConfig
+    digest: str
+    data: str
+    split: str
+    seed: int
+    samples: Samples
+
+
+def groupings(samples: Samples, measured: Measured, asked: Sequence[str], positive: str | None) -> list[Grouping]:
+    """By each attribute that is asked for; `measured` is of all samples.
+
+    Raises:
+        ConfigError: no row has such an attribute.
+    """
+    return [group(measured, by, names_of(samples.rows, by, samples.names), positive) for by in dict.fromkeys(asked)]
+
+
+def all_groupings(samples: Samples, measured: Measured) -> list[Grouping]:
+    """By whatever the rows tell, where that is not the same of all."""
+    told = {by: names_of(samples.rows, by, samples.names) for by in choices(samples.rows)}
+    return [group(measured, by, names) for by, names in told.items() if len(set(names)) > 1]
+
+
+def write_metrics(folder: Path, findings: Findings, of: Of) -> None:
+    """Writes `metrics.json` there."""
+    (folder / METRICS).write_text(metrics_of(findings, of).model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def metrics_of(findings: Findings, of: Of) -> metrics.MetricsV1:
+    """For programs."""
+    first = first_of(findings.measured)
+    auroc, precision = macro(ranked(first))
+    temperatures = [of.config.calibration, *of.config.calibrations.values()]
+    probe = findings.probe
+    return metrics.MetricsV1(
+        model=metrics.OfModel(name=of.config.name, version=of.config.version, digest=of.digest),
+        data=metrics.OfData(
+            data=Path(of.data).name, split=of.split, n=len(of.samples), seed=of.seed, digest=of.samples.digest
+        ),
+        temperature_low=_round(min(temperatures)), temperature_high=_round(max(temperatures)),
+        presence={name: _presence(one) for name, one in findings.measured.items() if len(one.truth)},
+        labels=_labels(first), confusion=first.confusion.tolist(),
+        auroc=_rounded(auroc), average_precision=_rounded(precision),
+        groups=[_grouping(one) for one in findings.groups],
+        robustness=[_spoiled(one) for one in findings.spoiled],
+        adversarial=[] if probe is None or isinstance(probe, str) else [_spoiled(one) for one in probe],
+        adversarial_impossible=probe if isinstance(probe, str) else None,
+    )  # fmt: skip
+
+
+def _presence(one: Measured) -> metrics.OfPresence:
+    sets = one.sets if one.least is not None else None
+    return metrics.OfPresence(
+        n=len(one.truth), accuracy=_share(share_of(one.said == one.truth)), macro_f1=_round(one.macro_f1),
+        calibration_error=_round(one.calibration_error),
+        right_in_set=None if sets is None else _share(share_of(sets[range(len(sets)), one.truth])),
+        labels_in_set=None if sets is None else _round(float(sets.sum(axis=1).mean())),
+        not_familiar=_strange(one),
+    )  # fmt: skip
+
+
+def _labels(first: Measured) -> dict[str, metrics.OfLabel]:
+    counts, told = first.confusion, {}
+    for number, one in enumerate(ranked(first)):
+        right, said = int(counts[number, number]), int(counts[:, number].sum())
+        precision, recall = right / max(said, 1), right / max(one.positives, 1)
+        told[one.name] = metrics.OfLabel(
+            n=one.positives, precision=_round(precision), recall=_round(recall),
+            f1=_round(2 * right / max(said + one.positives, 1)),
+            auroc=_rounded(one.auroc), average_precision=_rounded(one.precision),
+        )  # fmt: skip
+    return told
+
+
+def _grouping(one: Grouping) -> metrics.OfGrouping:
+    return metrics.OfGrouping(
+        by=one.by, groups=[_group(each) for each in one.groups],
+        small=None if one.small is None else _group(one.small), gap=_gap(one.gap),
+        positive=one.positive, found_gap=_gap(one.found_gap),
+    )  # fmt: skip
+
+
+def _group(one: Group) -> metrics.OfGroup:
+    return metrics.OfGroup(
+        name=one.name, n=one.right.count, accuracy=_share(one.right), macro_f1=_round(one.macro_f1),
+        not_familiar=_maybe(one.strange), found=_maybe(one.found), false=_maybe(one.false),
+    )  # fmt: skip
+
+
+def _gap(one: Gap | None) -> metrics.GapOf | None:
+    if one is None:
+        return None
+    numbers = {name: _round(getattr(one, name)) for name in ("value", "low", "high", "chance")}
+    return metrics.GapOf(best=one.best, worst=one.worst, **numbers)
+
+
+def _spoiled(one: Spoiled) -> metrics.OfSpoiled:
+    fall, low, high = one.fall
+    return metrics.OfSpoiled(
+        modality=one.modality, name=one.name, strength=one.strength, n=len(one.plain.truth),
+        before=_round(one.plain.accuracy), accuracy=_share(share_of(one.spoiled.said == one.spoiled.truth)),
+        fall=_round(fall), fall_low=_round(low), fall_high=_round(high), not_familiar=_strange(one.spoiled),
+    )  # fmt: skip
+
+
+def _strange(one: Measured) -> metrics.ShareOf | None:
+    return None if one.strange is None else _share(share_of(one.strange))
+
+
+def _maybe(share: Share | None) -> metrics.ShareOf | None:
+    return _share(share) if share is not None and share.count else None
+
+
+def _share(share: Share) -> metrics.ShareOf:
+    low, high = share.interval
+    return metrics.ShareOf(value=_round(share.value), low=_round(low), high=_round(high), n=share.count)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else _round(value)
+
+
+def _round(value: float) -> float:
+    return round(value, _PLACES)
