@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from tests.unit.test_training import arguments, folder
 from tests.unit.test_training_choices import SMALL, readings
-from worker.errors import ConfigError
+from worker.errors import ConfigError, Fatal
 from worker.model.load import load
 from worker.training.build import Built, build
 from worker.training.encoders import merge
@@ -129,6 +130,41 @@ def test_another_shape_is_refused(earlier: Path, tmp_path: Path, given: tuple[st
     with pytest.raises(ConfigError, match="train without --init") as told:
         begun(earlier, more(tmp_path / "data"), *given)
     assert f"--init {earlier}: {message}" in str(told.value)
+
+
+def test_an_old_test_set_that_does_not_fall(earlier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Old rows are trained on again, old labels and inputs stay, and the old test set is told in report and card."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for split in ("train", "dev", "test"):
+        text = [{"text": f"{n} cars in the {word}", "label": word} for n in range(8) for word in ("fog", "rain")]
+        (data / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in text))
+    old = ("--init", str(earlier), "--old-data", str(earlier.parent / "data"), "--most-fall", "0.2")
+    given = ("--data", str(data), *old, "--out", str(out), "--batch", "8", "--epochs", "6", "--augment", "0")
+    assert train(arguments(*given)) == 0
+    said = re.search(r"he old test set: accuracy (\S+) before, (\S+) now .*, n = 24\)", capsys.readouterr().out)
+    assert said is not None
+    assert float(said[2]) >= float(said[1]) - 0.2
+    assert said[0] in (out / "README.md").read_text()
+    config = load(out)[0].config
+    assert set(config.id2label.values()) == {"busy", "calm", "fog", "rain"}
+    assert set(config.names) == {"text", "radar"}
+
+
+def test_an_old_test_set_that_falls_too_far_leaves_no_model(earlier: Path, tmp_path: Path) -> None:
+    """New rows that say the opposite of the old ones: one sentence with both figures, exit 1, and nothing to serve."""
+    data, out = readings(tmp_path / "data", 200), tmp_path / "out"
+    for split in ("train", "dev", "test"):
+        text = (data / f"{split}.jsonl").read_text()
+        turned = text.replace('"label": "calm"', '"label": "x"').replace('"label": "busy"', '"label": "calm"')
+        (data / f"{split}.jsonl").write_text(turned.replace('"label": "x"', '"label": "busy"'))
+    old = ("--init", str(earlier), "--old-data", str(earlier.parent / "data"), "--most-fall", "0.02")
+    with pytest.raises(Fatal, match=r"the old test set: accuracy .* may fall by 0\.02 .*no model is written") as told:
+        train(arguments("--data", str(data), *old, "--out", str(out), "--batch", "8", "--epochs", "3"))
+    assert told.value.exit_code == 1
+    assert not (out / "config.json").exists()
+    with pytest.raises(ConfigError, match="--old-data: has an effect with --init alone"):
+        train(arguments("--data", str(data), *old[2:], "--out", str(out)))
 
 
 def test_additions_to_additions_are_all_kept(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def _add_training(parser: ArgumentParser) -> None:
 def add_tune_arguments(parser: ArgumentParser) -> None:
     """What `tune` takes: what `train` does, and how to search."""
     _add_training(parser)
-    parser.set_defaults(init=None, unlabelled=None, unlabelled_epochs=None, rounds=0, sure=0.95)
+    parser.set_defaults(init=None, old_data=None, unlabelled=None, unlabelled_epochs=None, rounds=0, sure=0.95)
     group = parser.add_argument_group("search")
     group.add_argument(
         "--trials", type=_positive, default=20, help="how many, those before a cut included (default 20)"
@@ -79,6 +79,15 @@ def _add_fewer_arguments(group: _ArgumentGroup) -> None:
         "--init", type=folder_of, metavar="DIR",
         help="begin with the weights of this trained model, or shipped:home; labels, inputs and sensors' fields are "
         "found by name, and may be new",
+    )  # fmt: skip
+    group.add_argument(
+        "--old-data", metavar="FOLDER",
+        help="what the model of --init was trained on, as --data: some of it is trained on again, old labels and "
+        "inputs stay, and its test split is measured before and after",
+    )  # fmt: skip
+    group.add_argument(
+        "--most-fall", type=_share, default=0.02,
+        help="the accuracy on that test split may fall by so much; else no model is written (exit 1; default 0.02)",
     )  # fmt: skip
     group.add_argument(
         "--unlabelled", type=Path, metavar="FOLDER",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -26,8 +26,8 @@ from worker.training.unlabelled import read_unlabelled
 _ALONE = {"unlabelled_epochs", "rounds", "sure"}
 
 
-def rows_beside(arguments: Namespace, data: Data, console: Console) -> list[Sample]:
-    """The rows of `--unlabelled`; what was left out is printed.
+def rows_beside(arguments: Namespace, data: Data, old: Sequence[Sample], console: Console) -> list[Sample]:
+    """The rows of `--unlabelled`, none that dev, test or the `old` test split holds; what was left out is printed.
 
     Raises:
         ConfigError: as `read_unlabelled`; or an argument has no effect without it, or does not go with it.
@@ -39,7 +39,7 @@ def rows_beside(arguments: Namespace, data: Data, console: Console) -> list[Samp
     if arguments.resume:
         raise ConfigError("--resume: a run with --unlabelled cannot be gone on with; begin anew without --resume")
     with console.status("reading the rows without labels"):
-        found = read_unlabelled(arguments.unlabelled, data, arguments.inputs)
+        found = read_unlabelled(arguments.unlabelled, data, arguments.inputs, old)
     for one in found.told:
         console.print(one, highlight=False, markup=False, soft_wrap=True)
     return found.samples

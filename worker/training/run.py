@@ -31,8 +31,9 @@ from worker.training.findings import Findings, Of, all_groupings, write_metrics
 from worker.training.fit import Plan
 from worker.training.head_fitting import check_dev, fit_heads
 from worker.training.head_measures import head_rows
-from worker.training.learn import count_of, fitted, progress, rows_beside
+from worker.training.learn import count_of, fitted, progress, rows_beside, silent
 from worker.training.losses import Weights, class_weights
+from worker.training.old import Old, fall, with_old
 from worker.training.presence import ALL, patterns
 from worker.training.reference import write_reference
 from worker.training.robust import MIDDLE
@@ -49,7 +50,9 @@ def train(arguments: Namespace) -> int:
     make_folder(arguments.out, arguments.overwrite or arguments.resume)
     torch.manual_seed(arguments.seed)
     data = data_to_train(arguments, console)
-    beside = rows_beside(arguments, data, console)
+    if (old := with_old(arguments, data)) is not None:
+        data = old.data
+    beside = rows_beside(arguments, data, old.test if old is not None else (), console)
     built = build(arguments, data, beside)
     share = trained_share(built.model)
     splits = {split: samples_of(built, data, split) for split in data.splits}
@@ -58,6 +61,7 @@ def train(arguments: Namespace) -> int:
         splits["train"].show_blind(arguments.seed)
     plan = plan_of_run(arguments, splits["train"], built)
     history, told = fitted(arguments, built, splits, _samples(built, data, beside), plan, console)
+    told += fallen(old, built, data, arguments, console)
     calibrate(built.model, splits["dev"], plan.batch)
     fit_heads(built.model, splits["dev"], plan.batch)
     for samples in splits.values() if built.model.config.image_view else ():
@@ -116,6 +120,16 @@ def data_to_train(arguments: Namespace, console: Console) -> Data:
     data = data.only(arguments.inputs)
     check_labels(data.splits)
     return data
+
+
+def fallen(old: Old | None, built: Built, data: Data, arguments: Namespace, console: Console) -> list[str]:
+    """How much of `--old-data` is forgotten, which is printed; raises Fatal where it is too much."""
+    if old is None:
+        return []
+    after = measure(built.model, _samples(built, data, old.test), arguments.batch, ALL, silent)
+    told = fall(old, after, arguments.most_fall)
+    console.print(told, highlight=False, markup=False, soft_wrap=True)
+    return [told]
 
 
 def samples_of(built: Built, data: Data, split: str) -> Samples:

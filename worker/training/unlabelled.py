@@ -29,10 +29,10 @@ class Unlabelled:
     told: tuple[str, ...]
 
 
-def read_unlabelled(folder: Path, data: Data, inputs: Sequence[str] | None) -> Unlabelled:
+def read_unlabelled(folder: Path, data: Data, inputs: Sequence[str] | None, old: Sequence[Sample] = ()) -> Unlabelled:
     """All rows of `unlabelled`, `train`, `dev` and `test`, as far as these are there; looked at as those of `--data`.
 
-    `inputs`: of `--inputs`; others are left out then.
+    `inputs`: of `--inputs`; others are left out then. `old`: a further test split.
 
     Raises:
         ConfigError: there is none of these files, a row cannot be used, or an input is none of the data's.
@@ -55,7 +55,7 @@ def read_unlabelled(folder: Path, data: Data, inputs: Sequence[str] | None) -> U
         for row in rows
     ]
     samples = [sample for sample in cut if sample.bodies]
-    out = held_already(samples, data.splits)
+    out = held_already(samples, {**data.splits, "old-data": old})
     kept = [sample for number, sample in enumerate(samples) if number not in out]
     if not kept:
         raise ConfigError(f"--unlabelled {folder}: all {len(rows)} rows are in --data already, or have no input of it")
