@@ -89,7 +89,7 @@ def measured(given: argparse.Namespace, seed: int, percents: Sequence[int], arms
         source = str(weak.write(at / "weak", seed)) if given.data == "weak" else given.data
         data = read(source, given.samples, seed)
         for percent in percents:
-            kept, rest = divided(data.splits["train"], percent)
+            kept, rest = divided(data.splits["train"][: given.samples], percent)
             folder, more = at / f"data-{percent}", at / f"more-{percent}"
             for split, samples in {**data.splits, "train": kept, "dev": data.splits["dev"][: given.dev]}.items():
                 write(folder, split, samples, data.inputs, labelled=True)
@@ -108,10 +108,10 @@ def main() -> None:
     """Prints a Markdown table."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.labels", description=__doc__)
     parser.add_argument("--data", default="weak", help="weak (tests.bench.weak), or as `train` takes it")
-    parser.add_argument("--samples", type=int, default=400, help="of what is drawn, to train on")
+    parser.add_argument("--samples", type=int, default=160, help="rows of train")
     parser.add_argument("--seeds", type=int, default=5, help="2 or more")
-    parser.add_argument("--epochs", type=int, default=4, help="with all labels")
-    parser.add_argument("--dev", type=int, default=100, help="rows of dev, which have labels whatever the share")
+    parser.add_argument("--epochs", type=int, default=8, help="with all labels")
+    parser.add_argument("--dev", type=int, default=40, help="rows of dev, which have labels whatever the share")
     parser.add_argument("--percent", default="10,25,50,100")
     parser.add_argument("--parts", action="store_true", help="also what each half of it does alone")
     parser.add_argument("rest", nargs="*", help="arguments of `train`, after --")
