@@ -90,20 +90,15 @@ def _add_fewer_arguments(group: _ArgumentGroup) -> None:
         help="the accuracy on that test split may fall by so much; else no model is written (exit 1; default 0.02)",
     )  # fmt: skip
     group.add_argument(
-        "--unlabelled", type=Path, metavar="FOLDER",
-        help="rows of the same inputs to learn from without their labels, such as `fusion-worker record` writes",
-    )  # fmt: skip
-    group.add_argument(
-        "--unlabelled-epochs", type=_count, metavar="N",
-        help="passes over all rows that bring the inputs of a row together, before the first label (default: --epochs)",
-    )  # fmt: skip
-    group.add_argument(
-        "--rounds", type=_count, default=2, help="how often unlabelled rows are given labels and trained on (default 2)"
+        "--unlabelled", type=Path, metavar="FOLDER", help="rows of these inputs, whose labels are not known"
     )
     group.add_argument(
-        "--sure", type=_level, default=0.95,
-        help="how often, on dev, a verdict must be right for its score to give a row its label (default 0.95)",
-    )  # fmt: skip
+        "--unlabelled-epochs", type=_count, metavar="N", help="passes that bring a row's inputs together (--epochs)"
+    )
+    group.add_argument("--rounds", type=_count, default=2, help="how often these rows get labels, at most (default 2)")
+    group.add_argument(
+        "--sure", type=_level, default=0.95, help="how often dev must be right at a score that gives labels (0.95)"
+    )
 
 
 def _add_model_arguments(group: _ArgumentGroup) -> None:

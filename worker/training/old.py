@@ -16,10 +16,11 @@ from worker.model.inputs import numbers_of
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
 from worker.model.sums import verified
-from worker.training.data import ALL, Samples
+from worker.training.data import Samples
 from worker.training.doubles import held_already
 from worker.training.evaluate import Measured, labels_of, measure
 from worker.training.intervals import paired
+from worker.training.presence import ALL
 from worker.training.rows import Sample
 from worker.training.sources import Data, check_labels, read
 

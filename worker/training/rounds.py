@@ -149,7 +149,8 @@ def fit_beside(
     told = [bring_together(model, train.with_more(unlabelled), plan, how.epochs, step)]
     history = fit(model, train, dev, plan, folder, step)
     best = max(point["dev macro F1"] for point in history)
-    for number in range(1, how.rounds + 1):
+    # With one label, as of a model that has further heads alone, there is nothing to be sure of.
+    for number in range(1, how.rounds + 1) if model.config.num_labels > 1 else ():
         made, said = accept(model, dev, unlabelled, how.sure, plan.batch)
         told.append(f"round {number}: {said}")
         if not len(made):

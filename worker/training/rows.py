@@ -73,7 +73,7 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any], *, labelled: bool =
         RowError: a field is unknown, there is no label or no input, or a body is none that serving would read.
     """
     _check_fields(row, ROW_FIELDS, "a row has", "")
-    targets = targets_of(row.get("targets"))
+    targets = targets_of(row.get("targets")) if labelled else {}
     if labelled:
         label = NO_LABEL if targets and row.get("label") is None else _label(row.get("label"))
     else:

@@ -77,15 +77,19 @@ def train(arguments: Namespace) -> int:
     console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32"), of))
     plots.draw_curves(history, arguments.out / "curves.png")
     write_sums(arguments.out)
+    console.print(_summary(arguments, history, minutes, share))
+    rows = head_rows(built.model.config, measured)
+    console.print(findings.report(), *rows, sep="\n", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _summary(arguments: Namespace, history: Sequence[dict[str, float]], minutes: float, share: float) -> str:
     best = max(history, key=lambda point: point["dev macro F1"])
-    console.print(
+    return (
         f"dev macro F1 {best['dev macro F1']:.3f}, accuracy {best['dev accuracy']:.3f}, after {len(history)} epochs, "
         f"{minutes:.1f} min, {share:.0%} of the weights trained; "
         f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
-    rows = head_rows(built.model.config, measured)
-    console.print(findings.report(), *rows, sep="\n", highlight=False, markup=False, soft_wrap=True)
-    return 0
 
 
 def make_folder(out: Path, overwrite: bool) -> None:
