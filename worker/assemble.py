@@ -20,7 +20,7 @@ from worker.errors import ConfigError
 from worker.model.drift import watch
 from worker.model.folder import ensure_servable, folder_of
 from worker.model.models import Models
-from worker.model.reload import Reloader
+from worker.model.reload import Reloader, State, state_of
 from worker.model.shadow import Shadow
 from worker.model.sums import UNLISTED
 from worker.ops import memory
@@ -99,7 +99,7 @@ def worker(
     with contextlib.ExitStack() as closing:
         traces = closing.enter_context(traces_of(settings, observer, log))
         closing.callback((store := store_of(settings, rules, observer)).close)
-        model = _models(settings, observer, beside)
+        model, taken = _models(settings, observer, beside)
         closing.callback(_shadow(settings, connection, model, observer, clock, log))
         errors: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         source = source_of(settings, connection, fetcher, lambda partitions: committer.forget(partitions))
@@ -120,7 +120,7 @@ def worker(
         outcomes = _outcomes(settings, committer, model, observer, clock, heard, beside)
         batcher = _batcher(settings, model, store, outcomes, errors.put, observer, traces)
         closing.callback(batcher.close)
-        closing.callback(_reloader(settings, model, observer, log, beside).close)
+        closing.callback(_reloader(settings, model, taken, observer, log, beside).close)
         leaving = Leaving(store, contexts.epochs, ring, batcher, rules, validator, sheds, observer, log)
         anchors = Anchors(store, contexts.epochs, contexts.progress, leaving, rules, observer, log)
         budget = _budget(settings, model.lanes, anchors, batcher, committer, contexts, ring, observer)
@@ -136,14 +136,16 @@ def _rules(settings: Settings, observer: Any, log: Any) -> Rules | None:
     return rules_beside(settings, tells(observer, log))
 
 
-def _models(settings: Settings, observer: Any, beside: Rules | None) -> Models:
+def _models(settings: Settings, observer: Any, beside: Rules | None) -> tuple[Models, State | None]:
+    """And the state of the model's folder before it was read."""
+    taken = state_of(partial(folder_of, settings.model.path))
     models = Models(_listed(model_of(settings)))
     if beside is not None:
         beside.ensure_labels(models.now.labels)
     made.tell_settings(settings, observer, models.now.labels)
     observer.gauge("model_info", 1, **models.info)
     watch(models.now.drift, observer, get_logger())
-    return models
+    return models, taken
 
 
 def _outcomes(
@@ -174,17 +176,20 @@ def _batcher(
     )
 
 
-def _reloader(settings: Settings, models: Models, observer: Any, log: Any, beside: Rules | None) -> Reloader:
+def _reloader(
+    settings: Settings, models: Models, taken: State | None, observer: Any, log: Any, beside: Rules | None
+) -> Reloader:
     """Takes another model over at SIGHUP, or when the folder has one."""
     reloader = Reloader(
         models,
         lambda: _listed(model_of(settings)),
-        lambda: folder_of(settings.model.path),
+        partial(folder_of, settings.model.path),
         observer,
         log,
         partial(observer.initialise, ()),
         beside.ensure_labels if beside is not None else lambda _: None,
         max_batch=settings.model.max_batch,
+        taken=taken,
         every_seconds=settings.model.watch.total_seconds(),
         allow_labels=settings.model.allow_labels,
     )

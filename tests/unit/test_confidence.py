@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tests.unit.served import TOKENIZER, model_of, runtime_of
 from worker.errors import ConfigError
@@ -196,6 +198,23 @@ def test_saved_and_served_it_is_the_same(served: Served, folder: Path) -> None:
     wanted = worker(served).infer(some_items())
     assert worker(serve(folder, "cpu", "fp32")).infer(some_items()) == wanted
     assert (folder / CONFIDENCE).stat().st_size < 60_000
+
+
+@pytest.mark.parametrize("harm", ["no weights", "no sets", "a flat mean"])
+def test_what_was_edited_by_hand_is_refused_in_one_line(folder: Path, tmp_path: Path, harm: str) -> None:
+    """It names the file and the way out."""
+    shutil.copytree(folder, tmp_path / "a")
+    with safe_open(folder / CONFIDENCE, "pt") as file:
+        told, more = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+    if harm == "no weights":
+        del more["weights"]
+    elif harm == "no sets":
+        told = {name: one if name in ("mean", "basis") else one[:0] for name, one in told.items()}
+    else:
+        told["mean"] = told["mean"].flatten()
+    save_file(told, tmp_path / "a" / CONFIDENCE, more)
+    with pytest.raises(ConfigError, match=f"{CONFIDENCE} cannot be read: .*; take it out"):
+        serve(tmp_path / "a", "cpu", "fp32")
 
 
 def test_what_was_fitted_to_another_model_is_refused(folder: Path, tmp_path: Path) -> None:

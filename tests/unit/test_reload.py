@@ -18,7 +18,7 @@ from tests.unit.test_batch import item
 from worker.errors import ConfigError, Poison
 from worker.model.drift import Drift, Quantity, Reference
 from worker.model.models import Models
-from worker.model.reload import Reloader
+from worker.model.reload import Reloader, state_of
 from worker.model.sums import Sums
 from worker.records import Aligned, Verdict
 from worker.rules.judge import Rules, Written
@@ -263,3 +263,14 @@ def test_a_folder_that_is_watched(start: Start, told: Told, tmp_path: Path) -> N
     told.wait("model taken over")
     assert models.info["version"] == "2 and more"
     assert told.counts == ["refused", "taken_over"]
+
+
+def test_a_folder_that_changed_while_the_worker_started(start: Start, told: Told, tmp_path: Path) -> None:
+    """The first model was read before; what lies there now is taken."""
+    (tmp_path / "weights").write_text("1")
+    taken = state_of(lambda: tmp_path)
+    (tmp_path / "weights").write_text("2 and more")
+    models = Models(Versioned("1"))
+    start(models, lambda: Versioned((tmp_path / "weights").read_text()), taken=taken, every_seconds=0.02)
+    told.wait("model taken over")
+    assert models.info["version"] == "2 and more"

@@ -23,7 +23,7 @@ from worker.model.load import digest, load
 from worker.model.preprocess import Preprocessor
 from worker.model.runtime import runtime_of
 from worker.model.served import Served, serve
-from worker.model.sums import SIGNATURE, verify, write_sums
+from worker.model.sums import SIGNATURE, verified, write_sums
 from worker.training.data import Samples
 from worker.training.evaluate import Measured, first_of, labels_of
 from worker.training.head_measures import HeadMeasured, of_verdicts
@@ -45,11 +45,11 @@ def export(arguments: Namespace) -> int:
     """
     console = Console(width=200)
     out = arguments.out = _out_of(arguments)
-    verify(arguments.model)
-    source = _source(arguments, console)
+    with verified(arguments.model):
+        models = {"original": serve(arguments.model, "cpu", "fp32")}
+        source = _source(arguments, models["original"].version, console)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
-        models = {"original": serve(arguments.model, "cpu", "fp32")}
         folders = {"original": arguments.model}
         shown = patterns(list(source.data.inputs))
         original = {
@@ -107,7 +107,7 @@ def _out_of(arguments: Namespace) -> Path:
     return out
 
 
-def _source(arguments: Namespace, console: Console) -> Source:
+def _source(arguments: Namespace, version: str, console: Console) -> Source:
     model, tokenizer = load(arguments.model)
     splits = ("train", "dev", "test") if "pruned" in arguments.to else ("dev", "test")
     with console.status("reading the data"):
@@ -122,7 +122,6 @@ def _source(arguments: Namespace, console: Console) -> Source:
     }
     with console.status("decoding the dev and the test split"):
         chosen, tested = ([made[split][n] for n in range(len(made[split]))] for split in ("dev", "test"))
-    version = serve(arguments.model, "cpu", "fp32").version
     knowledge = Knowledge.load(arguments.model, model.config, digest(arguments.model))
     return Source(arguments.model, model, tokenizer, version, data, made, chosen, tested, knowledge)
 

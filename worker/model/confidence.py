@@ -67,7 +67,9 @@ class Knowledge:
 
     def __init__(self, space: Space, known: dict[int, Known], level: float, *, fused: bool = True) -> None:
         """`known` is by the number of the set, in the order of the space's means; the first is the general one.
-        `fused`: F is looked at."""
+        `fused`: F is looked at. Raises ValueError: nothing is known."""
+        if not known:
+            raise ValueError("it holds no set of inputs")
         self.space, self.known, self.level, self.fused = space, known, level, fused
         self._rows = {inputs: row for row, inputs in enumerate(known)}
         self._general = next(iter(known.values()))
@@ -152,10 +154,10 @@ class Knowledge:
                 told = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
                 more = file.metadata()
             made = cls(*_parts(told), float(more["level"]), fused=more.get("fused") != "0")
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            weights, (views, _, dim) = more["weights"], made.space.mean.shape
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(_refused(folder, f"cannot be read: {type(error).__name__}: {error}")) from error
-        views, _, dim = made.space.mean.shape
-        if more["weights"] != of or (views, dim) != (1 + len(config.inputs), config.dim):
+        if weights != of or (views, dim) != (1 + len(config.inputs), config.dim):
             raise ConfigError(_refused(folder, "was fitted to another model than the one beside it"))
         return made
 

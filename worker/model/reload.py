@@ -19,6 +19,15 @@ from worker.ports import Log, Observer
 State = tuple[tuple[str, int, int], ...]
 
 
+def state_of(folder: Callable[[], Path]) -> State | None:
+    """Names, sizes and times of the files of a model's folder; None while it cannot be read."""
+    try:
+        found = [(path, path.stat()) for path in sorted(folder().resolve(strict=True).rglob("*")) if path.is_file()]
+    except (OSError, ConfigError):
+        return None
+    return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found)
+
+
 class Reloader:
     """A thread that waits to be asked, or looks at the model's folder itself.
 
@@ -37,18 +46,19 @@ class Reloader:
         fits: Callable[[Sequence[str]], None] = lambda _: None,
         *,
         max_batch: int,
+        taken: State | None = None,
         every_seconds: float = 0.0,
         allow_labels: bool = False,
     ) -> None:
-        """`folder`: where the model lies now; `labels` hears those of a model before it answers; `fits` raises
-        ConfigError where something else needs labels that it has not; `every_seconds`: how often the folder is looked
-        at, 0: never."""
+        """`folder`: where the model lies now; `taken`: its state before `models` was loaded from it; `labels` hears
+        those of a model before it answers; `fits` raises ConfigError where something else needs labels that it has
+        not; `every_seconds`: how often the folder is looked at, 0: never."""
         self._models, self._load, self._folder, self._observer, self._log = models, load, folder, observer, log
         self._max_batch, self._every, self._allow_labels = max_batch, every_seconds, allow_labels
         self._labels, self._fits = labels, fits
         self._asked, self._stop = threading.Event(), False
         self._seen: State | None = None  # as last looked at
-        self._taken = self._state()  # as last loaded, or refused
+        self._taken = taken  # as last loaded, or refused
         self._thread = threading.Thread(target=self._run, name="model-reload", daemon=True)
         self._thread.start()
 
@@ -69,22 +79,13 @@ class Reloader:
             if not self._stop and (asked or self._is_new()):
                 self._reload()
 
-    def _state(self) -> State | None:
-        """Names, sizes and times of the folder's files; None while it cannot be read."""
-        try:
-            folder = self._folder().resolve(strict=True)
-            found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
-            return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found)
-        except (OSError, ConfigError):
-            return None
-
     def _is_new(self) -> bool:
         """Whether the folder differs from what was loaded, and is as at the last look: it may be being written."""
-        before, self._seen = self._seen, self._state()
+        before, self._seen = self._seen, state_of(self._folder)
         return self._seen is not None and self._seen == before and self._seen != self._taken
 
     def _reload(self) -> None:
-        self._taken = self._state()
+        self._taken = state_of(self._folder)
         old = self._models.now
         try:
             new = self._load()

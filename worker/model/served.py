@@ -92,15 +92,21 @@ def within(model: torch.nn.Module, dtype: torch.dtype) -> torch.dtype:
     return dtype if fits else torch.float32
 
 
+def sums_int8() -> bool:
+    """Whether this processor sums int8 without saturating, as the machines do by which exports are judged; on x86
+    those with VNNI."""
+    return not _on_x86() or "vnni" in _CPU.read_text()
+
+
+def _on_x86() -> bool:
+    return platform.machine() in ("x86_64", "AMD64")
+
+
 def _suits_int8(folder: Path, place: torch.device) -> bool:
-    """Without VNNI sums of int8 may saturate on x86, and then differ from those that its export was judged by; torch
-    multiplies int8 fast with it alone."""
-    if place.type != "cpu":
+    """On x86 torch multiplies int8 fast with VNNI alone, and not at all elsewhere."""
+    if place.type != "cpu" or not sums_int8():
         return False
-    on_x86 = platform.machine() in ("x86_64", "AMD64")
-    if is_computed(folder / INT8):
-        return on_x86 and "vnni" in _CPU.read_text()
-    return importlib.util.find_spec("onnxruntime") is not None and (not on_x86 or "vnni" in _CPU.read_text())
+    return _on_x86() if is_computed(folder / INT8) else importlib.util.find_spec("onnxruntime") is not None
 
 
 def _form(folder: Path, device: str) -> Served:

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.audio_utils import mel_filter_bank
 
 from worker.errors import Poison
+from worker.readings import fields_of
 from worker.strict_json import read_json
 from worker.wav import Wav, read_wav
 
@@ -49,8 +50,7 @@ def read_sensor(body: bytes, columns: Sequence[Column], stream: str) -> Tensor:
     numbers = {one.field for one in columns if one.word is None}
     words = {one.field for one in columns if one.word is not None}
     try:
-        reading = read_json(body)
-        reading = reading["values"] if isinstance(reading.get("values"), dict) else reading
+        reading = fields_of(read_json(body))
         fields = dict.fromkeys(one.field for one in columns if reading.get(one.field) is not None)
         series = {name: _series(name, reading[name], numbers, words) for name in fields}
     except (ValueError, TypeError, AttributeError) as error:

@@ -10,6 +10,7 @@ from rule_engine.errors import EngineError
 
 from schemas.names import ASKS, JSON
 from worker.errors import ConfigError
+from worker.readings import fields_of
 from worker.records import Aligned, Event, Verdict
 from worker.rules.expression import Expression, UntoldError
 from worker.strict_json import read_json
@@ -124,8 +125,7 @@ def _fields(event: Event, modality: str) -> Mapping[str, Any]:
     if modality == "text" and event.content_type != JSON:
         return {"text": event.payload.decode()}
     body = read_json(event.payload)
-    values = body.get("values") if modality == "sensor" else None
-    fields: Mapping[str, Any] = values if isinstance(values, dict) else body
+    fields: Mapping[str, Any] = fields_of(body) if modality == "sensor" else body
     return fields
 
 

@@ -11,6 +11,7 @@ from schemas.names import JPEG, JSON, MEDIA_TYPES
 from worker.errors import Poison, blamed
 from worker.image import ImageError, png_size, read_jpeg
 from worker.ports import Clock, Mask
+from worker.readings import fields_of
 from worker.records import Candidate, Event, Record, Stage
 from worker.stages.cloudevents import Envelope, open_envelope
 from worker.stages.wire import Reason, parse_json, refuse, shown, to_utf8
@@ -262,8 +263,7 @@ def _check_sensor(envelope: Envelope) -> None:
         refuse(
             Reason.BAD_JSON, f'a reading is a JSON object such as {{"speed": 31.5}}; this is a {type(body).__name__}'
         )
-    values = body.get("values")
-    fields = values if isinstance(values, dict) else body
+    fields = fields_of(body)
     if not [name for name, value in fields.items() if _is_series(name, value)]:
         refuse(
             Reason.NO_NUMBERS,

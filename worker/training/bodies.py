@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
 
 from schemas.names import CE_PREFIX, CONTENT_TYPE, JSON, MEDIA_TYPES, SPEC_VERSION, TEXT
 from worker.errors import Poison
@@ -13,6 +12,7 @@ from worker.model.pictures import decode_image
 from worker.model.preprocess import Body, text_of
 from worker.model.signals import Column, read_audio, read_sensor
 from worker.ops.clock import SystemClock
+from worker.readings import fields_of
 from worker.records import Record, Stage
 from worker.stages.validate import StreamSpec, Validator
 from worker.stages.wire import told_by_bytes
@@ -66,7 +66,11 @@ def series_of(body: Body) -> dict[str, list[float | str | bool | None]]:
     Raises:
         Poison: a list holds something else.
     """
-    fields = {name: one for name, one in fields_of(body).items() if isinstance(one, int | float | str | list)}
+    fields = {
+        name: one
+        for name, one in fields_of(read_json(body.payload)).items()
+        if isinstance(one, int | float | str | list)
+    }
     # As a model reads it that knows words of every field, which takes whatever can be read.
     read_sensor(body.payload, [Column(name, word) for name in fields for word in (None, "")], body.stream)
     return {name: one if isinstance(one, list) else [one] for name, one in fields.items()}
@@ -76,16 +80,9 @@ def check_columns(body: Body, columns: Sequence[Column]) -> None:
     """Raises Poison for a reading of which a model with these columns sees nothing: its names may be misspelt."""
     read_sensor(body.payload, columns, body.stream)
     known = dict.fromkeys(one.field for one in columns)
-    if not (fields := fields_of(body)).keys() & set(known):
+    if not (fields := fields_of(read_json(body.payload))).keys() & set(known):
         told = f"has none of the channels {', '.join(known)}; it has {', '.join(fields)}"
         raise Poison(Stage.VALIDATE, "no_numbers", told)
-
-
-def fields_of(body: Body) -> dict[str, Any]:
-    """What a reading that can be read says of each field."""
-    reading: dict[str, Any] = read_json(body.payload)
-    values = reading.get("values")
-    return values if isinstance(values, dict) else reading
 
 
 def _record(body: Body, modality: str) -> Record:

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from worker.errors import ConfigError
-from worker.training.bodies import fields_of
+from worker.readings import fields_of
+from worker.strict_json import read_json
 from worker.training.labels import same
 from worker.training.rows import Sample
 
@@ -50,7 +51,8 @@ def told_of_fields(inputs: Mapping[str, str], splits: Mapping[str, Sequence[Samp
         silent: list[str] = []
         for sample in (sample for samples in splits.values() for sample in samples):
             for body in sample.bodies.get(name, ()):
-                read = {one: value if isinstance(value, list) else [value] for one, value in fields_of(body).items()}
+                told = fields_of(read_json(body.payload))
+                read = {one: value if isinstance(value, list) else [value] for one, value in told.items()}
                 for one, values in read.items():
                     fields.setdefault(one, _Field()).add(sample.place, values)
                 if not any(value is not None for values in read.values() for value in values):
