@@ -112,6 +112,8 @@ def test_texts_get_typos_and_readings_gaps() -> None:
     assert {one["by"] for one in readings} == {"r2"}
     assert {one["values"]["speed"] for one in readings} == {3, None}
     assert {str(one["values"]["count"]) for one in readings} == {"[1, 2]", "None"}
+    field = Body(b'{"values": [3, 4]}', "application/json", "radar")  # A field that is called so.
+    assert {augment.body(field, "sensor", np.random.default_rng(n)).payload for n in range(9)} >= {b'{"values": null}'}
     sound = Body(b"RIFF", "audio/wav", "mic")
     assert augment.body(sound, "audio", np.random.default_rng(1)) == sound
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from worker.model.config import FusionConfig
 from worker.model.pictures import decode_whole
 from worker.model.preprocess import Body, text_of
+from worker.readings import fields_of
 from worker.training import robust_readings as readings
 from worker.training import robust_sounds as sounds
 
@@ -181,7 +182,7 @@ def with_words_lost(body: Body, share: float, rng: np.random.Generator) -> Body:
 def with_gaps(body: Body, share: float, rng: np.random.Generator) -> Body:
     """A reading of which this share of the channels is missing."""
     reading = json.loads(body.payload)
-    values = reading.get("values", reading)
+    values = fields_of(reading)
     for name in sorted(values):
         if rng.random() < share:
             values[name] = None

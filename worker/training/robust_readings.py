@@ -10,6 +10,7 @@ import numpy as np
 
 from worker.model.config import FusionConfig
 from worker.model.preprocess import Body
+from worker.readings import fields_of
 
 _SPIKE = 10.0  # Standard deviations.
 Bodies = Sequence[Body]
@@ -152,5 +153,4 @@ def _values(body: Body) -> Mapping[str, Any]:
 def _read(body: Body) -> tuple[dict[str, Any], dict[str, Any]]:
     """A reading, and the object in it that has the fields."""
     reading: dict[str, Any] = json.loads(body.payload)
-    values = reading.get("values")
-    return reading, values if isinstance(values, dict) else reading
+    return reading, fields_of(reading)
