@@ -113,6 +113,8 @@ def main() -> None:
             command += ["--size", str(given.size), "--set", f"kafka.bootstrap_servers={address}"]
             feed = subprocess.Popen(command, stderr=subprocess.DEVNULL)
             while end_of(address, "frames") < 2 * given.rate:
+                if feed.poll() is not None:
+                    sys.exit(f"the feed ended with {feed.returncode}")
                 time.sleep(0.5)
             trees = {"feed": tree(feed.pid), "worker": tree(pool.pids()[0])}
             before = {who: processor_seconds(each) or 0.0 for who, each in trees.items()}
