@@ -69,7 +69,7 @@ class OfGroup(_Told):
     name: str
     n: int
     accuracy: ShareOf
-    macro_f1: Unit = Field(description="Over the labels that occur in the group.")
+    macro_f1: Unit = Field(description="Over the labels that are true of some in the group.")
     not_familiar: ShareOf | None
     found: ShareOf | None = Field(description="Of those with the label of --positive how many were said to have it.")
     false: ShareOf | None = Field(description="Of those without it how many were said to have it.")

@@ -58,7 +58,7 @@ def test_groups_are_what_plain_counting_gives() -> None:
         for label in range(3):
             hit = sum(s == t == label for s, t, _ in rows)
             asked = sum(s == label for s, _, _ in rows) + sum(t == label for _, t, _ in rows)
-            scores += [2 * hit / asked] if asked else []
+            scores += [2 * hit / asked] if any(t == label for _, t, _ in rows) else []
         assert (one.right.right, one.right.count) == (sum(s == t for s, t, _ in rows), len(rows))
         assert one.macro_f1 == pytest.approx(sum(scores) / len(scores))
         assert one.strange is not None

@@ -155,11 +155,12 @@ def share_of(flags: NDArray[np.bool_]) -> Share:
 
 
 def _macro_f1(own: Measured) -> float:
-    """Over the labels that occur in the group, as truth or as verdict: it cannot be blamed for the others."""
+    """Over the labels that are true of some in the group: of the others nothing could be found."""
     count = len(own.names)
     right = np.bincount(own.truth[own.said == own.truth], minlength=count)
     asked = np.bincount(own.truth, minlength=count) + np.bincount(own.said, minlength=count)
-    return float((2 * right[asked > 0] / asked[asked > 0]).mean())
+    there = np.bincount(own.truth, minlength=count) > 0
+    return float((2 * right[there] / asked[there]).mean())
 
 
 def _gap(
