@@ -21,6 +21,9 @@ STREAMS = {"notes": "text", "climate": "sensor"}
 SENSOR = {"modality": "sensor", "role": "context", "match": "latest", "before": "2s", "max_wait": "500ms"}
 KINDS = {"notes": "text/plain", "climate": "application/json"}
 ROWS = 96
+STARTED_SECONDS = 180.0  # Torch and a model beside other programs.
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,7 @@ def test_workers_publish_what_the_model_says(stack: Any, tmp_path: Path, models:
         }
         fed(made, moments, minutes_ago(5))
         made.start()
-        made.read_until(lambda: len(made.results) >= len(moments))
+        made.read_until(lambda: len(made.results) >= len(moments), STARTED_SECONDS)
         metrics = made.metrics()
         assert made.stop() == [0]
         assert not made.dead
