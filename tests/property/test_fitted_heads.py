@@ -7,14 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS, NUMBER
 from worker.training.head_fitting import threshold, widening
 
-SCORES = st.floats(0, 1).map(lambda score: round(score, 2))
+SCORES = st.integers(0, 8).map(lambda eighths: eighths / 8)  # So that many are equal.
 COLUMNS = st.floats(-30, 30)
 HEADS = Heads(
     [
@@ -32,6 +32,7 @@ def f1(scores: np.ndarray, truth: np.ndarray, least: float) -> float:
 
 
 @given(st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=40))
+@example([(0.875, True), (0.5, True), (0.5, False), (0.5, False), (0.5, False)])
 def test_no_other_threshold_has_a_higher_f1(told: list[tuple[float, bool]]) -> None:
     """Whatever scores are equal; of a label that nobody has it is 0.5."""
     scores, truth = np.array([one for one, _ in told]), np.array([float(one) for _, one in told])
