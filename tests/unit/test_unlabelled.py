@@ -60,10 +60,10 @@ def test_rows_that_dev_or_test_hold_are_left_out(tmp_path: Path) -> None:
     for file in own.glob("*.jpg"):
         (other / file.name).write_bytes(file.read_bytes())
     (train_row, *_), (dev_row, *_), (test_row, *_) = (rows_of(own, split) for split in ("train", "dev", "test"))
-    rows = [train_row, dev_row, {**test_row, "text": "another"}, {"text": "one of its own", "label": 7}]
+    rows = [train_row, dev_row, {**test_row, "text": "another"}, {"text": "its own", "label": 7, "targets": {"cars": 3}}]
     (other / "unlabelled.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     found = read_unlabelled(other, read(str(own), 0, 0), None)
-    assert [one.bodies.keys() for one in found.samples] == [{"text"}]
+    assert [(one.bodies.keys(), one.targets) for one in found.samples] == [({"text"}, {})]
     assert found.told == (
         "unlabelled: 1 of 4 rows of other are used",
         "unlabelled: 4 rows have a label, which is not looked at",
