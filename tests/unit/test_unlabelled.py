@@ -60,7 +60,12 @@ def test_rows_that_dev_or_test_hold_are_left_out(tmp_path: Path) -> None:
     for file in own.glob("*.jpg"):
         (other / file.name).write_bytes(file.read_bytes())
     (train_row, *_), (dev_row, *_), (test_row, *_) = (rows_of(own, split) for split in ("train", "dev", "test"))
-    rows = [train_row, dev_row, {**test_row, "text": "another"}, {"text": "its own", "label": 7, "targets": {"cars": 3}}]
+    rows = [
+        train_row,
+        dev_row,
+        {**test_row, "text": "another"},
+        {"text": "its own", "label": 7, "targets": {"cars": 3}},
+    ]
     (other / "unlabelled.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     found = read_unlabelled(other, read(str(own), 0, 0), None)
     assert [(one.bodies.keys(), one.targets) for one in found.samples] == [({"text"}, {})]
