@@ -46,7 +46,7 @@ class Model(Section):
     watch: Duration = Field(
         timedelta(0), description="How often the directory is looked at for another model; 0s: at SIGHUP alone."
     )
-    allow_labels: bool = Field(False, description="A model that is taken over while running may have other labels.")
+    allow_labels: bool = Field(False, description="A model that is taken over may have other labels or heads.")
     shadow: str | None = Field(
         None,
         description="A directory as path: its model is asked the same beside it, and only where they differ is told; "

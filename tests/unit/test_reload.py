@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from tests.unit.test_batch import item
 from worker.errors import ConfigError, Poison
 from worker.model.drift import Drift, Quantity, Reference
+from worker.model.heads import Head
 from worker.model.models import Models
 from worker.model.reload import Reloader, state_of
 from worker.model.sums import Sums
 from worker.records import Aligned, Verdict
 from worker.rules.judge import Rules, Written
+
+ALARMS = Head("alarms", "labels", ("water", "smoke"), thresholds=(0.5, 0.5))
 
 
 class Versioned:
@@ -31,8 +34,11 @@ class Versioned:
     drift: Drift | None = None
     sums: Sums | None = None
 
-    def __init__(self, version: str, labels: Sequence[str] = ("a", "b"), broken: Exception | None = None) -> None:
-        self.labels, self._broken = labels, broken
+    def __init__(
+        self, version: str, labels: Sequence[str] = ("a", "b"), broken: Exception | None = None,
+        heads: Sequence[Head] = (),
+    ) -> None:  # fmt: skip
+        self.labels, self.heads, self._broken = labels, heads, broken
         self.prepares = version
         self.info: Mapping[str, str] = {"name": "m", "version": version, "device": "cpu", "precision": "fp32"}
 
@@ -147,6 +153,7 @@ def failing() -> Any:
         (lambda: Versioned("2", broken=Poison("MODEL", "not_finite", "its scores are not finite")), "not finite"),
         (lambda: Versioned("2", broken=RuntimeError("no memory left")), "RuntimeError: no memory left"),
         (lambda: Versioned("2", labels=("a", "c")), "its labels are a, c, and were a, b"),
+        (lambda: Versioned("2", heads=(ALARMS,)), "its heads are alarms (labels smoke/water), and were none"),
     ],
 )
 def test_one_that_does_not_fit_is_refused(start: Start, told: Told, load: Callable[[], Any], reason: str) -> None:

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any, Protocol
 
 from worker.model.drift import Drift
+from worker.model.heads import Head
 from worker.model.sums import Sums
 from worker.ports import Model, told_of
 from worker.records import Aligned, Verdict, value
@@ -20,6 +21,10 @@ class Servable(Model, Protocol):
     @property
     def labels(self) -> Sequence[str]:
         """What it may say."""
+
+    @property
+    def heads(self) -> Sequence[Head]:
+        """What else it says."""
 
     @property
     def drift(self) -> Drift | None:

@@ -28,6 +28,12 @@ def state_of(folder: Callable[[], Path]) -> State | None:
     return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found)
 
 
+def _heads_of(model: Servable) -> list[str]:
+    """What consumers of its further heads depend on."""
+    told = ((one, "/".join(sorted(one.labels)) or one.unit) for one in model.heads)
+    return sorted(f"{one.name} ({one.kind}{f' {more}' if more else ''})" for one, more in told)
+
+
 class Reloader:
     """A thread that waits to be asked, or looks at the model's folder itself.
 
@@ -103,11 +109,13 @@ class Reloader:
 
     def _check(self, old: Servable, new: Servable) -> None:
         """Raises ConfigError where it says other labels, whatever else where it cannot answer."""
-        if sorted(new.labels) != sorted(old.labels) and not self._allow_labels:
-            raise ConfigError(
-                f"its labels are {', '.join(new.labels)}, and were {', '.join(old.labels)}; "
-                "set model.allow_labels = true where that is meant"
-            )
+        told = [("labels", sorted(old.labels), sorted(new.labels)), ("heads", _heads_of(old), _heads_of(new))]
+        for what, were, are in told:
+            if are != were and not self._allow_labels:
+                raise ConfigError(
+                    f"its {what} are {', '.join(are) or 'none'}, and were {', '.join(were) or 'none'}; "
+                    "set model.allow_labels = true where that is meant"
+                )
         self._fits(new.labels)
         if (aligned := self._models.answered) is not None:
             item: Any = new.prepare(aligned, lambda *_: None)

@@ -20,7 +20,7 @@ from worker.model.cuda import enter, on_host, pinned
 from worker.model.drift import Drift
 from worker.model.evidence import MOST_INPUTS, asked, evidence_of, scores_of
 from worker.model.folder import folder_of
-from worker.model.heads import Heads
+from worker.model.heads import Head, Heads
 from worker.model.inputs import streams_of_inputs
 from worker.model.items import Item, allocated, collate, on_device
 from worker.model.preprocess import Body, Parts, Preprocessor, nobody
@@ -104,6 +104,11 @@ class ModelRuntime:
     def info(self) -> Mapping[str, str]:
         """name, version, device, precision."""
         return self._info
+
+    @property
+    def heads(self) -> Sequence[Head]:
+        """What it says beside the label."""
+        return self._heads.each
 
     @property
     def tells_confidence(self) -> bool:
