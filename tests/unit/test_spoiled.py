@@ -148,3 +148,14 @@ def test_readings_are_spoiled_where_the_model_looks() -> None:
     (one,) = change_of([slipped], 1)((body,), "sensor", np.random.default_rng(2))
     told = json.loads(one.payload)["values"]
     assert sorted((told["motion"] == [10, None, 30, 40], told["power"] == 1000)) == [False, True]
+
+
+def test_a_drift_is_nothing_at_the_oldest_step_and_all_of_it_now() -> None:
+    """An offset is the same at each: of readings one after another as of a series in one."""
+    series = [Body(b'{"motion": [1, 1, 1]}', "application/json", "radar")]
+    several = [Body(b'{"motion": 1}', "application/json", "radar")] * 3
+    for name, far in (("drift", [0, 2, 4]), ("offset", [4, 4, 4])):
+        (kind,) = [one for one in KINDS if (one.modality, one.name) == ("sensor", name)]
+        for bodies in (series, several):
+            made = change_of([kind], 2)(bodies, "sensor", np.random.default_rng(6))
+            assert np.abs(numbers("sensor", made)[0][:, 0] - 1).tolist() == pytest.approx(far)
