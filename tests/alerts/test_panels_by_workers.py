@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deploy.grafana.panels import ROWS
-from tests.acceptance.test_dashboard import filled_in, numbers
+from tests.acceptance.test_dashboard import filled_in
 from tests.alerts.faults import Traffic
 from tests.alerts.watch import Watch
 from tests.prometheus_tools import serve
@@ -42,7 +42,7 @@ class Unfilled:
 
     def titles(self) -> set[str]:
         """Asks once more."""
-        self.left = {one for one in self.left if not numbers(self._watch.server, filled_in(one[1]))}
+        self.left = {one for one in self.left if not self._watch.server.numbers(filled_in(one[1]))}
         return {title for title, _ in self.left}
 
 

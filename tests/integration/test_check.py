@@ -141,7 +141,7 @@ def test_findings_are_told_and_cost_no_exit_code(stack: Any, tmp_path: Path) -> 
     """With a real cluster whose dead-letter topic is too small."""
     name = uuid.uuid4().hex[:8]
     topics = {key: f"{name}.{key}" for key in ("texts", "frames", "out", "dead")}
-    small = [NewTopic(one, 1, 1, 1_000_000) for one in topics.values()]
+    small = [NewTopic(one, 1, 1, {"max.message.bytes": "1000000"}) for one in topics.values()]
     create_topics({"bootstrap_servers": [stack.bootstrap_servers]}, small, 20.0)
     done = typed(
         "check", "--set", f"kafka.bootstrap_servers={stack.bootstrap_servers}", "--set", f"redis.url={stack.redis_url}",

@@ -76,7 +76,7 @@ def test_one_copy_brings_all_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("worker.model.runtime.on_host", as_of_a_gpu)
     assert model.infer(some) == wanted
-    assert fetched == [3 + 1 + 2 * len(model._config.inputs)]
+    assert fetched == [3 + 2 + 1 + 2 * len(model._config.inputs)]
 
 
 def test_bodies_are_copied_into_the_memory_that_is_given() -> None:

@@ -24,7 +24,8 @@ from worker.training.asked import Asked
 from worker.training.head_measures import HeadMeasured, head_rows, judged_by
 from worker.training.heads import encoded, heads_of
 from worker.training.rows import Sample
-from worker.training.run import evaluate, train
+from worker.training.evaluation import evaluate
+from worker.training.run import train
 
 ROWS = 48
 QUICK = ("--dim", "32", "--epochs", "2", "--augment", "0", "--batch", "16")

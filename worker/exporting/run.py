@@ -46,8 +46,8 @@ def export(arguments: Namespace) -> int:
     console = Console(width=200)
     out = arguments.out = _out_of(arguments)
     with verified(arguments.model):
+        source = _source(arguments, console)
         models = {"original": serve(arguments.model, "cpu", "fp32")}
-        source = _source(arguments, models["original"].version, console)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
         folders = {"original": arguments.model}
@@ -107,7 +107,7 @@ def _out_of(arguments: Namespace) -> Path:
     return out
 
 
-def _source(arguments: Namespace, version: str, console: Console) -> Source:
+def _source(arguments: Namespace, console: Console) -> Source:
     model, tokenizer = load(arguments.model)
     splits = ("train", "dev", "test") if "pruned" in arguments.to else ("dev", "test")
     with console.status("reading the data"):
@@ -122,6 +122,7 @@ def _source(arguments: Namespace, version: str, console: Console) -> Source:
     }
     with console.status("decoding the dev and the test split"):
         chosen, tested = ([made[split][n] for n in range(len(made[split]))] for split in ("dev", "test"))
+    version = serve(arguments.model, "cpu", "fp32").version
     knowledge = Knowledge.load(arguments.model, model.config, digest(arguments.model))
     return Source(arguments.model, model, tokenizer, version, data, made, chosen, tested, knowledge)
 
