@@ -21,10 +21,10 @@ from worker.model.load import load
 from worker.records import Verdict
 from worker.stages.publish import ResultWriter
 from worker.training.asked import Asked
+from worker.training.evaluation import evaluate
 from worker.training.head_measures import HeadMeasured, head_rows, judged_by
 from worker.training.heads import encoded, heads_of
 from worker.training.rows import Sample
-from worker.training.evaluation import evaluate
 from worker.training.run import train
 
 ROWS = 48
