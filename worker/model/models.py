@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from worker.model.drift import Drift
-from worker.model.heads import Head
 from worker.model.sums import Sums
 from worker.ports import Model, told_of
 from worker.records import Aligned, Verdict, value
+
+if TYPE_CHECKING:  # it brings torch, which the first mistakes are told without
+    from worker.model.heads import Head
 
 
 class Servable(Model, Protocol):
