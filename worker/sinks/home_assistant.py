@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from worker.model.kinds import NAME
+
 _PLAIN = re.compile(r"[a-zA-Z0-9_-]{1,48}")
 _HASHED = re.compile(r".*-[0-9a-f]{8}")
 # Home Assistant takes no longer state.
 _STATE_CHARACTERS = 255
-_HEAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,47}")  # As models name them; it stands in a template.
 _UNITS = {"C": "°C", "F": "°F"}  # As Home Assistant spells them, so that it can tell a temperature.
 
 
@@ -62,7 +63,7 @@ def _heads(result: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     heads = result.get("heads")
     if not isinstance(heads, Mapping):
         return {}
-    return {name: one for name, one in heads.items() if isinstance(one, Mapping) and _HEAD.fullmatch(name)}
+    return {name: one for name, one in heads.items() if isinstance(one, Mapping) and NAME.fullmatch(name)}
 
 
 def _state(said: Mapping[str, Any]) -> Any:

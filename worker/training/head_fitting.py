@@ -18,7 +18,7 @@ from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS, NUMBER
 from worker.training.data import Samples
 from worker.training.evaluate import Measured, fitted_temperature, measure
-from worker.training.heads import target_width
+from worker.training.heads import places
 from worker.training.presence import ALL
 
 _MIDDLE = 0.5  # The threshold of a label that the dev split does not show.
@@ -26,11 +26,9 @@ _MIDDLE = 0.5  # The threshold of a label that the dev split does not show.
 
 def check_dev(heads: Heads, targets: Tensor) -> None:
     """Raises ConfigError where dev has too few numbers for a band; `targets` as `heads.encoded` has them."""
-    at = 0
-    for head in heads.each:
+    for head, own in places(heads):
         if head.kind == NUMBER:
-            _ensure_enough(head, int((~targets[:, at].isnan()).sum()))
-        at += target_width(head)
+            _ensure_enough(head, int((~targets[:, own].isnan()).sum()))
 
 
 def _ensure_enough(head: Head, count: int) -> None:
@@ -49,7 +47,7 @@ def fit_heads(model: FusionModel, dev: Samples, batch: int) -> None:
         ConfigError: dev has too few numbers for a band.
     """
     if model.config.heads:
-        model.config.heads = fitted(model.config, measure(model, dev, batch, ALL, lambda: None))
+        model.config.heads = fitted(model.config, measure(model, dev, batch, ALL))
 
 
 def fitted(config: FusionConfig, dev: Measured) -> list[dict[str, Any]]:
@@ -58,12 +56,11 @@ def fitted(config: FusionConfig, dev: Measured) -> list[dict[str, Any]]:
     Raises:
         ConfigError: dev has too few numbers for a band.
     """
-    heads, at, made = Heads(config.heads), 0, []
+    heads, made = Heads(config.heads), []
     assert dev.columns is not None
     assert dev.targets is not None
-    for head, columns in heads.parts(torch.from_numpy(dev.columns)):
-        truth = dev.targets[:, at : at + target_width(head)]
-        at += target_width(head)
+    for (head, columns), (_, own) in zip(heads.parts(torch.from_numpy(dev.columns)), places(heads), strict=True):
+        truth = dev.targets[:, own]
         known = ~np.isnan(truth).any(axis=1)
         made.append(_fitted(head, columns.numpy()[known], truth[known]).told)
     return made

@@ -17,7 +17,7 @@ from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS, NUMBER
 from worker.records import Verdict
 from worker.training.evaluate import Measured
-from worker.training.heads import target_width
+from worker.training.heads import places
 from worker.training.intervals import Z, wilson
 
 Numbers = NDArray[np.float64]
@@ -111,20 +111,17 @@ def of_heads(config: FusionConfig, measured: Measured) -> list[HeadMeasured]:
     """Each further head on the samples that tell its truth; nothing of a model without any."""
     if measured.columns is None or measured.targets is None:
         return []
-    heads, at, found = Heads(config.heads), 0, []
-    for head, columns in heads.parts(torch.from_numpy(measured.columns)):
-        found.append(_known(head, head.read(columns).numpy(), measured.targets[:, at : at + target_width(head)]))
-        at += target_width(head)
-    return found
+    heads, targets = Heads(config.heads), measured.targets
+    told = zip(heads.parts(torch.from_numpy(measured.columns)), places(heads), strict=True)
+    return [_known(head, head.read(columns).numpy(), targets[:, own]) for (head, columns), (_, own) in told]
 
 
 def of_verdicts(config: FusionConfig, verdicts: Sequence[Verdict], targets: NDArray[np.float64]) -> list[HeadMeasured]:
     """Each further head, from what was published; `targets` [N, W] as `heads.encoded`."""
-    at, found = 0, []
-    for head in Heads(config.heads).each:
+    found = []
+    for head, own in places(Heads(config.heads)):
         told = np.array([_published(head, (one.heads or {})[head.name]) for one in verdicts]).reshape(-1, head.width)
-        found.append(_known(head, told, targets[:, at : at + target_width(head)]))
-        at += target_width(head)
+        found.append(_known(head, told, targets[:, own]))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -80,24 +81,29 @@ def _learned(one: Asked, found: Sequence[tuple[Sample, Target]], level: float) -
 
 
 def encoded(heads: Heads, samples: Sequence[Sample]) -> Tensor:
-    """What samples tell of each head, [N, sum of `target_width`]: the number of a label, 0 or 1 for each of labels, a
+    """What samples tell of each head, [N, W] at its `places`: the number of a label, 0 or 1 for each of labels, a
     number in `std` from its mean; NaN where a sample does not tell.
 
     Raises:
         ConfigError: names file and row of a target that the head cannot say.
     """
     rows = [[n for head in heads.each for n in _numbers(head, sample)] for sample in samples]
-    return torch.tensor(rows, dtype=torch.float64).reshape(len(samples), sum(map(target_width, heads.each)))
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(samples), sum(map(_width, heads.each)))
 
 
-def target_width(head: Head) -> int:
-    """How many numbers tell the truth of one head."""
+def places(heads: Heads) -> list[tuple[Head, slice]]:
+    """Each head, and which columns of `encoded` tell its truth."""
+    ends = accumulate(map(_width, heads.each), initial=0)
+    return [(head, slice(*own)) for head, own in zip(heads.each, pairwise(ends), strict=True)]
+
+
+def _width(head: Head) -> int:
     return len(head.labels) if head.kind == LABELS else 1
 
 
 def _numbers(head: Head, sample: Sample) -> list[float]:
     if (told := sample.targets.get(head.name)) is None:
-        return [math.nan] * target_width(head)
+        return [math.nan] * _width(head)
     target = _fitting(sample, head.name, told, head.kind, "as the model was trained")
     if isinstance(target, int | float):
         return [(target - head.mean) / head.std]

@@ -13,7 +13,7 @@ from torch import Tensor
 from worker.model.fusion_model import FusionOutput
 from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS
-from worker.training.heads import target_width
+from worker.training.heads import places
 
 # The article's margin, between cosine distances that lie in 0..2.
 MARGIN = 0.2
@@ -64,13 +64,12 @@ def heads_loss(heads: Heads, columns: Tensor, targets: Tensor) -> Tensor:
         columns: [B, E], as FusionOutput.heads.
         targets: [B, W], as `heads.encoded`, NaN where nothing is known.
     """
-    total, at = columns.float().sum() * 0.0, 0
-    for head, own in heads.parts(columns.float()):
-        truth = targets[:, at : at + target_width(head)]
-        at += target_width(head)
+    total = columns.float().sum() * 0.0
+    for (head, said), (_, own) in zip(heads.parts(columns.float()), places(heads), strict=True):
+        truth = targets[:, own]
         known = ~truth.isnan().any(dim=1)
         if bool(known.any()):
-            total = total + _head_loss(head, own[known], truth[known])
+            total = total + _head_loss(head, said[known], truth[known])
     return total
 
 
