@@ -6,8 +6,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-Unit = FiniteFloat
-
 
 class _Told(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,9 +14,9 @@ class _Told(BaseModel):
 class ShareOf(_Told):
     """A share with its 95 % interval (Wilson)."""
 
-    value: Unit
-    low: Unit
-    high: Unit
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
     n: int = Field(description="Of how many.")
 
 
@@ -45,10 +43,10 @@ class OfPresence(_Told):
 
     n: int
     accuracy: ShareOf
-    macro_f1: Unit
-    calibration_error: Unit = Field(description="Expected calibration error, 15 bins.")
+    macro_f1: FiniteFloat
+    calibration_error: FiniteFloat = Field(description="Expected calibration error, 15 bins.")
     right_in_set: ShareOf | None = Field(description="How often the right label is in `confidence.set`.")
-    labels_in_set: Unit | None = Field(description="How many labels that set has, on the average.")
+    labels_in_set: FiniteFloat | None = Field(description="How many labels that set has, on the average.")
     not_familiar: ShareOf | None = Field(description="`confidence.familiar` below 0.05.")
 
 
@@ -56,11 +54,11 @@ class OfLabel(_Told):
     """A label, in the first presence pattern."""
 
     n: int = Field(description="Samples that have it.")
-    precision: Unit
-    recall: Unit
-    f1: Unit
-    auroc: Unit | None = Field(description="One against the rest; null where all samples have it, or none.")
-    average_precision: Unit | None = Field(description="Null where no sample has it.")
+    precision: FiniteFloat
+    recall: FiniteFloat
+    f1: FiniteFloat
+    auroc: FiniteFloat | None = Field(description="One against the rest; null where all samples have it, or none.")
+    average_precision: FiniteFloat | None = Field(description="Null where no sample has it.")
 
 
 class OfGroup(_Told):
@@ -69,7 +67,7 @@ class OfGroup(_Told):
     name: str
     n: int
     accuracy: ShareOf
-    macro_f1: Unit = Field(description="Over the labels that are true of some in the group.")
+    macro_f1: FiniteFloat = Field(description="Over the labels that are true of some in the group.")
     not_familiar: ShareOf | None
     found: ShareOf | None = Field(description="Of those with the label of --positive how many were said to have it.")
     false: ShareOf | None = Field(description="Of those without it how many were said to have it.")
@@ -80,10 +78,10 @@ class GapOf(_Told):
 
     best: str
     worst: str
-    value: Unit
-    low: Unit = Field(description="95 %, for all pairs of groups together (Newcombe, Bonferroni).")
-    high: Unit
-    chance: Unit = Field(description="What 19 of 20 shuffles of the samples between the groups stay below.")
+    value: FiniteFloat
+    low: FiniteFloat = Field(description="95 %, for all pairs of groups together (Newcombe, Bonferroni).")
+    high: FiniteFloat
+    chance: FiniteFloat = Field(description="What 19 of 20 shuffles of the samples between the groups stay below.")
 
 
 class OfGrouping(_Told):
@@ -104,11 +102,11 @@ class OfSpoiled(_Told):
     name: str
     strength: str
     n: int
-    before: Unit = Field(description="Accuracy of the same samples as they are.")
+    before: FiniteFloat = Field(description="Accuracy of the same samples as they are.")
     accuracy: ShareOf
-    fall: Unit
-    fall_low: Unit = Field(description="95 %, paired.")
-    fall_high: Unit
+    fall: FiniteFloat
+    fall_low: FiniteFloat = Field(description="95 %, paired.")
+    fall_high: FiniteFloat
     not_familiar: ShareOf | None
 
 
@@ -118,13 +116,13 @@ class MetricsV1(_Told):
     type: Literal["fusion.metrics.v1"] = "fusion.metrics.v1"
     model: OfModel
     data: OfData
-    temperature_low: Unit = Field(description="Scores are calibrated by temperatures from here")
-    temperature_high: Unit = Field(description="to here.")
+    temperature_low: FiniteFloat = Field(description="Scores are calibrated by temperatures from here")
+    temperature_high: FiniteFloat = Field(description="to here.")
     presence: dict[str, OfPresence]
     labels: dict[str, OfLabel]
     confusion: list[list[int]] = Field(description="Rows are the truth, in the order of `labels`.")
-    auroc: Unit | None = Field(description="Mean of the labels that have one.")
-    average_precision: Unit | None
+    auroc: FiniteFloat | None = Field(description="Mean of the labels that have one.")
+    average_precision: FiniteFloat | None
     groups: list[OfGrouping] = Field(description="By each --by.")
     robustness: list[OfSpoiled] = Field(description="With --robust.")
     adversarial: list[OfSpoiled] = Field(description="With --robust: one FGSM step of the image.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.io import wavfile
 
 from tests.tiny import write_tiny_model
 from worker.explain.attribution import EXACT, MOST_STEPS, STEPS, Attribution, attribute
@@ -20,6 +18,7 @@ from worker.explain.drawing import caption, opacity, scale_of
 from worker.explain.files import write_explanation
 from worker.explain.ground import GRID, Ground, Probe, grounds_of
 from worker.feeds.junction import scene
+from worker.feeds.sounds import wav_file
 from worker.model.folder import SHIPPED
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item
@@ -36,13 +35,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("model"), INPUTS, times=True)
 
 
-def wav() -> bytes:
-    """Half a second of a tone."""
-    out = io.BytesIO()
-    wavfile.write(out, 16_000, (8000 * np.sin(np.arange(8000) / 5)).astype(np.int16))
-    return out.getvalue()
-
-
 @pytest.fixture(scope="module")
 def case(folder: Path) -> tuple[FusionModel, list[Ground], Item]:
     """One moment in all modalities, with two images."""
@@ -54,7 +46,7 @@ def case(folder: Path) -> tuple[FusionModel, list[Ground], Item]:
         "image": [image, other],
         "text": [Body(made.text.encode(), "text/plain", "s")],
         "sensor": [Body(json.dumps({"speed": [3.0, None, 1.0], "count": 2}).encode(), "application/json", "s")],
-        "audio": [Body(wav(), "audio/wav", "s")],
+        "audio": [Body(wav_file(np.sin(np.arange(8000) / 5) / 4, 16_000), "audio/wav", "s")],
     }
     item = Item(tuple(reads.tensors(modality, given[modality]) for modality in INPUTS))
     served = for_serving(model, torch.device("cpu"), torch.float32)

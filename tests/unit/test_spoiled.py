@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from worker.feeds import home
+from worker.feeds.sounds import wav_file
 from worker.model.config import FusionConfig
 from worker.model.pictures import decode_image
 from worker.model.preprocess import Body, text_of
@@ -116,9 +117,7 @@ def test_sounds_are_spoiled_by_as_much_as_is_said() -> None:
     by_name = {one.name: one for one in KINDS if one.modality == "audio"}
     wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
     high = 0.3 * np.sin(2 * np.pi * 5000 * np.arange(16_000) / 16_000)
-    from worker.training.robust_sounds import written
-
-    body = Body(written(wave + high, 16_000), "audio/wav", "s")
+    body = Body(wav_file(wave + high, 16_000), "audio/wav", "s")
     rng = np.random.default_rng(1)
 
     def made(name: str) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE, SECONDS = 16_000, 1.0
+_LARGEST = 32_767
 _T = np.arange(round(RATE * SECONDS)) / RATE
 Wave = NDArray[np.float64]
 
@@ -21,12 +22,17 @@ def sound(rng: np.random.Generator, kind: str) -> bytes:
     if loudest > 0:
         made = made / loudest * rng.uniform(0.08, 0.8)
     made = made + rng.normal(0, rng.uniform(0.002, 0.01), len(_T)) + 0.003 * np.sin(2 * np.pi * 50 * _T)
+    return wav_file(made, RATE)
+
+
+def wav_file(samples: NDArray[np.floating], rate: int) -> bytes:
+    """One channel of 16 bits; beyond -1..1 it is clipped."""
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((np.clip(made, -1, 1) * 32_767).astype("<i2").tobytes())
+        file.setframerate(rate)
+        file.writeframes((np.clip(samples, -1, 1) * _LARGEST).astype("<i2").tobytes())
     return out.getvalue()
 
 

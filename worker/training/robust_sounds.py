@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.feeds.sounds import wav_file
 from worker.model.preprocess import Body
 from worker.model.signals import wave_of
 
 Wave = NDArray[np.float32]
 _BLOCK_SECONDS = 0.02  # Of a drop-out: a packet of a voice codec.
-_LARGEST = 32_767
 
 
 def spoiled_sound(change: Callable[[Wave, int], NDArray[np.floating]]) -> Callable[[Body], Body]:
@@ -22,20 +20,9 @@ def spoiled_sound(change: Callable[[Wave, int], NDArray[np.floating]]) -> Callab
 
     def spoiled(body: Body) -> Body:
         wave_, rate = wave_of(body.payload)
-        return body._replace(payload=written(change(wave_, rate), rate), content_type="audio/wav")
+        return body._replace(payload=wav_file(change(wave_, rate), rate), content_type="audio/wav")
 
     return spoiled
-
-
-def written(samples: NDArray[np.floating], rate: int) -> bytes:
-    """A WAV file of one channel and 16 bits; beyond -1..1 it is clipped."""
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((np.clip(samples, -1, 1) * _LARGEST).astype("<i2").tobytes())
-    return out.getvalue()
 
 
 def with_noise(wave_: Wave, decibels: float, rng: np.random.Generator) -> NDArray[np.floating]:
