@@ -80,7 +80,7 @@ def test_neither_modality_alone_is_enough(
 ) -> None:
     """Both together are right nearly always, each alone about half of the time."""
     model, samples = few
-    assert least <= measure(model, samples, 20, patterns(NAMES)[pattern], lambda: None).accuracy <= most
+    assert least <= measure(model, samples, 20, patterns(NAMES)[pattern]).accuracy <= most
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_spoiled_inputs_cost_little(few: tuple[FusionModel, Samples], way: str, 
     """Each way of `evaluate --robust` on images leaves nine of ten right; a tenth of the letters lost, 0.79 of 80."""
     model, samples = few
     change = change_of([kind for kind in kinds(model.config) if kind.name == way], MIDDLE)
-    assert measure(model, samples.changed(change), 20, ALL, lambda: None).accuracy >= least
+    assert measure(model, samples.changed(change), 20, ALL).accuracy >= least
 
 
 def test_the_weights_are_small() -> None:

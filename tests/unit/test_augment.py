@@ -94,7 +94,7 @@ def test_images_that_show_nothing_take_the_place_of_scenes(tmp_path: Path) -> No
     assert {(one[0].shape, one[0].dtype) for one in shown} == {(plain[0][0].shape, torch.uint8)}
     encoder = model.encoders["image"]
     assert isinstance(encoder, ImageEncoder)
-    assert samples.keep_maps(encoder, lambda: None)
+    assert samples.keep_maps(encoder)
     maps = bodies(samples.augmented(Augment(0.0, 0.5), 1))
     assert {one[0].shape[1:] for one in maps} == {(7, 7)}
     kept = bodies(samples)

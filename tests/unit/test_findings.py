@@ -59,9 +59,9 @@ def test_an_adversarial_step_lowers_the_right_score_and_stays_small(asked: tuple
 def test_what_is_measured_after_a_step_is_the_changed_picture(asked: tuple[FusionModel, Samples]) -> None:
     """`measure` with an `alter` gives the logits of what it gives; without one those as they were."""
     model, samples = asked
-    plain = measure(model, samples, 4, ALL, lambda: None)
-    same = measure(model, samples, 4, ALL, lambda: None, alter=lambda given, labels: given)
-    moved = measure(model, samples, 4, ALL, lambda: None, alter=lambda given, labels: step_of(model, given, labels, 4))
+    plain = measure(model, samples, 4, ALL)
+    same = measure(model, samples, 4, ALL, alter=lambda given, labels: given)
+    moved = measure(model, samples, 4, ALL, alter=lambda given, labels: step_of(model, given, labels, 4))
     assert np.array_equal(plain.logits, same.logits)
     rows = np.arange(len(plain.truth))
     assert (moved.scores[rows, moved.truth] - plain.scores[rows, plain.truth]).mean() < 0

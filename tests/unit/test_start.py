@@ -92,10 +92,10 @@ def test_a_label_that_is_new_begins_where_its_samples_are(earlier: Path, tmp_pat
     train_rows, dev = (samples_of(made, data, split) for split in ("train", "dev"))
     assert made.begun is not None
     begin_labels(made.model, train_rows, made.begun.labels, 8)
-    seen = measure(made.model, dev, 8, ALL, lambda: None)
+    seen = measure(made.model, dev, 8, ALL)
     raised = seen.logits[:, 0] - seen.logits[:, 1:].mean(axis=1)
     assert raised[seen.truth == 0].mean() > raised[seen.truth != 0].mean() + 0.5
-    assert abs(measure(made.model, train_rows, 8, ALL, lambda: None).logits.mean(axis=0) @ [2, -1, -1]) < 1e-4
+    assert abs(measure(made.model, train_rows, 8, ALL).logits.mean(axis=0) @ [2, -1, -1]) < 1e-4
     head = made.model.head.weight.norm(dim=1)
     assert head[0].item() == pytest.approx(head[1:].mean().item(), rel=1e-4)
 

@@ -72,11 +72,11 @@ def test_states_that_were_kept_are_those_of_the_encoder(tmp_path: Path) -> None:
     model, tokenizer = load(write_tiny_model(tmp_path / "tiny"))
     rows = [*junction_samples("test", 12, 1, many=True)]
     samples = Samples(rows, NAMES, labels_of(model.config), model.config, Preprocessor(model.config, tokenizer))
-    before = measure(model, samples, 4, ALL, lambda: None)
+    before = measure(model, samples, 4, ALL)
     text = model.encoders["text"]
     assert isinstance(text, TextEncoder)
     samples.keep_states(text)
     text.encoder.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(AssertionError("asked again")))
-    after = measure(model, samples, 4, ALL, lambda: None)
+    after = measure(model, samples, 4, ALL)
     np.testing.assert_allclose(after.logits, before.logits, atol=0.02)
     assert float(torch.tensor(before.logits).std(dim=0).max()) > 0.05

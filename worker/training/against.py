@@ -37,7 +37,7 @@ def against(
             alone.splits[split], names, labels_of(model.config), model.config,
             Preprocessor(model.config, tokenizer),
         )  # fmt: skip
-        best = measure(model, samples, batch, Presence(tuple(range(len(names)))), lambda: None)
+        best = measure(model, samples, batch, Presence(tuple(range(len(names)))))
         found = own([number for number, name in enumerate(data.inputs) if name in names])
         shown = "all" if set(names) == set(data.inputs) else f"{', '.join(names)} only"
         rows += [("", "this model", str(folder), "points", "95 %", "n"), (shown, *_compared(found, best))]

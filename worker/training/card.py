@@ -10,7 +10,7 @@ from worker.training.evaluate import Measured, confidence_rows, first_of, rows_o
 from worker.training.findings import Findings
 from worker.training.groups import rows_of_groups
 from worker.training.head_measures import head_rows
-from worker.training.ranking import ranked, ranking_rows
+from worker.training.ranking import ranking_rows
 from worker.training.spoiled import TOGETHER, spoiled_rows
 
 
@@ -60,7 +60,7 @@ def card(config: FusionConfig, trained: Trained, findings: Findings) -> str:
             f"- **Scores** are calibrated on the dev split, by what is present: temperatures {_temperatures(config)}.",
             "", "## Measured on the test split", "", "```", *rows_of(measured), "", full.report.rstrip(), "```", "",
             *_confidence(measured), *_heads(config, measured),
-            *_ranking(full), *fair_and_robust(findings),
+            *_ranking(findings), *fair_and_robust(findings),
             "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
             "", "## Limits", "", *[f"- {one}" for one in _limits(findings)], "",
         ]
@@ -81,9 +81,10 @@ def _heads(config: FusionConfig, measured: Mapping[str, Measured]) -> list[str]:
     return [told, "", "```", *rows[:-1], "```", ""]
 
 
-def _ranking(full: Measured) -> list[str]:
+def _ranking(findings: Findings) -> list[str]:
     told = "How well scores put the samples of a label before the others (one label against the rest):"
-    return [told, "", "```", *ranking_rows(ranked(full)), "```", ""] if len(full.truth) else []
+    rows = ranking_rows(findings.ranking)
+    return [told, "", "```", *rows, "```", ""] if rows else []
 
 
 def fair_and_robust(findings: Findings) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -133,10 +133,10 @@ class Samples(Dataset[tuple[Item, int]]):
         return made
 
     @torch.inference_mode()
-    def keep_maps(self, encoder: ImageEncoder, step: Callable[[], object]) -> bool:
+    def keep_maps(self, encoder: ImageEncoder) -> bool:
         """Computes the map of every image once, for a backbone that stays as it is; False when that is too much.
 
-        `step` is called after each image. The maps are kept in bf16.
+        The maps are kept in bf16.
         """
         encoder.eval()
         names = [name for name, modality in zip(self._names, self._config.inputs, strict=True) if modality == "image"]
@@ -151,7 +151,6 @@ class Samples(Dataset[tuple[Item, int]]):
                     return False
                 self._maps |= {key: one.clone() for (key, _), one in zip(pending, maps, strict=True)}
                 pending = []
-            step()
         device = encoder.projection.weight.device
         for first in range(0, len(self._blind), _AT_ONCE):
             shown = torch.stack(self._blind[first : first + _AT_ONCE]).to(device)

@@ -129,7 +129,7 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @torch.inference_mode()
 def measure(
-    model: FusionModel, samples: Samples, batch: int, presence: Presence, step: Callable[[], object],
+    model: FusionModel, samples: Samples, batch: int, presence: Presence, step: Callable[[], object] = lambda: None,
     knowledge: Knowledge | None = None, alter: Alter | None = None,
 ) -> Measured:  # fmt: skip
     """Runs the model over the samples that have what this presence shows; `step` is called after each batch.
@@ -193,10 +193,10 @@ def fitted_temperature(measured: Measured) -> float:
 
 def calibrate(model: FusionModel, dev: Samples, batch: int) -> None:
     """Fits the model's temperatures: of the samples as they come, and under each presence pattern that has any."""
-    model.config.calibration = fitted_temperature(measure(model, dev, batch, ALL, lambda: None))
+    model.config.calibration = fitted_temperature(measure(model, dev, batch, ALL))
     numbers, model.config.calibrations = range(len(model.config.inputs)), {}
     for presence in patterns([str(number) for number in numbers]).values():
-        found = measure(model, dev, batch, presence, lambda: None)
+        found = measure(model, dev, batch, presence)
         if len(found.truth):
             model.config.calibrations[str(set_of(presence.shown or ()))] = fitted_temperature(found)
 

@@ -56,7 +56,7 @@ def evaluate(arguments: Namespace) -> int:
     if arguments.against:
 
         def own(shown: Sequence[int]) -> Measured:
-            return measure(model, samples, arguments.batch, Presence(tuple(shown)), lambda: None)
+            return measure(model, samples, arguments.batch, Presence(tuple(shown)))
 
         told = against(arguments.against, data, arguments.split, arguments.batch, arguments.device, own)
         console.print(*told, sep="\n", highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from schemas import metrics
@@ -11,14 +12,14 @@ from worker.model.config import FusionConfig
 from worker.training.data import Samples
 from worker.training.evaluate import Measured, first_of, tell
 from worker.training.groups import Gap, Group, Grouping, Share, choices, group, names_of, rows_of_groups, share_of
-from worker.training.ranking import macro, ranked, ranking_rows
+from worker.training.ranking import Ranked, macro, ranked, ranking_rows
 from worker.training.spoiled import Spoiled, spoiled_rows
 
 METRICS = "metrics.json"
 _PLACES = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Findings:
     """What was measured.
 
@@ -32,12 +33,17 @@ class Findings:
     spoiled: Sequence[Spoiled] = ()
     probe: Sequence[Spoiled] | str | None = None
 
+    @cached_property
+    def ranking(self) -> list[Ranked]:
+        """Of the first presence pattern."""
+        return ranked(first_of(self.measured))
+
     def report(self) -> str:
         """For people."""
-        first, name = first_of(self.measured), next(iter(self.measured))
+        name = next(iter(self.measured))
         blocks = [
             [tell(self.measured).rstrip()],
-            [f"{name}, a label against the rest:", *ranking_rows(ranked(first))] if len(first.truth) else [],
+            [f"{name}, a label against the rest:", *ranking_rows(self.ranking)] if self.ranking else [],
             *(rows_of_groups(one) for one in self.groups),
             spoiled_rows(self.spoiled, self.probe),
         ]
@@ -79,7 +85,7 @@ def write_metrics(folder: Path, findings: Findings, of: Of) -> None:
 def metrics_of(findings: Findings, of: Of) -> metrics.MetricsV1:
     """For programs."""
     first = first_of(findings.measured)
-    auroc, precision = macro(ranked(first))
+    auroc, precision = macro(findings.ranking)
     temperatures = [of.config.calibration, *of.config.calibrations.values()]
     probe = findings.probe
     return metrics.MetricsV1(
@@ -89,7 +95,7 @@ def metrics_of(findings: Findings, of: Of) -> metrics.MetricsV1:
         ),
         temperature_low=_round(min(temperatures)), temperature_high=_round(max(temperatures)),
         presence={name: _presence(one) for name, one in findings.measured.items() if len(one.truth)},
-        labels=_labels(first), confusion=first.confusion.tolist(),
+        labels=_labels(first, findings.ranking), confusion=first.confusion.tolist(),
         auroc=_rounded(auroc), average_precision=_rounded(precision),
         groups=[_grouping(one) for one in findings.groups],
         robustness=[_spoiled(one) for one in findings.spoiled],
@@ -109,9 +115,9 @@ def _presence(one: Measured) -> metrics.OfPresence:
     )  # fmt: skip
 
 
-def _labels(first: Measured) -> dict[str, metrics.OfLabel]:
+def _labels(first: Measured, of_labels: Sequence[Ranked]) -> dict[str, metrics.OfLabel]:
     counts, told = first.confusion, {}
-    for number, one in enumerate(ranked(first)):
+    for number, one in enumerate(of_labels):
         right, said = int(counts[number, number]), int(counts[:, number].sum())
         precision, recall = right / max(said, 1), right / max(one.positives, 1)
         told[one.name] = metrics.OfLabel(

@@ -28,7 +28,7 @@ from worker.training.presence import ALL, Presence
 
 CHECKPOINT = "checkpoint.pt"
 LOGS = "logs"
-NOT_FINITE = "--learning-rate {:g}: the loss is no longer finite; take a smaller one"
+_NOT_FINITE = "--learning-rate {:g}: the loss is no longer finite; take a smaller one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,7 @@ def fit(
         train.show_blind(plan.seed)
     torch.manual_seed(plan.seed)
     steps = len(train) // plan.batch
-    optimizer = AdamW(groups(model, plan.held, plan.learning_rate, plan.encoder_rate))
-    rates = [group["lr"] for group in optimizer.param_groups]
-    schedule = OneCycleLR(optimizer, rates, total_steps=plan.epochs * steps)
+    optimizer, schedule = one_cycle(model, plan, plan.epochs * steps)
     state, kept = _State(), copy.deepcopy(model.state_dict())
     path, run = folder / CHECKPOINT, _run_of(plan, model, train, dev)
     if resume:
@@ -136,6 +134,28 @@ def fit(
     return state.history
 
 
+def one_cycle(model: FusionModel, plan: Plan, steps: int) -> tuple[AdamW, OneCycleLR]:
+    """What a model's weights are trained with in so many steps."""
+    optimizer = AdamW(groups(model, plan.held, plan.learning_rate, plan.encoder_rate))
+    return optimizer, OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps)
+
+
+def descend(model: FusionModel, loss: torch.Tensor, optimizer: AdamW, schedule: OneCycleLR, plan: Plan) -> float:
+    """One step down the loss, which is given back.
+
+    Raises:
+        ConfigError: it is no longer finite.
+    """
+    if not bool(loss.isfinite()):
+        raise ConfigError(_NOT_FINITE.format(plan.learning_rate))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    schedule.step()
+    return loss.item()
+
+
 def _has_stopped(state: _State, plan: Plan) -> bool:
     return plan.patience is not None and state.epoch - 1 - state.best_epoch >= plan.patience and state.epoch > 0
 
@@ -157,14 +177,7 @@ def _epoch(
             loss = joint_loss(out, labels.to(model.device), plan.weights)
             if heads.each:
                 loss = loss + plan.weights.heads * heads_loss(heads, out.heads, targets.to(model.device))
-        if not bool(loss.isfinite()):
-            raise ConfigError(NOT_FINITE.format(plan.learning_rate))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        total, count = total + loss.item(), count + 1
+        total, count = total + descend(model, loss, optimizer, schedule, plan), count + 1
         step(f"loss {total / count:.3f}", 1)
     return total / count
 

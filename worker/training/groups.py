@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from worker.errors import ConfigError
 from worker.training.evaluate import Measured
 from worker.training.intervals import newcombe, wilson
 from worker.training.rows import Sample
+from worker.training.tables import aligned
 
 KEY, MISSING = "key", "missing"
 _NOT_TOLD, _NOTHING = "(not told)", "(nothing)"
@@ -129,13 +130,12 @@ def group(measured: Measured, by: str, names: Sequence[str], positive: str | Non
     groups.sort(key=lambda one: (one.right.value, one.name))
     rest, few = np.flatnonzero(counts[where] < FEWEST), len(found) - len(large)
     small = _group(f"{few} of fewer than {FEWEST}", measured.picked(rest), positive) if few else None
-    gap = _gap(groups, [one.right for one in groups], where, measured.said == measured.truth)
+    gap = _gap({one.name: one.right for one in groups}, where, measured.said == measured.truth)
     found_gap = None
     if positive is not None:
         asked = measured.truth == measured.names.index(positive)
-        hits = [one.found for one in groups if one.found is not None and one.found.count >= FEWEST]
-        some = [one for one in groups if one.found is not None and one.found.count >= FEWEST]
-        found_gap = _gap(some, hits, where[asked], (measured.said == measured.truth)[asked])
+        hits = {one.name: one.found for one in groups if one.found is not None and one.found.count >= FEWEST}
+        found_gap = _gap(hits, where[asked], (measured.said == measured.truth)[asked])
     return Grouping(by, tuple(groups), small, few, gap, positive, found_gap)
 
 
@@ -163,21 +163,14 @@ def _macro_f1(own: Measured) -> float:
     return float((2 * right[there] / asked[there]).mean())
 
 
-def _gap(
-    groups: Sequence[Group], shares: Sequence[Share], where: NDArray[np.int64], right: NDArray[np.bool_]
-) -> Gap | None:
-    if len(groups) < 2:
+def _gap(shares: Mapping[str, Share], where: NDArray[np.int64], right: NDArray[np.bool_]) -> Gap | None:
+    if len(shares) < 2:
         return None
-    order = sorted(range(len(groups)), key=lambda n: shares[n].value)
-    best, worst = order[-1], order[0]
-    pairs = len(groups) * (len(groups) - 1) // 2
-    low, high = newcombe(
-        (shares[best].right, shares[best].count), (shares[worst].right, shares[worst].count), pairs
-    )  # fmt: skip
-    return Gap(
-        groups[best].name, groups[worst].name, shares[best].value - shares[worst].value, low, high,
-        _by_chance(np.bincount(where), right, where),
-    )  # fmt: skip
+    (least, worst), *_, (most, best) = sorted(shares.items(), key=lambda one: one[1].value)
+    pairs = len(shares) * (len(shares) - 1) // 2
+    low, high = newcombe((best.right, best.count), (worst.right, worst.count), pairs)
+    chance = _by_chance(np.bincount(where), right, where)
+    return Gap(most, least, best.value - worst.value, low, high, chance)
 
 
 def _by_chance(counts: NDArray[np.int64], right: NDArray[np.bool_], where: NDArray[np.int64]) -> float:
@@ -198,11 +191,7 @@ def rows_of_groups(one: Grouping) -> list[str]:
         strange = f"{each.strange.value:.3f}" if each.strange is not None else "-"
         found = [str(each.found), str(each.false)] if one.positive is not None else []
         table.append([each.name, str(each.right), f"{each.macro_f1:.3f}", strange, *found, str(each.right.count)])
-    wide = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
-    rows = [
-        "  ".join([f"{row[0]:<{wide[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True))])
-        for row in table
-    ]
+    rows = aligned(table)
     if others := one.groups[_MOST_SHOWN:]:
         told = [other.right.value for other in others]
         rows.append(f"{len(others)} others: {told[0]:.3f} to {told[-1]:.3f}, median {np.median(told):.3f}")

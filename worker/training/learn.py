@@ -83,12 +83,8 @@ def keep(built: Built, splits: dict[str, Samples], as_they_are: bool, console: C
     encoder = image_encoder(built.model)
     for split, samples in splits.items():
         with console.status(f"the backbone, which stays as it is, sees the images of the {split} split"):
-            if not samples.keep_maps(encoder, silent):
+            if not samples.keep_maps(encoder):
                 return
-
-
-def silent() -> None:
-    """No bar is shown."""
 
 
 def count_of(samples: Samples, batch: int) -> int:

@@ -59,7 +59,7 @@ def with_old(arguments: Namespace, data: Data) -> Old | None:
     known = old.fitting(model.config, f"--init {arguments.init}, --old-data {arguments.old_data}")
     own = labels_of(model.config)
     rows = Samples(known.splits["test"], list(known.inputs), own, model.config, Preprocessor(model.config, tokenizer))
-    before = measure(model, rows, arguments.batch, ALL, lambda: None)
+    before = measure(model, rows, arguments.batch, ALL)
     names = _names(model.config, known, data)
     renamed = {split: [_renamed(one, names) for one in samples] for split, samples in known.splits.items()}
     inputs = dict(data.inputs)

@@ -10,17 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
 
-from worker.errors import ConfigError
 from worker.model.fusion_model import FusionModel
 from worker.model.items import on_device
 from worker.training.augment import Augment
 from worker.training.data import Samples, batches
-from worker.training.encoders import groups, steady
+from worker.training.encoders import steady
 from worker.training.evaluate import calibrate, measure
-from worker.training.fit import LOGS, NOT_FINITE, Plan, fit
+from worker.training.fit import LOGS, Plan, descend, fit, one_cycle
 from worker.training.losses import contrastive_loss
 from worker.training.presence import ALL
 
@@ -77,13 +74,13 @@ def accept(model: FusionModel, dev: Samples, unlabelled: Samples, sure: float, b
     The model is calibrated on dev first. A label that stands in a row is not looked at.
     """
     calibrate(model, dev, batch)
-    known = measure(model, dev, batch, ALL, _silent)
+    known = measure(model, dev, batch, ALL)
     found = threshold_of(known.scores.max(axis=1), known.said == known.truth, sure)
     if found is None:
         return unlabelled.relabelled([], []), (
             f"no labels are made: at no score are {sure:.1%} of {FEWEST} or more verdicts on dev right"
         )
-    asked = measure(model, unlabelled, batch, ALL, _silent)
+    asked = measure(model, unlabelled, batch, ALL)
     numbers = np.flatnonzero(asked.scores.max(axis=1) >= found.score)
     made = unlabelled.relabelled(numbers.tolist(), asked.said[numbers].tolist())
     each = np.bincount(asked.said[numbers], minlength=len(asked.names))
@@ -109,9 +106,7 @@ def bring_together(
         why = f"{len(pairs)} rows have two inputs or more, --batch is {plan.batch}" if epochs else "no epochs asked for"
         return f"inputs are not brought together: {why}"
     torch.manual_seed(plan.seed)
-    optimizer = AdamW(groups(model, plan.held, plan.learning_rate, plan.encoder_rate))
-    rates = [group["lr"] for group in optimizer.param_groups]
-    schedule = OneCycleLR(optimizer, rates, total_steps=epochs * (len(pairs) // plan.batch))
+    optimizer, schedule = one_cycle(model, plan, epochs * (len(pairs) // plan.batch))
     losses = []
     for epoch in range(epochs):
         model.train()
@@ -122,14 +117,7 @@ def bring_together(
             with torch.autocast(model.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
                 out = model(**on_device(arguments, model.device))
             loss = contrastive_loss(out.pooled, out.present)
-            if not bool(loss.isfinite()):
-                raise ConfigError(NOT_FINITE.format(plan.learning_rate))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            some.append(loss.item())
+            some.append(descend(model, loss, optimizer, schedule, plan))
             step(f"together {np.mean(some):.3f}", 1)
         losses.append(float(np.mean(some)))
     return f"inputs of {len(pairs)} rows were brought together: loss {losses[0]:.3f}, {losses[-1]:.3f} at the end"
@@ -166,7 +154,3 @@ def fit_beside(
         told.append(f"round {number}: dev macro F1 {reached:.3f}, before {best:.3f}")
         history, best = [*history, *curve], reached
     return history, told
-
-
-def _silent() -> None:
-    """No bar is shown."""

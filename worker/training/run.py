@@ -31,7 +31,7 @@ from worker.training.findings import Findings, Of, all_groupings, write_metrics
 from worker.training.fit import Plan
 from worker.training.head_fitting import check_dev, fit_heads
 from worker.training.head_measures import head_rows
-from worker.training.learn import count_of, fitted, progress, rows_beside, silent
+from worker.training.learn import count_of, fitted, progress, rows_beside
 from worker.training.losses import Weights, class_weights
 from worker.training.old import Old, fall, with_old
 from worker.training.presence import ALL, patterns
@@ -130,7 +130,7 @@ def fallen(old: Old | None, built: Built, data: Data, arguments: Namespace, cons
     """How much of `--old-data` is forgotten, which is printed; raises Fatal where it is too much."""
     if old is None:
         return []
-    after = measure(built.model, _samples(built, data, old.test), arguments.batch, ALL, silent)
+    after = measure(built.model, _samples(built, data, old.test), arguments.batch, ALL)
     told = fall(old, after, arguments.most_fall)
     console.print(told, highlight=False, markup=False, soft_wrap=True)
     return [told]

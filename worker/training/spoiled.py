@@ -15,9 +15,10 @@ from worker.training.adversarial import LEVELS, impossible, step_of
 from worker.training.data import Samples
 from worker.training.evaluate import Measured, measure
 from worker.training.intervals import paired_shares
-from worker.training.learn import progress, silent
+from worker.training.learn import progress
 from worker.training.presence import ALL
 from worker.training.robust import STRENGTHS, Change, change_of, kinds
+from worker.training.tables import aligned
 
 TOGETHER = "together"
 FGSM = "adversarial step"
@@ -84,7 +85,7 @@ def spoiled_by_kind(asked: Asked, console: Console, strengths: Sequence[int] = S
             step(f"{modality} {name} {strength}", 1)
             if len(samples):
                 changed = samples.changed(change, asked.seed)
-                found = measure(asked.model, changed, asked.batch, ALL, silent, asked.knowledge)
+                found = measure(asked.model, changed, asked.batch, ALL, knowledge=asked.knowledge)
                 made.append(Spoiled(modality, name, strength, plain, found))
     return made
 
@@ -100,7 +101,8 @@ def probed(asked: Asked, console: Console) -> list[Spoiled] | str:
     with progress(console, "adversarial", len(LEVELS)) as step:
         for levels in LEVELS:
             alter = partial(step_of, asked.model, levels=levels)
-            found = measure(asked.model, samples.as_pixels(), asked.batch, ALL, silent, asked.knowledge, alter)
+            pixels = samples.as_pixels()
+            found = measure(asked.model, pixels, asked.batch, ALL, knowledge=asked.knowledge, alter=alter)
             made.append(Spoiled("image", FGSM, f"{levels}/255", plain, found))
             step(f"{levels}/255", 1)
     return made
@@ -116,12 +118,7 @@ def spoiled_rows(found: Sequence[Spoiled], probe: Sequence[Spoiled] | str | None
             f"{one.modality} {one.name} {one.strength}", f"{one.plain.accuracy:.3f}", f"{one.spoiled.accuracy:.3f}",
             f"{fall:.1f}, {low:.1f} to {high:.1f}", _strange(one), str(len(one.plain.truth)),
         ])  # fmt: skip
-    wide = [max(len(row[place]) for row in table) for place in range(len(table[0]))] if table else []
-    rows = [
-        "  ".join([f"{row[0]:<{wide[0]}}", *(f"{cell:>{w}}" for cell, w in zip(row[1:], wide[1:], strict=True))])
-        for row in table
-    ]
-    return [*rows, *([_NO_PROBE.format(reason=probe)] if isinstance(probe, str) else [])]
+    return [*aligned(table), *([_NO_PROBE.format(reason=probe)] if isinstance(probe, str) else [])]
 
 
 def _strange(one: Spoiled) -> str:

@@ -182,7 +182,7 @@ def _weighed(
 ) -> tuple[float, dict[str, float]]:
     """A trial's value, and the macro-F1 on dev of each pattern that it is made of."""
     shown = patterns(names)
-    measured = {name: measure(model, dev, batch, shown[name], lambda: None) for name in weights}
+    measured = {name: measure(model, dev, batch, shown[name]) for name in weights}
     told = {name: one.macro_f1 for name, one in measured.items() if len(one.truth)}
     return sum(weights[name] * value for name, value in told.items()) / sum(weights[name] for name in told), told
 
