@@ -141,7 +141,7 @@ def _models(settings: Settings, observer: Any, beside: Rules | None) -> tuple[Mo
     taken = state_of(partial(folder_of, settings.model.path))
     models = Models(_listed(model_of(settings)))
     if beside is not None:
-        beside.ensure_labels(models.now.labels)
+        beside.ensure_told(models.now)
     made.tell_settings(settings, observer, models.now.labels)
     observer.gauge("model_info", 1, **models.info)
     watch(models.now.drift, observer, get_logger())
@@ -187,7 +187,7 @@ def _reloader(
         observer,
         log,
         partial(observer.initialise, ()),
-        beside.ensure_labels if beside is not None else lambda _: None,
+        beside.ensure_told if beside is not None else lambda _: None,
         max_batch=settings.model.max_batch,
         taken=taken,
         every_seconds=settings.model.watch.total_seconds(),

@@ -188,7 +188,7 @@ def _model(settings: Settings) -> Told:
     model = model_of(settings)
     rules = rules_beside(settings)
     if rules is not None:
-        rules.ensure_labels(model.labels)
+        rules.ensure_told(model)
     sees = f"; sees {seen_by_model(settings)}" if settings.privacy.enabled else ""
     asked = {"model.path": model} | ({"model.shadow": shadow_of(settings)} if settings.model.shadow else {})
     shadow = f"; shadow: {_told(asked['model.shadow'])}" if settings.model.shadow else ""

@@ -97,12 +97,16 @@ def test_a_wrong_rule_ends_the_worker_at_start(stack: Any, tmp_path: Path, rule:
 
 
 def test_what_check_tells(stack: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The rules that are in force, in their order; one that the model's labels do not fit is exit 2."""
+    """The rules that are in force, in their order; one that the model does not fit is exit 2."""
     with town(stack, tmp_path, {"reviews": 1}) as made:
         given = [*overrides(made), "--set", f"review.topic={made.name}.reviews"]
-        for then, code in (("review", 0), ("queer", 2)):
-            rule = f'rules=[{{name="r", when="score < 0.1", then="{then}", reason="low"}}]'
+        for when, then, code, why in (
+            ("score < 0.1", "review", 0, "rules: r -> review"),
+            ("score < 0.1", "queer", 2, "rule 1 'r': then: the model has no label 'queer'"),
+            ("'room' in heads", "review", 2, "rule 1 'r': when: the model has no head 'room'; it has no heads"),
+        ):
+            rule = f'rules=[{{name="r", when="{when}", then="{then}", reason="low"}}]'
             assert main(["check", *given, "--set", rule]) == code
             said = capsys.readouterr().out
-            assert 'rules = [{"name": "r", "when": "score < 0.1"' in said
-            assert ("rules: r -> review" if code == 0 else "rule 1 'r': then: the model has no label 'queer'") in said
+            assert f'rules = [{{"name": "r", "when": "{when}"' in said
+            assert why in said

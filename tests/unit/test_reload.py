@@ -185,9 +185,21 @@ def test_a_rule_that_needs_a_label_keeps_the_old_model(start: Start, told: Told)
     """Whatever allow_labels says; the sentence is the rule's."""
     models = Models(Versioned("1"))
     rules = Rules([Written("r", "true", "b", "because")], {}, lambda *_: None)
-    start(models, lambda: Versioned("2", labels=("x", "y")), allow_labels=True, fits=rules.ensure_labels).ask()
+    start(models, lambda: Versioned("2", labels=("x", "y")), allow_labels=True, fits=rules.ensure_told).ask()
     line = told.wait("model not taken over")
     assert line["reason"].startswith("rule 1 'r': then: the model has no label 'b'; its labels are x, y")
+    assert models.info["version"] == "1"
+
+
+def test_a_rule_that_asks_a_head_keeps_the_old_model(start: Start, told: Told) -> None:
+    """Where the new one has not that head, whatever allow_labels says."""
+    models = Models(Versioned("1", heads=[Head("alarms", "labels", ("smoke",)), Head("room", "label", ("loft",))]))
+    rules = Rules([Written("r", '"smoke" in heads["alarms"]["labels"]', "b", "because")], {}, lambda *_: None)
+    rules.ensure_told(models.now)
+    new = Versioned("2", heads=[Head("room", "label", ("loft",))])
+    start(models, lambda: new, allow_labels=True, fits=rules.ensure_told).ask()
+    line = told.wait("model not taken over")
+    assert line["reason"] == "rule 1 'r': when: the model has no head 'alarms'; its heads are room"
     assert models.info["version"] == "1"
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -22,6 +22,23 @@ MODALITIES = {"texts": "text", "smoke": "sensor", "frames": "image", "notes": "t
 TEXT = validator().read(binary(b"all is well", b"text/plain"))
 QUIET = Verdict("quiet", 0.8, {"quiet": 0.8, "fire": 0.2}, confidence=Confidence(("quiet", "fire"), 0.5))
 LABELS = ("quiet", "fire")
+
+
+class Head(NamedTuple):
+    """What is asked of a head."""
+
+    name: str
+    labels: tuple[str, ...]
+
+
+class Model(NamedTuple):
+    """What is asked of a model."""
+
+    labels: tuple[str, ...]
+    heads: tuple[Head, ...] = ()
+
+
+MODEL = Model(LABELS)
 
 
 def event(body: Any, content_type: str = "application/json") -> Event:
@@ -146,8 +163,41 @@ def test_a_label_that_the_model_has_not(when: str, then: str, where: str) -> Non
     with pytest.raises(
         ConfigError, match=f"rule 1 'r1': {where}: the model has no label 'queit'; its labels are quiet"
     ):
-        made.ensure_labels(LABELS)
-    rules('"que" in label', 'inputs.smoke.door == "queit"', then="review").ensure_labels(LABELS)
+        made.ensure_told(MODEL)
+    rules('"que" in label', 'inputs.smoke.door == "queit"', then="review").ensure_told(MODEL)
+
+
+HEADS = Model(LABELS, (Head("alarms", ("smoke", "water")), Head("room", ("loft",)), Head("setpoint", ())))
+
+
+@pytest.mark.parametrize(
+    ("when", "why"),
+    [
+        ('heads["setpiont"]["number"] > 25', "the model has no head 'setpiont'; its heads are alarms, room, setpoint"),
+        ('score < 1 and (heads&["rooms"] == null)', "the model has no head 'rooms'; its heads"),
+        ('"alarm" in heads', "the model has no head 'alarm'; its heads"),
+        ('not ("alarm" in heads.keys)', "the model has no head 'alarm'; its heads"),
+        ('"smok" in heads["alarms"]["labels"]', "head 'alarms' has no label 'smok'; its labels are smoke, water"),
+        ('heads["room"]["label"] in ["loft", "lotf"]', "head 'room' has no label 'lotf'; its labels are loft"),
+        ('heads["alarms"]["scores"]["fire"] > 0.5', "head 'alarms' has no label 'fire'; its labels are smoke, water"),
+        ('heads["setpoint"]["label"] == "loft"', "head 'setpoint' has no label 'loft'; it has no labels"),
+    ],
+)
+def test_a_head_that_the_model_has_not(when: str, why: str) -> None:
+    """Which there are, and of one that there is which labels."""
+    made = rules("true", when)
+    with pytest.raises(ConfigError) as told:
+        made.ensure_told(HEADS)
+    assert str(told.value).startswith(f"rule 2 'r2': when: {why}")
+    with pytest.raises(ConfigError, match=r"rule [12] .*; it has no heads"):
+        made.ensure_told(MODEL)
+
+
+def test_heads_that_the_model_has() -> None:
+    """Each with its labels, a part of a label's word, and a name that is found out on the item."""
+    asked = '"smoke" in heads["alarms"]["labels"] or heads["alarms"]["scores"]["water"] > 0.5'
+    more = 'heads["setpoint"]["number"] > 25 or "lo" in heads["room"]["label"] or heads[key]["number"] > 1'
+    rules(asked, more).ensure_told(HEADS)
 
 
 def test_the_first_that_holds_decides() -> None:

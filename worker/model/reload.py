@@ -49,7 +49,7 @@ class Reloader:
         observer: Observer,
         log: Log,
         labels: Callable[[Sequence[str]], None],
-        fits: Callable[[Sequence[str]], None] = lambda _: None,
+        fits: Callable[[Servable], None] = lambda _: None,
         *,
         max_batch: int,
         taken: State | None = None,
@@ -57,8 +57,8 @@ class Reloader:
         allow_labels: bool = False,
     ) -> None:
         """`folder`: where the model lies now; `taken`: its state before `models` was loaded from it; `labels` hears
-        those of a model before it answers; `fits` raises ConfigError where something else needs labels that it has
-        not; `every_seconds`: how often the folder is looked at, 0: never."""
+        those of a model before it answers; `fits` raises ConfigError where something else needs what it does not
+        say; `every_seconds`: how often the folder is looked at, 0: never."""
         self._models, self._load, self._folder, self._observer, self._log = models, load, folder, observer, log
         self._max_batch, self._every, self._allow_labels = max_batch, every_seconds, allow_labels
         self._labels, self._fits = labels, fits
@@ -116,7 +116,7 @@ class Reloader:
                     f"its {what} are {', '.join(are) or 'none'}, and were {', '.join(were) or 'none'}; "
                     "set model.allow_labels = true where that is meant"
                 )
-        self._fits(new.labels)
+        self._fits(new)
         if (aligned := self._models.answered) is not None:
             item: Any = new.prepare(aligned, lambda *_: None)
             for size in sorted({1, self._max_batch}):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import decimal
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import rule_engine
@@ -63,6 +63,7 @@ class Expression:
 
     Attributes:
         labels: the labels that it names.
+        heads: the further heads that it names, each with the labels of it that are named.
     """
 
     def __init__(self, text: str, modalities: Mapping[str, str]) -> None:
@@ -72,6 +73,7 @@ class Expression:
             ValueError: it cannot be parsed, or names what an item does not tell; the sentence says what it may.
         """
         self.labels: set[str] = set()
+        self.heads: dict[str, set[str]] = {}
         try:
             first = rule_engine.Rule(text, _context({"inputs": DataType.UNDEFINED, "confidence": DataType.UNDEFINED}))
             fields = self._fields(first.statement.expression, modalities)
@@ -96,16 +98,26 @@ class Expression:
             raise UntoldError("it is neither true nor false")
         return found
 
+    def _name(self, path: Sequence[str], word: str, modalities: Mapping[str, str]) -> None:
+        match path:
+            case ["label" | "scores" | "confidence"]:
+                self.labels.add(word)
+            case ["missing"]:
+                _ensure_stream(word, modalities)
+            case ["heads"]:
+                self.heads.setdefault(word, set())
+            case ["heads", name, "label" | "labels" | "scores"]:
+                self.heads.setdefault(name, set()).add(word)
+
     def _fields(self, root: Any, modalities: Mapping[str, str]) -> Mapping[str, set[str]]:
-        """The fields that are asked for, by stream; and gathers labels."""
+        """The fields that are asked for, by stream; and gathers labels and heads."""
         found: defaultdict[str, set[str]] = defaultdict(set)
         whole = [root]
         while whole:
             node = whole.pop()
             _ensure_allowed(node)
-            self.labels.update(_held_against(node, ("label", "scores", "confidence")))
-            for stream in _held_against(node, ("missing",)):
-                _ensure_stream(stream, modalities)
+            for path, word in _held_against(node):
+                self._name(path, word, modalities)
             if (place := _place(node)) is None:
                 whole += _parts(node)
                 continue
@@ -198,9 +210,9 @@ def _ensure_told(stream: str, field: str, modalities: Mapping[str, str]) -> None
         raise ValueError(f"stream {stream!r} has texts: inputs.{stream}.text is all that a rule sees of it")
 
 
-def _held_against(node: Any, names: tuple[str, ...]) -> Iterator[str]:
-    """Words that are held against one of these: label == "a", label in ["a", "b"], scores["a"], "a" in confidence.set,
-    "b" in missing, "b" in missing.keys."""
+def _held_against(node: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Words, each with the `_path` of what it is held against: label == "a", label in ["a", "b"], scores["a"],
+    "a" in confidence.set, "b" in missing, "b" in missing.keys, "a" in heads["h"]["labels"]."""
     if isinstance(node, ast.ComparisonExpression):
         pairs = [(node.left, node.right), (node.right, node.left)]
     elif isinstance(node, ast.ContainsExpression):
@@ -210,12 +222,20 @@ def _held_against(node: Any, names: tuple[str, ...]) -> Iterator[str]:
     else:
         return
     for asked, words in pairs:
-        is_part = isinstance(asked, ast.GetAttributeExpression) and asked.name in ("set", "keys")
-        inner = asked.object if is_part else asked
-        if isinstance(inner, ast.SymbolExpression) and inner.name in names:
+        if path := _path(asked):
             literals = _parts(words) if isinstance(words, ast.ArrayExpression | ast.SetExpression) else (words,)
-            whole = not (inner.name == "label" and isinstance(node, ast.ContainsExpression) and asked is node.container)
-            yield from (one.value for one in literals if whole and isinstance(one, ast.StringExpression))
+            whole = not (path[-1] == "label" and isinstance(node, ast.ContainsExpression) and asked is node.container)
+            yield from ((path, one.value) for one in literals if whole and isinstance(one, ast.StringExpression))
+
+
+def _path(node: Any) -> tuple[str, ...]:
+    """The name that is asked and the words in brackets behind it; nothing where it is anything else."""
+    if isinstance(node, ast.GetAttributeExpression) and node.name in ("set", "keys"):
+        node = node.object
+    behind: list[str] = []
+    while isinstance(node, ast.GetItemExpression) and isinstance(node.item, ast.StringExpression):
+        behind, node = [node.item.value, *behind], node.container
+    return (node.name, *behind) if isinstance(node, ast.SymbolExpression) else ()
 
 
 def _told(error: rule_engine.errors.EngineError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from rule_engine.errors import EngineError
 
@@ -29,6 +29,30 @@ class Written:
     reason: str
 
 
+class Head(Protocol):
+    """What a model says beside its label."""
+
+    @property
+    def name(self) -> str:
+        """Under which results tell it."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Which it may say; of a number none."""
+
+
+class Says(Protocol):
+    """What a model may say."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Its labels."""
+
+    @property
+    def heads(self) -> Sequence[Head]:
+        """Its further heads."""
+
+
 class Rules:
     """Holds verdicts against rules, the first that holds decides. Pure: the same item has the same answer anywhere."""
 
@@ -48,22 +72,21 @@ class Rules:
         """Each with what it says, in their order."""
         return [f"{rule.name} -> {rule.then}" for rule, _ in self._rules]
 
-    def ensure_labels(self, labels: Collection[str]) -> None:
-        """Whether a model that says these labels can serve.
+    def ensure_told(self, model: Says) -> None:
+        """Whether this model can serve.
 
         Raises:
-            ConfigError: a rule names another label.
+            ConfigError: a rule names a label or a head that it has not, or a label that its head has not.
         """
+        heads = {one.name: one.labels for one in model.heads}
         for number, (rule, expression) in enumerate(self._rules, 1):
-            wanted = {("then", rule.then)} if rule.then != ASKS else set()
-            wanted |= {("when", label) for label in expression.labels}
-            for where, label in sorted(wanted):
-                if label not in labels:
-                    also = f', or "{ASKS}"' if where == "then" else ""
-                    raise ConfigError(
-                        f"rule {number} {rule.name!r}: {where}: the model has no label {label!r}; "
-                        f"its labels are {', '.join(labels)}{also}"
-                    )
+            where = f"rule {number} {rule.name!r}"
+            if rule.then != ASKS:
+                _ensure([rule.then], model.labels, f"{where}: then: the model has no label", "labels", f', or "{ASKS}"')
+            _ensure(expression.labels, model.labels, f"{where}: when: the model has no label", "labels")
+            _ensure(expression.heads, heads, f"{where}: when: the model has no head", "heads")
+            for name, labels in expression.heads.items():
+                _ensure(labels, heads[name], f"{where}: when: head {name!r} has no label", "labels")
 
     def ruled(self, aligned: Aligned, verdict: Verdict) -> Verdict:
         """The verdict with what the first rule that holds says; as it was where none does, or where it was shed."""
@@ -134,6 +157,12 @@ def _parsed(number: int, rule: Written, modalities: Mapping[str, str]) -> Expres
         return Expression(rule.when, modalities)
     except ValueError as error:
         raise ConfigError(f"rule {number} {rule.name!r}: when = {rule.when!r:.200}: {error}") from error
+
+
+def _ensure(wanted: Collection[str], known: Collection[str], where: str, what: str, also: str = "") -> None:
+    if absent := sorted(set(wanted) - set(known)):
+        there = f"its {what} are {', '.join(known)}" if known else f"it has no {what}"
+        raise ConfigError(f"{where} {absent[0]!r}; {there}{also}")
 
 
 def _decided(rule: Written, verdict: Verdict) -> Verdict:
