@@ -110,6 +110,47 @@ class OfSpoiled(_Told):
     not_familiar: ShareOf | None
 
 
+class OfChosen(_Told):
+    """A head of kind label or labels, in a presence pattern."""
+
+    n: int = Field(description="Samples that tell its truth.")
+    accuracy: ShareOf = Field(description="Of which all that is told is right.")
+    macro_f1: FiniteFloat
+
+
+class OfNumber(_Told):
+    """A head of kind number, in a presence pattern."""
+
+    n: int = Field(description="Samples that tell its truth.")
+    mae: FiniteFloat = Field(description="Mean absolute error, in the head's unit.")
+    mae_low: FiniteFloat = Field(description="95 %, normal.")
+    mae_high: FiniteFloat
+    rmse: FiniteFloat
+    r2: FiniteFloat
+    in_band: ShareOf = Field(description="How often the band holds the truth.")
+    band: FiniteFloat = Field(description="How wide the band is, on the average.")
+
+
+class OfHeadLabel(_Told):
+    """A label of a head, in the first presence pattern."""
+
+    n: int = Field(description="Samples that have it.")
+    threshold: FiniteFloat | None = Field(description="The score from which it is told; null where the best one is.")
+    precision: FiniteFloat
+    recall: FiniteFloat
+    f1: FiniteFloat
+
+
+class OfHead(_Told):
+    """A further head."""
+
+    kind: str = Field(pattern="^(label|labels|number)$")
+    unit: str | None = Field(description="Of a number; null where it is not told.")
+    level: FiniteFloat | None = Field(description="How often a number's band shall hold the truth.")
+    presence: dict[str, OfChosen | OfNumber] = Field(description="Those patterns with samples that tell its truth.")
+    labels: dict[str, OfHeadLabel]
+
+
 class MetricsV1(_Told):
     """All that was measured of a model on one split."""
 
@@ -120,6 +161,7 @@ class MetricsV1(_Told):
     temperature_high: FiniteFloat = Field(description="to here.")
     presence: dict[str, OfPresence]
     labels: dict[str, OfLabel]
+    heads: dict[str, OfHead] = Field({}, description="What else the model says, by name.")
     confusion: list[list[int]] = Field(description="Rows are the truth, in the order of `labels`.")
     auroc: FiniteFloat | None = Field(description="Mean of the labels that have one.")
     average_precision: FiniteFloat | None

@@ -11,9 +11,11 @@ import torch
 from jsonschema import Draft202012Validator
 
 from schemas.generate import FOLDER
+from schemas.metrics import MetricsV1
 from tests.tiny import write_tiny_model
 from tests.unit.test_training import QUICK, arguments, evaluation, folder
 from worker.errors import ConfigError
+from worker.model.folder import folder_of
 from worker.model.fusion_model import FusionModel
 from worker.model.int8 import Int8Linear
 from worker.model.load import load
@@ -78,7 +80,8 @@ def test_where_no_step_is_possible_it_says_why(tmp_path: Path) -> None:
 
 
 def test_all_of_it_is_printed_written_and_on_the_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tables by group and strength; `metrics.json` fits its schema and says the same; an unknown attribute is named."""
+    """Tables by group and strength; `metrics.json` fits its schema and says the same, and so does one from before
+    heads; an unknown attribute is named."""
     data, out = folder(tmp_path), tmp_path / "out"
     for split in ("train", "dev", "test"):
         rows = [json.loads(line) for line in (tmp_path / f"{split}.jsonl").read_text().splitlines()]
@@ -97,9 +100,13 @@ def test_all_of_it_is_printed_written_and_on_the_card(tmp_path: Path, capsys: py
     assert (tmp_path / "report" / "report.txt").read_text().strip() in printed
     assert (tmp_path / "plots" / "ranking.png").exists()
     schema = Draft202012Validator(json.loads((FOLDER / "json" / "metrics.v1.json").read_text()))
+    before = (folder_of("shipped:home") / "metrics.json").read_text()
+    assert "heads" not in json.loads(before)
+    assert MetricsV1.model_validate_json(before).heads == {}
     ours, found = (json.loads((at / "metrics.json").read_text()) for at in (out, tmp_path / "report"))
     for one, count in ((ours, 12), (found, 48)):
         schema.validate(one)
+        assert one["heads"] == {}
         assert one["data"]["n"] == count
     assert [one["strength"] for one in ours["adversarial"]] == ["1/255", "2/255", "4/255"]
     assert len(ours["robustness"]) == 4 + 2 + 1

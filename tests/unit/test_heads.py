@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from tests import heads as house
 from tests.unit.served import aligned, event, model_of, runtime_of
 from tests.unit.test_training import arguments, evaluation
 from worker.errors import ConfigError
-from worker.model.heads import Heads
+from worker.model.heads import Head, Heads
 from worker.model.load import load
 from worker.records import Verdict
 from worker.stages.publish import ResultWriter
 from worker.training.asked import Asked
+from worker.training.evaluate import Measured
 from worker.training.evaluation import evaluate
+from worker.training.findings import told_of_heads
 from worker.training.head_measures import HeadMeasured, head_rows, judged_by
 from worker.training.heads import encoded, heads_of
 from worker.training.rows import Sample
@@ -62,9 +65,17 @@ def test_all_four_are_trained_told_and_measured(rows: Path, tmp_path: Path, caps
     for line in ("head alarms (labels):", "head room (label):", "head setpoint (number, C):"):
         assert line in printed
         assert line in card
-    assert evaluate(evaluation("--data", str(rows), "--model", str(out))) == 0
-    again = capsys.readouterr().out
-    assert printed[printed.index("head alarms") :].strip() == again[again.index("head alarms") :].strip()
+    assert evaluate(evaluation("--data", str(rows), "--model", str(out), "--report", str(tmp_path))) == 0
+    again, report = capsys.readouterr().out, (tmp_path / "report.txt").read_text()
+    for one in (again, report):
+        assert printed[printed.index("head alarms") :].strip() == one[one.index("head alarms") :].strip()
+    ours, found = (json.loads((at / "metrics.json").read_text())["heads"] for at in (out, tmp_path))
+    assert ours == found
+    assert {name: (one["kind"], one["unit"], one["level"]) for name, one in ours.items()} == {
+        "alarms": ("labels", None, None), "room": ("label", None, None), "setpoint": ("number", "C", 0.9),
+    }  # fmt: skip
+    assert [*ours["room"]["presence"]] == ["all", "notes only", "climate only"]
+    assert f"{ours['setpoint']['presence']['climate only']['mae']:.4g}" in printed
     model, _ = load(out)
     alarms, room, setpoint = Heads(model.config.heads).each
     assert (alarms.labels, room.labels) == (house.ALARMS, house.ROOMS)
@@ -198,10 +209,27 @@ def test_what_is_measured_is_what_the_books_say() -> None:
     assert (number.inside.tolist(), number.band) == ([True, False, True], pytest.approx(3.0))
 
 
+def test_programs_read_what_people_do() -> None:
+    """`metrics.json` has of each head what its table has; by hand, of three samples."""
+    config = model_of(inputs=("text",)).config
+    config.heads = [one.told for one in (Head("room", "label", ("bath", "loft")), *Heads(TOLD).each)]
+    columns = np.array([[2, 0, 0.0, 3, 1, -1, 2], [0, 2, -3, 3, 2, -1, 2], [2, 0, 3, 3, 0, 0.5, 2.0]])
+    truth = np.array([[0, 1, 0, 1], [1, 1, 1, 3], [1, math.nan, math.nan, 0.0]])
+    measured = Measured(np.eye(3), np.arange(3), 1.0, ("a", "b", "c"), columns=columns, targets=truth)
+    made = told_of_heads(config, {"all": measured})
+    assert {name: one.kind for name, one in made.items()} == {"room": "label", "alarms": "labels", "setpoint": "number"}
+    room, alarms, number = (one.presence["all"].model_dump() for one in made.values())
+    assert (room["n"], room["accuracy"]["value"]) == (3, 0.666667)
+    assert (alarms["n"], alarms["accuracy"]["value"], alarms["macro_f1"]) == (2, 0.0, 0.666667)
+    assert (number["n"], number["mae"], number["r2"], number["in_band"]["value"]) == (3, 0.666667, 0.785714, 0.666667)
+    smoke, water = made["alarms"].labels.values()
+    assert (smoke.n, smoke.threshold, smoke.precision, smoke.recall) == (2, 0.4, 1.0, 0.5)
+    assert (water.n, water.threshold, water.precision, water.recall) == (1, 0.6, 0.5, 1.0)
+    assert (made["room"].labels["bath"].threshold, made["setpoint"].labels) == (None, {})
+
+
 def test_without_heads_nothing_is_told_of_them() -> None:
     """Neither rows nor another way to judge an epoch."""
-    from worker.training.evaluate import Measured
-
     config = model_of(inputs=("text",)).config
     measured = Measured(np.eye(3), np.arange(3), 1.0, ("a", "b", "c"))
     assert head_rows(config, {"all": measured}) == []

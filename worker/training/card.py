@@ -39,9 +39,9 @@ class Trained:
     notes: Sequence[str] = ()
 
 
-def card(config: FusionConfig, trained: Trained, findings: Findings) -> str:
+def card(trained: Trained, findings: Findings) -> str:
     """The card, in Markdown with the head that model hubs read."""
-    measured = findings.measured
+    config, measured = findings.config, findings.measured
     full = first_of(measured)
     counts = ", ".join(f"{count} {split}" for split, count in trained.counts.items())
     origins = list(trained.origins) or ["no weights but those trained here"]

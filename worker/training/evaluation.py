@@ -18,7 +18,6 @@ from worker.training.data import Samples
 from worker.training.evaluate import Measured, first_of, labels_of, measure
 from worker.training.findings import Findings, Of, groupings, write_metrics
 from worker.training.groups import names_of
-from worker.training.head_measures import head_rows
 from worker.training.presence import Presence
 from worker.training.rows import Sample
 from worker.training.run import draw, measure_all, read_data
@@ -49,10 +48,9 @@ def evaluate(arguments: Namespace) -> int:
         asked = Asked(model, samples, first, known, arguments.batch, arguments.seed)
         spoiled, probe = spoiled_by_kind(asked, console), probed(asked, console)
     groups = groupings(samples, first, arguments.by, arguments.positive)
-    findings = Findings(measured, groups, spoiled, probe)
-    rows_of_heads = head_rows(model.config, measured)
-    console.print(findings.report(), *rows_of_heads, sep="\n", highlight=False, markup=False, soft_wrap=True)
-    _write(arguments, findings, Of(model.config, of, arguments.data, arguments.split, arguments.seed, samples))
+    findings = Findings(model.config, measured, groups, spoiled, probe)
+    console.print(findings.report(), highlight=False, markup=False, soft_wrap=True)
+    _write(arguments, findings, Of(of, arguments.data, arguments.split, arguments.seed, samples))
     if arguments.against:
 
         def own(shown: Sequence[int]) -> Measured:

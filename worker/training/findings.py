@@ -9,9 +9,11 @@ from pathlib import Path
 
 from schemas import metrics
 from worker.model.config import FusionConfig
+from worker.model.kinds import LABELS, NUMBER
 from worker.training.data import Samples
 from worker.training.evaluate import Measured, first_of, tell
 from worker.training.groups import Gap, Group, Grouping, Share, choices, group, names_of, rows_of_groups, share_of
+from worker.training.head_measures import HeadMeasured, by_head, head_rows
 from worker.training.ranking import Ranked, macro, ranked, ranking_rows
 from worker.training.spoiled import Spoiled, spoiled_rows
 
@@ -24,10 +26,12 @@ class Findings:
     """What was measured.
 
     Attributes:
+        config: of the model.
         measured: by presence pattern; the first is told in detail.
         probe: the adversarial rows, or why there are none; None: not asked for.
     """
 
+    config: FusionConfig
     measured: Mapping[str, Measured]
     groups: Sequence[Grouping] = ()
     spoiled: Sequence[Spoiled] = ()
@@ -46,6 +50,7 @@ class Findings:
             [f"{name}, a label against the rest:", *ranking_rows(self.ranking)] if self.ranking else [],
             *(rows_of_groups(one) for one in self.groups),
             spoiled_rows(self.spoiled, self.probe),
+            head_rows(self.config, self.measured)[:-1],
         ]
         return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -54,7 +59,6 @@ class Findings:
 class Of:
     """What was asked about what."""
 
-    config: FusionConfig
     digest: str
     data: str
     split: str
@@ -86,16 +90,17 @@ def metrics_of(findings: Findings, of: Of) -> metrics.MetricsV1:
     """For programs."""
     first = first_of(findings.measured)
     auroc, precision = macro(findings.ranking)
-    temperatures = [of.config.calibration, *of.config.calibrations.values()]
-    probe = findings.probe
+    config, probe = findings.config, findings.probe
+    temperatures = [config.calibration, *config.calibrations.values()]
     return metrics.MetricsV1(
-        model=metrics.OfModel(name=of.config.name, version=of.config.version, digest=of.digest),
+        model=metrics.OfModel(name=config.name, version=config.version, digest=of.digest),
         data=metrics.OfData(
             data=Path(of.data).name, split=of.split, n=len(of.samples), seed=of.seed, digest=of.samples.digest
         ),
         temperature_low=_round(min(temperatures)), temperature_high=_round(max(temperatures)),
         presence={name: _presence(one) for name, one in findings.measured.items() if len(one.truth)},
         labels=_labels(first, findings.ranking), confusion=first.confusion.tolist(),
+        heads=told_of_heads(config, findings.measured),
         auroc=_rounded(auroc), average_precision=_rounded(precision),
         groups=[_grouping(one) for one in findings.groups],
         robustness=[_spoiled(one) for one in findings.spoiled],
@@ -126,6 +131,42 @@ def _labels(first: Measured, of_labels: Sequence[Ranked]) -> dict[str, metrics.O
             auroc=_rounded(one.auroc), average_precision=_rounded(one.precision),
         )  # fmt: skip
     return told
+
+
+def told_of_heads(config: FusionConfig, measured: Mapping[str, Measured]) -> dict[str, metrics.OfHead]:
+    """By the name of each further head."""
+    return {
+        head.name: metrics.OfHead(
+            kind=head.kind, unit=head.unit, level=head.level if head.kind == NUMBER else None,
+            presence={name: _of_head(one) for name, one in told.items()},
+            labels=_head_labels(next(iter(told.values()))) if told else {},
+        )
+        for head, told in by_head(config, measured)
+    }  # fmt: skip
+
+
+def _of_head(one: HeadMeasured) -> metrics.OfChosen | metrics.OfNumber:
+    if one.head.kind != NUMBER:
+        return metrics.OfChosen(n=len(one.truth), accuracy=_share(share_of(one.right)), macro_f1=_round(one.macro_f1))
+    low, high = one.mae_interval
+    return metrics.OfNumber(
+        n=len(one.truth), mae=_digits(one.mae), mae_low=_digits(low), mae_high=_digits(high), rmse=_digits(one.rmse),
+        r2=_round(one.r2), in_band=_share(share_of(one.inside)), band=_digits(one.band),
+    )  # fmt: skip
+
+
+def _head_labels(one: HeadMeasured) -> dict[str, metrics.OfHeadLabel]:
+    if one.head.kind == NUMBER:
+        return {}
+    count = len(one.head.labels)
+    least: Sequence[float | None] = one.thresholds if one.head.kind == LABELS else [None] * count
+    told = zip(one.head.labels, one.true.sum(axis=0).tolist(), least, one.each.tolist(), strict=True)
+    return {
+        name: metrics.OfHeadLabel(
+            n=number, threshold=_rounded(at), precision=_round(precision), recall=_round(recall), f1=_round(f1)
+        )
+        for name, number, at, (precision, recall, f1) in told
+    }
 
 
 def _grouping(one: Grouping) -> metrics.OfGrouping:
@@ -178,3 +219,8 @@ def _rounded(value: float | None) -> float | None:
 
 def _round(value: float) -> float:
     return round(value, _PLACES)
+
+
+def _digits(value: float) -> float:
+    """What has a unit may be of any size."""
+    return float(f"{value:.{_PLACES}g}")

@@ -41,11 +41,16 @@ class HeadMeasured:
         return HeadMeasured(self.head, self.told[numbers], self.truth[numbers])
 
     @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Of `labels`, the score from which each is told."""
+        return self.head.thresholds or (0.5,) * len(self.head.labels)
+
+    @property
     def said(self) -> NDArray[np.bool_]:
         """[N, L], the labels that are told."""
         if self.head.kind == LABEL:
             return np.asarray(self.told.argmax(axis=1)[:, None] == np.arange(len(self.head.labels)))
-        return np.asarray(self.told >= np.array(self.head.thresholds or (0.5,) * len(self.head.labels)))
+        return np.asarray(self.told >= np.array(self.thresholds))
 
     @property
     def true(self) -> NDArray[np.bool_]:
@@ -55,9 +60,14 @@ class HeadMeasured:
         return self.truth > 0.5
 
     @property
+    def right(self) -> NDArray[np.bool_]:
+        """[N], of which all that is told is right."""
+        return np.asarray((self.said == self.true).all(axis=1))
+
+    @property
     def exact(self) -> float:
-        """The share of samples of which all that is told is right: of one label the accuracy."""
-        return float((self.said == self.true).all(axis=1).mean())
+        """The share of these: of one label the accuracy."""
+        return float(self.right.mean())
 
     @property
     def each(self) -> Numbers:
@@ -80,6 +90,12 @@ class HeadMeasured:
     def mae(self) -> float:
         """The mean absolute error."""
         return float(np.abs(self.errors).mean())
+
+    @property
+    def mae_interval(self) -> tuple[float, float]:
+        """95 %, the normal one."""
+        half = Z * float(np.abs(self.errors).std()) / math.sqrt(len(self.errors))
+        return self.mae - half, self.mae + half
 
     @property
     def rmse(self) -> float:
@@ -157,12 +173,19 @@ FIGURES: Mapping[str, Mapping[str, Callable[[HeadMeasured], float]]] = {
 }
 
 
+def by_head(
+    config: FusionConfig, measured: Mapping[str, Measured]
+) -> Iterator[tuple[Head, Mapping[str, HeadMeasured]]]:
+    """Each further head with those presence patterns that have samples which tell its truth."""
+    found = {name: of_heads(config, one) for name, one in measured.items() if len(one.truth)}
+    for number, head in enumerate(Heads(config.heads).each):
+        yield head, {name: each[number] for name, each in found.items() if len(each[number].truth)}
+
+
 def head_rows(config: FusionConfig, measured: Mapping[str, Measured]) -> list[str]:
     """A table for each head, a line for each presence pattern, and of labels a line for each; nothing without heads."""
-    found = {name: of_heads(config, one) for name, one in measured.items() if len(one.truth)}
     rows: list[str] = []
-    for number, head in enumerate(Heads(config.heads).each):
-        told = {name: each[number] for name, each in found.items() if len(each[number].truth)}
+    for head, told in by_head(config, measured):
         unit = f", {head.unit}" if head.unit else ""
         rows += [f"head {head.name} ({head.kind}{unit}):" + ("" if told else " no sample tells its truth")]
         rows += [*_table(head, told), ""] if told else [""]
@@ -178,17 +201,16 @@ def _table(head: Head, told: Mapping[str, HeadMeasured]) -> Iterator[str]:
     first = "accuracy" if head.kind == LABEL else "exact"
     yield f"{'':<{wide}}  {first:>8}  macro F1      n  {first}, 95 %"
     for name, one in told.items():
-        low, high = wilson(int((one.said == one.true).all(axis=1).sum()), len(one.truth))
+        low, high = wilson(int(one.right.sum()), len(one.truth))
         yield f"{name:<{wide}}  {one.exact:8.3f}  {one.macro_f1:8.3f}  {len(one.truth):5d}  {low:.3f} to {high:.3f}"
     yield from _of_labels(next(iter(told.values())))
 
 
 def _of_number(one: HeadMeasured) -> str:
-    count, errors = len(one.truth), np.abs(one.errors)
-    half = Z * float(errors.std()) / math.sqrt(count)
+    count, (least, most) = len(one.truth), one.mae_interval
     low, high = wilson(int(one.inside.sum()), count)
     return (
-        f"{one.mae:9.4g}  {f'{one.mae - half:.4g} to {one.mae + half:.4g}':<20}  {one.rmse:9.4g}  {one.r2:6.3f}  "
+        f"{one.mae:9.4g}  {f'{least:.4g} to {most:.4g}':<20}  {one.rmse:9.4g}  {one.r2:6.3f}  "
         f"{one.inside.mean():.3f}, {low:.3f} to {high:.3f}  {one.band:9.4g}  {count:5d}"
     )
 
@@ -197,8 +219,8 @@ def _of_labels(one: HeadMeasured) -> Iterator[str]:
     """Of the first pattern."""
     names: Sequence[str] = one.head.labels
     wide = max(map(len, names))
-    least = one.head.thresholds or (0.5,) * len(names)
     yield f"  {'':<{wide}}  {'threshold  ' if one.head.kind == LABELS else ''}precision  recall     F1      n"
-    for name, at, (precision, recall, f1), true in zip(names, least, one.each, one.true.sum(axis=0), strict=True):
+    told = zip(names, one.thresholds, one.each, one.true.sum(axis=0), strict=True)
+    for name, at, (precision, recall, f1), true in told:
         threshold = f"{at:9.3f}  " if one.head.kind == LABELS else ""
         yield f"  {name:<{wide}}  {threshold}{precision:9.3f}  {recall:6.3f}  {f1:5.3f}  {true:5d}"

@@ -30,7 +30,6 @@ from worker.training.evaluate import Measured, calibrate, first_of, measure
 from worker.training.findings import Findings, Of, all_groupings, write_metrics
 from worker.training.fit import Plan
 from worker.training.head_fitting import check_dev, fit_heads
-from worker.training.head_measures import head_rows
 from worker.training.learn import count_of, fitted, progress, rows_beside
 from worker.training.losses import Weights, class_weights
 from worker.training.old import Old, fall, with_old
@@ -78,8 +77,7 @@ def train(arguments: Namespace) -> int:
     plots.draw_curves(history, arguments.out / "curves.png")
     write_sums(arguments.out)
     console.print(_summary(arguments, history, minutes, share))
-    rows = head_rows(built.model.config, measured)
-    console.print(findings.report(), *rows, sep="\n", highlight=False, markup=False, soft_wrap=True)
+    console.print(findings.report(), highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
@@ -181,8 +179,8 @@ def _write(
         license=arguments.license, seed=arguments.seed, origins=built.origins, share=share, minutes=minutes,
         notes=told,
     )  # fmt: skip
-    (arguments.out / "README.md").write_text(card(built.model.config, trained, findings))
-    of = Of(built.model.config, digest(arguments.out), arguments.data, "test", arguments.seed, test)
+    (arguments.out / "README.md").write_text(card(trained, findings))
+    of = Of(digest(arguments.out), arguments.data, "test", arguments.seed, test)
     write_metrics(arguments.out, findings, of)
 
 
@@ -228,6 +226,7 @@ def _findings(
     first = first_of(measured)
     groups = all_groupings(test, first)
     if not arguments.augment:
-        return Findings(measured, groups)
+        return Findings(built.model.config, measured, groups)
     asked = Asked(built.model, test, first, knowledge, arguments.batch, arguments.seed)
-    return Findings(measured, groups, spoiled_by_kind(asked, console, (MIDDLE,)), probed(asked, console))
+    spoiled = spoiled_by_kind(asked, console, (MIDDLE,))
+    return Findings(built.model.config, measured, groups, spoiled, probed(asked, console))
