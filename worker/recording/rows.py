@@ -16,6 +16,7 @@ from worker.broker.log import LogReader
 from worker.errors import ConfigError, Poison
 from worker.recording.gather import Anchor, Gathered, Place, partition_of
 from worker.records import Candidate, Event, MatchRule, Missing, Record
+from worker.stages.cloudevents import told_beside
 from worker.stages.publish import rfc3339
 from worker.stages.rule import Choice
 from worker.stages.validate import Validator
@@ -25,22 +26,25 @@ BODIES = "bodies"
 _SUFFIXES = {JPEG: ".jpg", PNG: ".png", WAV: ".wav", JSON: ".json"}
 # 128 bits, as of a result's id: two bodies with one name would be one body.
 _NAME_BYTES = 16
+_LONGEST_WORD = 100  # What is longer names no group.
 
 
 @dataclass(slots=True)
 class Bodies:
-    """What the second pass has read: per place the row's entry, and of anchors the label that the body names.
+    """What the second pass has read: per place the row's entry, and of anchors what they tell of themselves, and the
+    label that the body names.
 
     Bodies of the same bytes are one file, named by its content.
     """
 
     folder: Path
     entries: dict[Place, dict[str, Any]] = field(default_factory=dict)
+    attributes: dict[Place, dict[str, Any]] = field(default_factory=dict)
     labels: dict[Place, str] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
 
-    def add(self, event: Event, modality: str, attribute: str | None) -> None:
-        """Keeps a body: a text in its row, any other as a file."""
+    def add(self, event: Event, modality: str, *, is_anchor: bool = False, attribute: str | None = None) -> None:
+        """Keeps a body: a text in its row, any other as a file. `attribute`: the field that names an anchor's label."""
         place = Place(event.record.topic, event.record.partition, event.record.offset)
         entry: dict[str, Any] = {"time": rfc3339(event.time_us), "id": event.id}
         if modality == "text":
@@ -49,6 +53,9 @@ class Bodies:
         else:
             entry = {"file": self._write(event), "content_type": event.content_type, **entry}
         self.entries[place] = entry
+        if not is_anchor:
+            return
+        self.attributes[place] = _attributes(event, modality, attribute)
         if attribute is not None and event.content_type == JSON:
             told = json.loads(event.payload).get(attribute)
             if isinstance(told, str) and told.strip() and is_unicode(told):
@@ -64,6 +71,21 @@ class Bodies:
             unfinished.write_bytes(event.payload)
             os.replace(unfinished, path)
         return name
+
+
+def _attributes(event: Event, modality: str, label: str | None) -> dict[str, Any]:
+    """What rows can be grouped by: of what the event tells beside its text each word, whole number, true or false.
+
+    `label`: the field that names it.
+    """
+    told = told_beside(event.record)
+    if modality == "text" and event.content_type == JSON:
+        told |= {name: one for name, one in json.loads(event.payload).items() if name not in ("text", label)}
+    return {name: one for name, one in told.items() if _is_word(name) and (isinstance(one, int) or _is_word(one))}
+
+
+def _is_word(told: Any) -> bool:
+    return isinstance(told, str) and 0 < len(told) <= _LONGEST_WORD and is_unicode(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +126,7 @@ def read_bodies(
         except Poison:  # It cannot be masked: its row counts it as gone.
             continue
         own = Place(record.topic, record.partition, record.offset) in anchors
-        bodies.add(event, modalities[event.stream], attribute if own else None)
+        bodies.add(event, modalities[event.stream], is_anchor=own, attribute=attribute)
         tick(done, len(wanted))
 
 
@@ -154,6 +176,8 @@ def rows_of(
             "inputs": inputs, "modalities": dict(modalities), "label": label, "key": one.anchor.key,
             "time": rfc3339(one.anchor.time_us), "missing": {name: str(missing[name]) for name in sorted(missing)},
         }  # fmt: skip
+        if attributes := bodies.attributes.get(one.anchor.place):
+            row["attributes"] = attributes
         made.rows.append((one.anchor, row))
     return made
 

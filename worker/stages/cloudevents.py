@@ -35,6 +35,11 @@ from worker.stages.wire import (
 from worker.strict_json import MOST_DEEP
 
 _STRUCTURED_START = b"application/cloudevents"
+# What names and carries an event; all else is told of it.
+_NAMING = {
+    "specversion", "id", "type", "time", "datacontenttype", "dataschema", "data", "data_base64", TRACEPARENT,
+    "tracestate",
+}  # fmt: skip
 
 
 class Envelope(NamedTuple):
@@ -58,9 +63,9 @@ def open_envelope(record: Record, modality: str | None = None) -> Envelope:
     if not value:
         given = "null" if value is None else "empty"
         refuse(Reason.EMPTY_VALUE, f"the record's value is {given}; an event needs a payload")
-    headers = {name.lower(): raw or b"" for name, raw in record.headers}
+    headers = _headers(record)
     content_type = headers.get(CONTENT_TYPE)
-    if content_type is not None and content_type.lstrip()[: len(_STRUCTURED_START)].lower() == _STRUCTURED_START:
+    if content_type is not None and _is_structured(content_type):
         return _structured(record, value, headers, content_type, modality)
     if CE_SPECVERSION in headers or any(name.startswith(CE_PREFIX) for name in headers):
         return _binary(record, value, headers, content_type, modality)
@@ -68,16 +73,31 @@ def open_envelope(record: Record, modality: str | None = None) -> Envelope:
     return Envelope(record.place, record.topic, record.timestamp_ms * 1000, told, value, _trace(headers))
 
 
+def told_beside(record: Record) -> dict[str, Any]:
+    """What an event tells of itself beside its body, its names and its time: `source`, `subject` and extensions.
+
+    The record is one that `open_envelope` has read; a plain one tells nothing.
+    """
+    headers = _headers(record)
+    if _is_structured(headers.get(CONTENT_TYPE, b"")):
+        attributes = parse_json(record.value or b"", MOST_DEEP + 1)
+    else:
+        attributes = _attributes(headers)
+    return {name: one for name, one in attributes.items() if name not in _NAMING}
+
+
+def _headers(record: Record) -> dict[str, bytes]:
+    return {name.lower(): raw or b"" for name, raw in record.headers}
+
+
+def _is_structured(content_type: bytes) -> bool:
+    return content_type.lstrip()[: len(_STRUCTURED_START)].lower() == _STRUCTURED_START
+
+
 def _binary(
     record: Record, value: bytes, headers: Mapping[str, bytes], content_type: bytes | None, modality: str | None
 ) -> Envelope:
-    attributes: dict[str, str] = {}
-    for name, raw in headers.items():
-        if name[:3] == CE_PREFIX:
-            try:
-                attributes[name[3:]] = raw.decode()
-            except UnicodeDecodeError:
-                refuse(Reason.ATTRIBUTES, f"header {shown(name)} is not UTF-8: {shown(raw)}")
+    attributes = _attributes(headers)
     _check_version(attributes)
     _required(attributes, "type")
     return Envelope(
@@ -88,6 +108,17 @@ def _binary(
         value,
         _trace(headers) or attributes.get(TRACEPARENT),
     )
+
+
+def _attributes(headers: Mapping[str, bytes]) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    for name, raw in headers.items():
+        if name[:3] == CE_PREFIX:
+            try:
+                attributes[name[3:]] = raw.decode()
+            except UnicodeDecodeError:
+                refuse(Reason.ATTRIBUTES, f"header {shown(name)} is not UTF-8: {shown(raw)}")
+    return attributes
 
 
 def _structured(
