@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
@@ -63,7 +65,7 @@ def test_old_items_are_understood_as_before(data: st.DataObject) -> None:
         data.draw(st.permutations([*own, ("a", "new"), ("more", "x")])),
         data.draw(st.permutations([*_LABELS, "fog"])),
     )
-    start = Start(Path("old"), old.config, old.state_dict(), {}, None, "0" * 12)
+    start = Start(Path("old"), old, Tokenizer(WordLevel()), None, "0" * 12)
     begun = take(new, start)
     ids, values = torch.randint(0, 20, (4, 4)), {one: torch.randn(4, 3) for one in own}
     with torch.no_grad():

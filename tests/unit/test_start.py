@@ -22,6 +22,7 @@ from worker.training.evaluate import measure
 from worker.training.presence import ALL
 from worker.training.run import samples_of, train
 from worker.training.sources import Data, read
+from worker.training.start import opened
 from worker.training.taken import begin_labels
 
 ONE = (*SMALL, "--epochs", "1")
@@ -57,7 +58,8 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def begun(earlier: Path, data: Path, *given: str) -> tuple[Built, Data]:
     """What `train --init` begins with."""
     found = read(str(data), 0, 0)
-    return build(arguments("--out", "x", "--init", str(earlier), "--batch", "8", *given), found), found
+    told = arguments("--out", "x", "--init", str(earlier), "--batch", "8", *given)
+    return build(told, found, start=opened(told)), found
 
 
 def test_what_has_a_name_is_found_by_it(earlier: Path, tmp_path: Path) -> None:
@@ -172,7 +174,8 @@ def test_additions_to_additions_are_all_kept(tmp_path: Path) -> None:
     data = read(str(folder(tmp_path, 4)), 0, 0).only(["text"])
     given = ["--out", "x", "--text", "minilm", "--encoders", "lora", "--dim", "32", "--max-tokens", "8"]
     for name in ("one", "two"):
-        made = build(arguments(*given), data)
+        told = arguments(*given)
+        made = build(told, data, start=opened(told))
         rng = torch.Generator().manual_seed(len(name))
         for layer in [one for one in made.model.modules() if isinstance(one, BaseTunerLayer)]:
             torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.02, generator=rng)

@@ -32,7 +32,7 @@ from worker.training.heads import heads_of
 from worker.training.readings import channels_of
 from worker.training.rows import Sample
 from worker.training.sources import Data
-from worker.training.start import Start, opened, settled
+from worker.training.start import Start, settled
 from worker.training.taken import Begun, take
 from worker.training.vocabulary import learn_vocabulary
 
@@ -62,14 +62,16 @@ class Built:
     begun: Begun | None = None
 
 
-def build(arguments: Namespace, data: Data, unlabelled: Sequence[Sample] = ()) -> Built:
-    """Makes the model that the arguments and the data ask for; `unlabelled` are looked at for words and readings.
+def build(
+    arguments: Namespace, data: Data, unlabelled: Sequence[Sample] = (), start: Start | None = None
+) -> Built:  # fmt: skip
+    """Makes the model that the arguments and the data ask for; `unlabelled` are looked at for words and readings,
+    `start` is the model of `--init`.
 
     Raises:
         ConfigError: an encoder is unknown or has no weights, the configuration does not fit together, or not the model
             of `--init`.
     """
-    start = opened(arguments)
     arguments = settled(arguments, start) if start is not None else arguments
     own = start if start is not None and start.has("text") and "text" in data.inputs.values() else None
     seen = data.seeing(unlabelled)

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from worker.errors import ConfigError, Fatal
 from worker.model.config import FusionConfig
 from worker.model.inputs import numbers_of
-from worker.model.load import device_of, load
+from worker.model.load import device_of
 from worker.model.preprocess import Preprocessor
-from worker.model.sums import verified
 from worker.training.data import Samples
 from worker.training.doubles import held_already
 from worker.training.evaluate import Measured, labels_of, measure
@@ -23,6 +22,7 @@ from worker.training.intervals import paired
 from worker.training.presence import ALL
 from worker.training.rows import Sample
 from worker.training.sources import Data, check_labels, read
+from worker.training.start import Start
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +40,29 @@ class Old:
     before: Measured
 
 
-def with_old(arguments: Namespace, data: Data) -> Old | None:
+def with_old(arguments: Namespace, data: Data, start: Start | None) -> Old | None:
     """The old data beside the new; None without `--old-data`. Of each old label as many rows are trained on again as
     make both alike in number; what either test split holds is left out.
 
+    Args:
+        start: the model of `--init`.
+
     Raises:
-        ConfigError: there is no `--init`; the old data cannot be read, is not of that model's inputs, or has an input
+        ConfigError: there is no `start`; the old data cannot be read, is not of that model's inputs, or has an input
             that is of another modality in the new.
     """
     if arguments.old_data is None:
         return None
-    if arguments.init is None:
+    if start is None:
         raise ConfigError("--old-data: has an effect with --init alone")
     old = read(arguments.old_data, arguments.samples, arguments.seed)
-    with verified(arguments.init):
-        model, tokenizer = load(arguments.init)
-    model.to(device_of(arguments.device))
-    known = old.fitting(model.config, f"--init {arguments.init}, --old-data {arguments.old_data}")
-    own = labels_of(model.config)
-    rows = Samples(known.splits["test"], list(known.inputs), own, model.config, Preprocessor(model.config, tokenizer))
-    before = measure(model, rows, arguments.batch, ALL)
-    names = _names(model.config, known, data)
+    config = start.config
+    known = old.fitting(config, f"--init {start.folder}, --old-data {arguments.old_data}")
+    reads = Preprocessor(config, start.reads)
+    rows = Samples(known.splits["test"], list(known.inputs), labels_of(config), config, reads)
+    before = measure(start.model.to(device_of(arguments.device)), rows, arguments.batch, ALL)
+    start.model.to("cpu")
+    names = _names(config, known, data)
     renamed = {split: [_renamed(one, names) for one in samples] for split, samples in known.splits.items()}
     inputs = dict(data.inputs)
     for name, modality in known.inputs.items():

@@ -40,6 +40,7 @@ from worker.training.rows import Sample
 from worker.training.samples import SPLITS
 from worker.training.sources import Data, check_labels, read
 from worker.training.spoiled import Asked, probed, spoiled_by_kind
+from worker.training.start import opened
 
 
 def train(arguments: Namespace) -> int:
@@ -49,10 +50,10 @@ def train(arguments: Namespace) -> int:
     make_folder(arguments.out, arguments.overwrite or arguments.resume)
     torch.manual_seed(arguments.seed)
     data = data_to_train(arguments, console)
-    if (old := with_old(arguments, data)) is not None:
+    if (old := with_old(arguments, data, start := opened(arguments))) is not None:
         data = old.data
     beside = rows_beside(arguments, data, old.test if old is not None else (), console)
-    built = build(arguments, data, beside)
+    built = build(arguments, data, beside, start)
     share = trained_share(built.model)
     splits = {split: samples_of(built, data, split) for split in data.splits}
     check_dev(Heads(built.model.config.heads), splits["dev"].targets)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from worker.errors import ConfigError
 from worker.model.config import FusionConfig
+from worker.model.fusion_model import FusionModel
 from worker.model.inputs import numbers_of
 from worker.model.load import digest, load
 from worker.model.preprocess import columns_of
@@ -31,23 +34,32 @@ _FREE = {"dropout": None, "max_tokens": "text", "audio_seconds": "audio"}
 _OTHERS = {"text": "text", "image_weights": "image"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Start:
     """A trained model.
 
     Attributes:
         folder: that it was read from.
-        state: its weights by their names, those of packages too.
-        additions: to the weights of packages, as `FusionModel.additions`.
+        reads: its tokenizer as it serves.
+        tokenizer: the same, for a model to be trained.
         digest: of its weights.
     """
 
     folder: Path
-    config: FusionConfig
-    state: Mapping[str, Tensor]
-    additions: Mapping[str, Tensor]
+    model: FusionModel
+    reads: Tokenizer
     tokenizer: Any
     digest: str
+
+    @property
+    def config(self) -> FusionConfig:
+        """Of the model."""
+        return self.model.config
+
+    @cached_property
+    def state(self) -> Mapping[str, Tensor]:
+        """Its weights by their names, those of packages too."""
+        return self.model.state_dict()
 
     def has(self, modality: str) -> bool:
         """Whether it has an encoder of it."""
@@ -93,9 +105,9 @@ def opened(arguments: Namespace) -> Start | None:
         return None
     folder: Path = arguments.init
     with verified(folder):
-        model, _ = load(folder)
+        model, reads = load(folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        return Start(folder, model.config, model.state_dict(), model.additions, tokenizer, digest(folder))
+        return Start(folder, model, reads, tokenizer, digest(folder))
 
 
 def settled(arguments: Namespace, start: Start) -> Namespace:

@@ -83,7 +83,7 @@ def take(model: FusionModel, start: Start) -> Begun:
         wanted.copy_(made)
         taken += wanted.numel()
     if config.packages:
-        model.additions = dict(start.additions)
+        model.additions = dict(start.model.additions)
     share = taken / sum(one.numel() for one in state.values())
     fresh = tuple(number for number, old in enumerate(matched.labels) if old is None)
     return Begun(fresh, tuple(_table(model, start, matched, unfit, share)))
