@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from jsonschema import Draft202012Validator
+from rich.console import Console
 
 from schemas.generate import FOLDER
 from schemas.metrics import MetricsV1
@@ -27,6 +29,7 @@ from worker.training.evaluation import evaluate
 from worker.training.presence import ALL
 from worker.training.run import train
 from worker.training.sources import junction_samples
+from worker.training.spoiled import Asked, probed
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,20 @@ def test_what_is_measured_after_a_step_is_the_changed_picture(asked: tuple[Fusio
     assert np.array_equal(plain.logits, same.logits)
     rows = np.arange(len(plain.truth))
     assert (moved.scores[rows, moved.truth] - plain.scores[rows, plain.truth]).mean() < 0
+
+
+def test_each_adversarial_row_is_of_its_own_size(asked: tuple[FusionModel, Samples]) -> None:
+    """What is told of a size is what the model makes of a step of that size, beside the same samples as they are."""
+    model, samples = asked
+    plain = measure(model, samples, 4, ALL)
+    rows = probed(Asked(model, samples, plain, None, 4, 0), Console(quiet=True))
+    assert not isinstance(rows, str)
+    assert [row.strength for row in rows] == ["1/255", "2/255", "4/255"]
+    for row, levels in zip(rows, (1, 2, 4), strict=True):
+        moved = measure(model, samples, 4, ALL, alter=partial(step_of, model, levels=levels))
+        assert np.array_equal(row.spoiled.logits, moved.logits)
+        assert np.array_equal(row.plain.logits, plain.logits)
+    assert len({row.spoiled.logits.tobytes() for row in rows}) == 3
 
 
 def test_where_no_step_is_possible_it_says_why(tmp_path: Path) -> None:
