@@ -54,12 +54,14 @@ class Start:
     @property
     def config(self) -> FusionConfig:
         """Of the model."""
-        return self.model.config
+        config: FusionConfig = self.model.config
+        return config
 
     @cached_property
     def state(self) -> Mapping[str, Tensor]:
         """Its weights by their names, those of packages too."""
-        return self.model.state_dict()
+        state: Mapping[str, Tensor] = self.model.state_dict()
+        return state
 
     def has(self, modality: str) -> bool:
         """Whether it has an encoder of it."""
