@@ -62,9 +62,7 @@ class Built:
     begun: Begun | None = None
 
 
-def build(
-    arguments: Namespace, data: Data, unlabelled: Sequence[Sample] = (), start: Start | None = None
-) -> Built:  # fmt: skip
+def build(arguments: Namespace, data: Data, unlabelled: Sequence[Sample] = (), start: Start | None = None) -> Built:
     """Makes the model that the arguments and the data ask for; `unlabelled` are looked at for words and readings,
     `start` is the model of `--init`.
 
