@@ -127,10 +127,11 @@ class Prometheus:
         """`address`: host:port of its HTTP API; `targets`: the file that says what it scrapes."""
         self.address, self._targets = address, targets
 
-    def watch(self, targets: Sequence[str]) -> None:
-        """From now on, within a second, it scrapes these (host:port)."""
+    def watch(self, targets: Sequence[str], sinks: Sequence[str] = ()) -> None:
+        """From now on, within a second, it scrapes these (host:port); sinks under a job of their own."""
         other = self._targets.with_suffix(".new")
-        other.write_text(json.dumps([{"targets": list(targets)}]), encoding="utf-8")
+        told = [{"targets": list(targets)}, {"targets": list(sinks), "labels": {"job": "fusion-sink"}}]
+        other.write_text(json.dumps(told), encoding="utf-8")
         other.replace(self._targets)
 
     def get(self, path: str, **query: str) -> Any:

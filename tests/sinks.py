@@ -144,4 +144,5 @@ def tell_a_sink(observer: Any, turn: int) -> None:
     observer.count("sink_retries_total", sink="webhook")
     observer.count("sink_refused_total", sink="webhook", reason="refused")
     observer.gauge("sink_lag_records", turn % 7, sink="webhook", partition="0")
+    observer.gauge("sink_behind_seconds", turn % 3, sink="webhook")
     observer.observe("sink_delivery_seconds", turn % 5 / 10, sink="webhook")

@@ -16,46 +16,20 @@ import redis
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from tests.alerts.watch import Fired, Watch, watched
+from tests.alerts.traffic import Traffic, begin
+from tests.alerts.watch import Fired, watched
 from tests.chaos.ground import Ground
 from tests.security.redis_server import redis_over_tls
+from tests.sinks import sinks
 from tests.story import Fed, frame
 from tests.town import Town
 from tests.unit.test_certificates import FAR
-
-KEYS = ("junction-1", "junction-2", "junction-3", "junction-4")
-
-
-class Traffic:
-    """A call is a moment of ordinary traffic: of every key a frame and a text of now."""
-
-    def __init__(self, made: Town, texts: int = 1, frames: int = 1) -> None:
-        """`texts`, `frames`: of each key and moment."""
-        self._made, self._texts, self._frames, self._numbers = made, texts, frames, itertools.count()
-
-    def __call__(self) -> None:
-        now_us, number = time.time_ns() // 1000, next(self._numbers)
-        events = []
-        for key in KEYS:
-            for n in range(self._frames):
-                events.append(Fed(now_us - n * 1000, "frames", key, name := f"{key}-f{number}-{n}", frame(name)))
-            for n in range(self._texts):
-                events.append(Fed(now_us - n, "texts", key, f"{key}-t{number}-{n}", f"report {key} {number}".encode()))
-        self._made.feed(sorted(events))
+from tests.webhook_server import webhook_server
 
 
 def held(made: Town) -> float:
     """How many anchors the workers say that they hold."""
     return sum(map(float, re.findall(r"^fusion_pending_anchors (\S+)", made.metrics(), re.MULTILINE)))
-
-
-def begin(watch: Watch, workers: int = 1, results: int = 20) -> Traffic:
-    """Workers that have shown that all is well."""
-    watch.made.start(workers)
-    watch.sees(workers)
-    traffic = Traffic(watch.made)
-    watch.until(lambda: len(watch.made.results) >= results, "results", traffic)
-    return traffic
 
 
 def workers_end(ground: Ground, folder: Path) -> list[Fired]:
@@ -274,6 +248,29 @@ def the_camera_sees_a_wall(ground: Ground, folder: Path) -> list[Fired]:
     return _from_the_start(ground, folder, "FusionDrift", told, model={"path": "shipped:junction"}, cost_ms=None)
 
 
+def results_do_not_arrive(ground: Ground, folder: Path) -> list[Fired]:
+    """What a sink delivers to answers 503; later the sink itself is killed."""
+    with watched(ground, folder) as watch, sinks(ground, folder) as made, webhook_server(folder / "server") as server:
+        traffic = begin(watch)
+        told = ("--set", f"output.topic={watch.made.name}.fusions")
+        sink = made.start("webhook", *told, url=server.url, retry_max="1s")
+        watch.sees_sink(made.port())
+        watch.strike("the sink's receiver answers 503", "FusionSinkBehind", "FusionSinkDown")
+        server.answer("503")
+        watch.fires("FusionSinkBehind", busy=traffic)
+        watch.mend("the receiver takes results again")
+        server.answer("ok")
+        watch.ends("FusionSinkBehind", busy=traffic)
+        watch.strike("the sink is killed", "FusionSinkDown")
+        sink.kill()
+        watch.fires("FusionSinkDown", busy=traffic)
+        watch.mend("another is started")
+        made.start("webhook", *told, url=server.url)
+        watch.sees_sink(made.port())
+        watch.ends("FusionSinkDown", busy=traffic)
+        return watch.fired
+
+
 def an_anchor_is_lost(ground: Ground, folder: Path) -> list[Fired]:
     """A wrong worker, since a right one does not: an anchor is finished without its outcome."""
     return _from_the_start(ground, folder, "FusionPossibleLoss", mutant="outcome_lost")
@@ -296,5 +293,6 @@ def _from_the_start(ground: Ground, folder: Path, alert: str, told: str = "", **
 FAULTS: tuple[Callable[[Ground, Path], list[Fired]], ...] = (
     workers_end, redis_hangs, redis_is_emptied, records_are_malformed, too_much_comes, a_bound_is_too_small,
     retention_takes_bodies, bodies_do_not_come, the_road_to_kafka_is_slow, the_model_is_unsure, two_models,
-    a_shadow_fails, a_certificate_ends, the_camera_sees_a_wall, an_anchor_is_lost, an_anchor_is_forgotten,
+    a_shadow_fails, a_certificate_ends, the_camera_sees_a_wall, results_do_not_arrive, an_anchor_is_lost,
+    an_anchor_is_forgotten,
 )  # fmt: skip

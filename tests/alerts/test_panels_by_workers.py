@@ -9,7 +9,7 @@ import pytest
 
 from deploy.grafana.panels import ROWS
 from tests.acceptance.test_dashboard import filled_in
-from tests.alerts.faults import Traffic
+from tests.alerts.traffic import Traffic
 from tests.alerts.watch import Watch
 from tests.prometheus_tools import serve
 from tests.security.redis_server import redis_over_tls

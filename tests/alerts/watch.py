@@ -48,6 +48,7 @@ class Watch:
     server: Prometheus
     fired: list[Fired] = field(default_factory=list)
     _targets: dict[int, int] = field(default_factory=dict)
+    _sinks: list[str] = field(default_factory=list)
     _told: str = ""
     _since: float = 0.0
 
@@ -55,14 +56,24 @@ class Watch:
         """Waits until the living workers, so many, are scraped and ready; those that have ended stay known."""
         self.until(lambda: len(self.made.ports()) == workers, f"{workers} ports")
         self._targets |= self.made.ports()
-        self.server.watch([f"127.0.0.1:{port}" for port in self._targets.values()])
+        self._scrape()
         self.until(lambda: len(self.server.query("up == 1")) == workers, f"{workers} workers scraped")
         self.until(lambda: all("ready" in said for said in self.made.ask("readyz").values()), "ready")
 
     def forget(self) -> None:
         """Those that have ended are no longer known, as a discovery lets go of them."""
         self._targets = dict(self.made.ports())
-        self.server.watch([f"127.0.0.1:{port}" for port in self._targets.values()])
+        self._scrape()
+
+    def sees_sink(self, port: int) -> None:
+        """Waits until this sink delivers; those that have ended stay known."""
+        self._sinks.append(f"127.0.0.1:{port}")
+        self._scrape()
+        delivers = f'fusion_sink_delivered_total{{instance="{self._sinks[-1]}"}} > 0'
+        self.until(lambda: self.server.query(delivers), "a sink that delivers")
+
+    def _scrape(self) -> None:
+        self.server.watch([f"127.0.0.1:{port}" for port in self._targets.values()], self._sinks)
 
     def firing(self) -> dict[str, str]:
         """The alerts that fire now, each with a summary."""

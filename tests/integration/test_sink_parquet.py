@@ -64,12 +64,13 @@ def test_files_come_by_time_and_a_row_that_does_not_fit_is_a_dead_letter(stack: 
 
 def _read(made: Any, number: int) -> bool:
     """The sink has joined and read what was there, although it has delivered nothing: /readyz is 200, and no lag is
-    told before the first poll."""
+    told before the first poll. What waits for a fuller batch is not late."""
     import urllib.request
 
     with urllib.request.urlopen(f"http://127.0.0.1:{made.port()}/metrics", timeout=10) as answer:
         page = answer.read().decode()
-    return f'fusion_sink_lag_records{{partition="0",sink="parquet"}} {number}.0' in page
+    lag = f'fusion_sink_lag_records{{partition="0",sink="parquet"}} {number}.0'
+    return lag in page and 'fusion_sink_behind_seconds{sink="parquet"} 0.0' in page
 
 
 def test_a_bad_start_is_one_line(stack: Any, tmp_path: Path) -> None:

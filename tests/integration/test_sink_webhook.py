@@ -50,6 +50,7 @@ def test_a_server_that_fails_hangs_or_is_busy_loses_nothing(stack: Any, tmp_path
         status, told = _ask(made.port(), "/readyz")
         assert status == 503
         assert "answered 503" in told
+        wait_until(lambda: _behind(made) > 0.5)
         server.answer("429 2")
         wait_until(lambda: server.requests()[-1]["status"] == 429)
         server.answer("ok")
@@ -67,6 +68,7 @@ def test_a_server_that_fails_hangs_or_is_busy_loses_nothing(stack: Any, tmp_path
         wait_until(lambda: _ask(made.port(), "/readyz")[0] == 200)
         page = _ask(made.port(), "/metrics")[1]
         assert 'fusion_sink_delivered_total{sink="webhook"} 4.0' in page
+        assert _behind(made) == 0
         assert made.stop(sink) == 0
         assert [one["id"] for one in server.taken()] == ids
 
@@ -134,6 +136,12 @@ def test_a_bad_start_is_one_line(stack: Any, tmp_path: Path) -> None:
         away = ("--set", "kafka.bootstrap_servers=127.0.0.1:1", "--set", "kafka.startup_timeout=1s")
         code, line = made.fails("webhook", *away, url="http://127.0.0.1:1/")
         assert (code, "127.0.0.1:1" in line) == (3, True)
+
+
+def _behind(made: Any) -> float:
+    """How late the sink says that it is."""
+    page = _ask(made.port(), "/metrics")[1]
+    return float(page.partition('fusion_sink_behind_seconds{sink="webhook"} ')[2].split()[0])
 
 
 def _ask(port: int, path: str) -> tuple[int, str]:

@@ -72,6 +72,7 @@ ADDED = {
     "sink_refused_total": {"sink", "reason"},
     "sink_retries_total": {"sink"},
     "sink_lag_records": {"sink", "partition"},
+    "sink_behind_seconds": {"sink"},
     "sink_delivery_seconds": {"sink"},
     "spans_total": {"outcome"},
 }

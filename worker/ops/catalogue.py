@@ -58,6 +58,7 @@ class Name(StrEnum):
     SINK_REFUSED = "sink_refused_total"
     SINK_RETRIES = "sink_retries_total"
     SINK_LAG = "sink_lag_records"
+    SINK_BEHIND = "sink_behind_seconds"
     SINK_DELIVERY = "sink_delivery_seconds"
     CERTIFICATE_EXPIRY = "certificate_expiry_timestamp_seconds"
     SPANS = "spans_total"
@@ -246,6 +247,7 @@ _TABLE = (
     Metric(Name.SINK_REFUSED, Kind.COUNTER, "Results refused for good, now dead letters.", ("sink", "reason")),
     Metric(Name.SINK_RETRIES, Kind.COUNTER, "Deliveries that failed and are tried again.", ("sink",)),
     Metric(Name.SINK_LAG, Kind.GAUGE, "Results behind the end of a held partition.", ("sink", "partition")),
+    Metric(Name.SINK_BEHIND, Kind.GAUGE, "Age of the oldest result read and not delivered, past max_delay.", ("sink",)),
     Metric(
         Name.SINK_DELIVERY, Kind.HISTOGRAM, "From a result's record time to its acknowledgement.", ("sink",),
         _END_TO_END_BUCKETS,

@@ -108,6 +108,7 @@ def _joined(
         name, lambda begins: Intake(partial(KafkaSource, connection, options, [topic]), begins), destination, letters,
         bounds, Backoff(told.retry_max.total_seconds(), Random()), observer, health, log,
     )  # fmt: skip
+    observer.ask("sink_behind_seconds", frame.behind_seconds, sink=name)
 
     def close() -> None:
         destination.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +70,14 @@ class Frame:
     def stop(self) -> None:
         """Nothing more is read; what was read is delivered, as long as `drain_seconds` last."""
         self._stopped = True
+
+    def behind_seconds(self) -> float:
+        """How long the oldest result that was read ought to be delivered, by its record's time; 0: none is late. Of any
+        thread, so that it goes on where this one stands still."""
+        with contextlib.suppress(IndexError):
+            age_seconds = time.time() - self._pending[0][1].timestamp_ms / 1000
+            return max(0.0, age_seconds - self._bounds.max_delay_seconds)
+        return 0.0
 
     def left(self) -> str:
         """What the end by force leaves behind."""
