@@ -5,6 +5,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Without compiled modules each process begins with ten seconds of compiling torch.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check bench chaos gpu up requirements install
 
@@ -20,7 +22,9 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(BIN)/uv pip install --system-certs --no-deps --python $(BIN)/python -e .
 	@touch $@
 
-# Two processes: most of a test that runs real servers is waiting for them.
+# Two processes: most of a test that runs real servers is waiting for them. One thread of torch each: more would wait for
+# each other by turning in circles.
+test: export OMP_NUM_THREADS = 1
 test: install
 	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
 
