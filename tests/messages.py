@@ -71,7 +71,7 @@ class MessageFeeds:
             )
         )  # fmt: skip
         pairs = [part for name, value in told.items() for part in ("--set", f"{name}={value}")]
-        return ["feed", kind, *arguments, "--config", str(config), *pairs]
+        return ["feed", kind, "--config", str(config), *pairs, *arguments]
 
     def start(self, kind: str, *arguments: str, hang: int = 0, **settings: Any) -> subprocess.Popen[bytes]:
         """A feed that runs; `hang`: it hangs when it writes to Kafka for that time."""

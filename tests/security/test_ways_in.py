@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.security.cases import told
+from tests.security.cases import IN, told
 from tests.security.secured import MECHANISMS, PASSWORD, SecuredKafka
+from worker.cli import main
 from worker.errors import ConfigError
 from worker.settings import load
 
@@ -114,6 +116,20 @@ def test_who_knocks_at_the_wrong_door_is_told_in_time(kafka: SecuredKafka, name:
     found, line = told({**given(kafka), "startup_timeout": "1s"})
     assert (found, sentence in line) == (3, True), line
     assert_clear(line)
+
+
+def test_a_feed_with_a_wrong_password_is_one_line_and_3(
+    kafka: SecuredKafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the group that reads another program's topic, too."""
+    config = tmp_path / "feed.toml"
+    config.write_text('[streams.readings]\ntopic = "secured.texts"\nmodality = "sensor"\nrole = "anchor"\n')
+    given = kafka.sasl("least", "PLAIN", sasl_plain_password="not/this#one@%20")
+    pairs = [part for name, value in given.items() for part in ("--set", f"kafka.{name}={value}")]
+    assert main(["feed", "kafka", "--preset", "deepstream", "--from", IN[1], "--config", str(config), *pairs]) == 3
+    (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith("fusion-worker: ")]
+    assert "refuses access (" in line
+    assert_clear(line.removeprefix("fusion-worker: "))
 
 
 def assert_clear(line: str) -> None:

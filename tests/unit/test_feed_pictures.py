@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.test_feed_outlet import Lines
-from worker.errors import ConfigError
+from tests.unit.test_feed_outlet import Lines, total
+from worker.errors import ConfigError, Fatal
 from worker.feeds.outlet import LiveEvent
 from worker.feeds.video.container import Unplayable, opened
 from worker.feeds.video.pictures import Wanted
@@ -35,11 +35,13 @@ class Kept:
         self.events.append(event)
 
 
-def seen(folder: Path, wanted: Wanted, seconds: float = 1.0) -> list[LiveEvent]:
+def seen(
+    folder: Path, wanted: Wanted, seconds: float = 1.0, observer: PrometheusObserver | None = None
+) -> list[LiveEvent]:
     """The events of a folder's pictures, as fast as they go."""
     kept = Kept()
     spec = Spec("yard", str(folder), "frames", "t", wanted, start_us=START_US, speed=0, picture_seconds=seconds)
-    source = VideoSource(spec, kept, PrometheusObserver(), Health(), Lines())  # type: ignore[arg-type]
+    source = VideoSource(spec, kept, observer or PrometheusObserver(), Health(), Lines())  # type: ignore[arg-type]
     source.run(threading.Event())
     return kept.events
 
@@ -78,6 +80,28 @@ def test_pictures_of_a_folder_come_in_order_at_the_rate_and_size_asked_for(tmp_p
     large = seen(folder, Wanted(width=160, quality=95), 0.25)
     assert sum(len(one.body) for one in large) > 1.5 * sum(len(one.body) for one in events)
     assert {Image.open(io.BytesIO(one.body)).size for one in seen(folder, Wanted(width=999))} == {(320, 240)}
+
+
+def test_what_is_broken_in_a_folder_costs_itself_alone(tmp_path: Path) -> None:
+    """Empty, cut, damaged, no picture at all, first or last or between: counted, and the next one is taken where it
+    would be without; a folder of such alone is told as one."""
+    folder, observer = drawn(tmp_path / "yard", 3), PrometheusObserver()
+    whole = (folder / "000.jpg").read_bytes()
+    damaged = whole[:2000] + bytes(range(256)) * 4 + whole[3024:]
+    png = io.BytesIO()
+    Image.open(io.BytesIO(whole)).save(png, "PNG")
+    broken = {
+        "000a.jpg": whole[:300], "000b.jpg": whole[: len(whole) // 2], "000c.jpg": damaged, "001a.jpg": b"no picture",
+        "001b.png": png.getvalue()[: len(png.getvalue()) // 2], "9.jpg": b"", "0.db": b"\xd0\xcf\x11\xe0" * 99,
+    }  # fmt: skip
+    for name, content in broken.items():
+        (folder / name).write_bytes(content)
+    assert [second(one) for one in seen(folder, Wanted(), observer=observer)] == [0, 1, 2]
+    assert total(observer, "feed_dropped_total", stream="frames", reason="broken") == len(broken)
+    for number in range(3):
+        (folder / f"{number:03}.jpg").unlink()
+    with pytest.raises(Fatal, match="no picture of it could be decoded"):
+        seen(folder, Wanted())
 
 
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:

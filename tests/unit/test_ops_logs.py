@@ -73,6 +73,22 @@ def test_an_error_with_its_traceback_is_one_line(capsys: pytest.CaptureFixture[s
         assert "second" in line
 
 
+def test_a_connection_that_a_library_lost_is_told_without_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where in the library it was helps nobody whose broker is away; what else it stumbles over keeps it."""
+    configure("json")
+    for error in (ConnectionResetError(104, "Connection reset by peer"), KeyError("slot")):
+        try:
+            raise error
+        except (OSError, KeyError):
+            logging.getLogger("a.library").exception("closing socket")
+    lost, odd = map(json.loads, lines(capsys))
+    assert (lost["reason"], "exception" in lost) == (
+        "ConnectionResetError: [Errno 104] Connection reset by peer",
+        False,
+    )
+    assert "Traceback" in odd["exception"]
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_secrets_never_leave(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Values of secret keys, URL credentials and assigned passwords are replaced, however deep they lie."""

@@ -83,12 +83,15 @@ def adopt_libraries(level: int = logging.WARNING) -> None:
 
 
 class _Bridge(logging.Handler):
-    """Hands a record of the standard library's logging to structlog."""
+    """Hands a record of the standard library's logging to structlog; of a connection that a library lost the error says
+    all, and where in the library it was nothing."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the record as an event with the field `logger`."""
         level = max(logging.WARNING, min(record.levelno, logging.ERROR))
         fields: dict[str, Any] = {"exc_info": record.exc_info} if record.exc_info else {}
+        if record.exc_info and isinstance(record.exc_info[1], OSError):
+            fields = {"reason": f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"}
         try:
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):

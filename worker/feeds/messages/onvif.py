@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,8 @@ from worker.strict_json import write_json
 _PULL = timedelta(seconds=2)
 _SUBSCRIPTION = timedelta(minutes=10)
 _MOST_MESSAGES = 100
+# What is asked first takes several answers, and a second of this machine's time.
+_SILENCE_SECONDS = 15.0
 _AGAIN_SECONDS, _AT_MOST_SECONDS = 0.5, 30.0
 _LOST = (ONVIFError, ZeepError, aiohttp.ClientError, TimeoutError, OSError)
 _REFUSED = ("notauthorized", "not authorized", "unauthorized", "401")
@@ -108,15 +110,15 @@ class OnvifCamera:
 
     async def _follow(self, camera: ONVIFCamera, stop: threading.Event) -> None:
         ended = asyncio.Event()
-        await camera.update_xaddrs()
-        manager = await camera.create_pullpoint_manager(_SUBSCRIPTION, ended.set)
+        await _answered(camera.update_xaddrs())
+        manager = await _answered(camera.create_pullpoint_manager(_SUBSCRIPTION, ended.set))
         service = manager.get_service()
         self._plays()
         try:
             while not stop.is_set():
                 if ended.is_set():
                     raise ConnectionError("the subscription ended")
-                found = await service.PullMessages({"MessageLimit": _MOST_MESSAGES, "Timeout": _PULL})
+                found = await _answered(service.PullMessages({"MessageLimit": _MOST_MESSAGES, "Timeout": _PULL}))
                 for one in _within(found, "NotificationMessage") or ():
                     self._intake.take(Message(self._topic(one), write_json(_told(one)), self._now_us()))
                 self._intake.due(self._now_us())
@@ -138,6 +140,22 @@ class OnvifCamera:
         if reason != self._lost:
             self._log.warning("a camera's events are lost; asked again", key=self._key, reason=reason)
         self._lost = reason
+
+
+async def _answered(call: Awaitable[Any]) -> Any:
+    """What a camera answers.
+
+    Raises:
+        ConnectionError: the library stumbles over it: a router's page, an envelope without what was asked for.
+        TimeoutError: nothing, for too long.
+    """
+    try:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            return await call
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"no answer for {_SILENCE_SECONDS:g} s") from error
+    except (AttributeError, TypeError, ValueError, LookupError) as error:
+        raise ConnectionError(f"it does not answer as an ONVIF camera ({type(error).__name__}: {error})") from error
 
 
 def _told(one: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import time
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,10 +74,13 @@ def opened(address: str, rate: float | None = None) -> InputContainer:
     if device and rate is not None:
         options["framerate"] = f"{rate:g}"
     limits = (SILENCE_SECONDS, SILENCE_SECONDS) if is_live(address) else None
+    began = time.monotonic()
     try:
         container = av.open(address, format="v4l2" if device else None, options=options, timeout=limits)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise unplayable(address, error) from None
+        # FFmpeg calls the silence of an RTSP server invalid data.
+        silent = limits is not None and time.monotonic() - began > 0.9 * SILENCE_SECONDS
+        raise unplayable(address, TimeoutError() if silent else error) from None
     if not container.streams.video:
         container.close()
         raise Unplayable(f"{without_secrets(address)}: there is no video in it")

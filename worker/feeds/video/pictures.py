@@ -15,7 +15,20 @@ _THUMBNAIL = 32
 # A picture at least so often, though nothing moves: what watches the stream knows that the camera lives.
 _STILL_SECONDS = 10.0
 # Where the tables of a JPEG stand; a frame of some MJPEG files has none and is no whole picture.
-_HUFFMAN, _HEADER_BYTES = b"\xff\xc4", 2048
+_BEGIN, _HUFFMAN, _HEADER_BYTES = b"\xff\xd8", b"\xff\xc4", 2048
+
+
+def is_whole(picture: bytes) -> bool:
+    """Whether a JPEG is there to its last line: FFmpeg fills up what is missing, and a worker refuses it. What is no
+    JPEG is left to FFmpeg."""
+    if picture[:2] != _BEGIN:
+        return True
+    try:
+        colours = simplejpeg.decode_jpeg_header(picture)[2]
+        simplejpeg.decode_jpeg(picture, "CMYK" if colours in ("CMYK", "YCCK") else "GRAY", min_factor=8)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +84,7 @@ class Chooser:
     def as_it_comes(self, codec: str, packet: bytes, width: int) -> bool:
         """Whether a packet is the wanted JPEG already."""
         wanted = self._wanted.width
-        whole = packet[:2] == b"\xff\xd8" and _HUFFMAN in packet[:_HEADER_BYTES]
+        whole = packet[:2] == _BEGIN and _HUFFMAN in packet[:_HEADER_BYTES]
         return codec == "mjpeg" and whole and (wanted is None or width <= wanted)
 
     def jpeg(self, frame: Any) -> tuple[str, bytes]:

@@ -16,7 +16,7 @@ from worker.errors import ConfigError, Fatal
 from worker.feeds.outlet import LiveEvent, Outlet
 from worker.feeds.video.clock import Clock, SourceClock, Stamp
 from worker.feeds.video.container import Unplayable, is_live, opened, sender_us, unplayable, written_us
-from worker.feeds.video.pictures import Chooser, Wanted
+from worker.feeds.video.pictures import Chooser, Wanted, is_whole
 from worker.ops.catalogue import Name
 from worker.ports.ops import Health, Log
 from worker.redaction import without_secrets
@@ -68,6 +68,7 @@ class VideoSource:
         self._stop = threading.Event()
         self._lost: str | None = None
         self._again_seconds, self._sent, self._next_us = _AGAIN_SECONDS, 0, 0
+        self._playing = without_secrets(spec.address)
         self.name = f"video {spec.key}"
 
     def run(self, stop: threading.Event) -> None:
@@ -135,32 +136,39 @@ class VideoSource:
         except (av.error.FFmpegError, OSError) as error:
             if is_live(self._spec.address):
                 raise unplayable(self._spec.address, error) from None
-            self._broken()
+            self._broken("it cannot be read any further")
 
-    def _play(self, container: Any, packets: Iterator[tuple[Any, int]]) -> None:
+    def _play(self, container: Any, packets: Iterator[tuple[Any, int]], picture: bool = False) -> int:
+        """How many frames there were, sent or not; `picture`: it is a file of one."""
         video = container.streams.video[0]
         video.thread_type = "SLICE"  # Threads by frame would hold back a frame each.
-        codec, width = video.codec_context.name, video.codec_context.width
+        codec, width, frames = video.codec_context.name, video.codec_context.width, 0
         for packet, pts_us in packets:
+            if picture and not is_whole(bytes(packet)):
+                self._broken("it is no whole JPEG")
+                continue
             ready = codec == "mjpeg" and self._chooser.as_it_comes(codec, bytes(packet), width)
             if ready and not self._chooser.looks:
                 self._offer(pts_us, None, lambda packet=packet: (JPEG, bytes(packet)))  # type: ignore[misc]
+                frames += 1
                 continue
             for frame in self._decoded(packet):
                 at = pts_us if frame.pts is None else int(frame.pts * frame.time_base * 1_000_000)
                 made = (lambda p=packet: (JPEG, bytes(p))) if ready else (lambda f=frame: self._chooser.jpeg(f))
                 self._offer(at, frame, made)
+                frames += 1
+        return frames
 
     def _decoded(self, packet: Any) -> list[Any]:
         try:
             return list(packet.decode())
         except (av.error.FFmpegError, OSError):
-            self._broken()
+            self._broken("it cannot be decoded")
             return []
 
-    def _broken(self) -> None:
+    def _broken(self, why: str) -> None:
         self._observer.count(Name.FEED_DROPPED, stream=self._spec.stream, reason="broken")
-        self._log.warning("a broken picture is left out", key=self._spec.key)
+        self._log.warning("a broken picture is left out", key=self._spec.key, reason=f"{self._playing}: {why}")
 
     def _offer(self, pts_us: int, frame: Any, make: Callable[[], tuple[str, bytes]]) -> None:
         """Stamps one frame and sends it, if it is due and shows something new."""
@@ -193,16 +201,21 @@ class VideoSource:
             raise Fatal(f"{self._spec.address}: no picture of it could be decoded")
 
     def _play_file(self, path: Path) -> None:
+        """What cannot be played of a folder costs that file alone, and no time."""
+        self._playing, picture = str(path), path.suffix.lower() in PICTURES
         try:
             container = opened(str(path))
         except Unplayable as error:
-            raise ConfigError(f"SOURCE: {error}") from error
+            if not Path(self._spec.address).is_dir():
+                raise ConfigError(f"SOURCE: {error}") from error
+            self._broken(str(error).removeprefix(f"{path}: "))
+            return
         with container:
             first_us = container.start_time or 0
-            picture = path.suffix.lower() in PICTURES
             start = self._start(container)
             self._clock.connected(Stamp(start.time_us - first_us, start.clock, start.error_us, 0))
-            self._play(container, self._paced(container, first_us))
+            if not self._play(container, self._paced(container, first_us), picture):
+                return
             lasts_us = int(self._spec.picture_seconds * 1e6) if picture else int(container.duration or 0)
             if picture:
                 self._wait_until(self._last_pace + self._spec.picture_seconds)
