@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from worker import from_settings as made
 from worker.broker.bodies import BodyReader
@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 BATCHES_AHEAD = 2
 
 
-def run(settings: Settings, explain: Sequence[str] = ()) -> int:
-    """Runs one worker until SIGTERM or SIGINT; 0 when it drained. `explain`: what its page runs for that."""
+def run(settings: Settings, explain: Sequence[str] = ()) -> NoReturn:
+    """Runs one worker until SIGTERM or SIGINT and ends the process, with 0 when it drained. `explain`: what its page
+    runs for that."""
     memory.keep_pages()
     configure(settings.log.format, settings.log.level)
     log = get_logger()
@@ -78,7 +79,7 @@ def run(settings: Settings, explain: Sequence[str] = ()) -> int:
                 drained = watchdog.closes_after(pipeline.run)
     finally:
         memory.unsettle()
-    return 0 if drained else end_now(1)
+    end_now(0 if drained else 1)
 
 
 @contextlib.contextmanager

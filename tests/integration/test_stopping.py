@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -116,6 +118,32 @@ def test_nothing_left_is_0_also_when_the_farewell_hangs(stack: Any, forks: Nurse
         worker.send_signal(signal.SIGTERM)
         assert ended(made, worker) == 0
         assert len(told(made, "ended by force")) == 1
+
+
+LATE = """
+import contextlib, threading, types
+from worker import assemble
+from worker.config import Settings
+
+class Late:
+    def __del__(self):
+        print("freed", flush=True)
+        threading.Event().wait()
+
+late = Late()
+pipeline = types.SimpleNamespace(budget=types.SimpleNamespace(left=str), run=lambda: True, stop=str)
+assemble.worker = lambda *_: contextlib.nullcontext(pipeline)
+print("begun")
+assemble.run(Settings.model_validate({"http": {"port": 0}}))
+"""
+
+
+def test_what_python_frees_at_its_end_holds_nobody_up() -> None:
+    """No thread of Python runs any more then, so no watchdog could end it."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 0
+    assert "begun" in done.stdout
+    assert "freed" not in done.stdout
 
 
 def test_a_second_signal_changes_nothing(stack: Any, forks: Nursery, tmp_path: Path) -> None:
