@@ -28,7 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.mark.parametrize("skew_us", [0, 5_000_000])
+@pytest.mark.parametrize("skew_us", [0, pytest.param(5_000_000, marks=pytest.mark.long)])
 def test_nothing_is_lost_and_matches_are_the_rule_s(stack: Any, tmp_path: Path, model: Path, skew_us: int) -> None:
     """One result a report, inputs as the rule picks of what was sent; the frames are the true ones unless one nearer
     was lost, and none of them where the cameras' clocks are five seconds ahead."""

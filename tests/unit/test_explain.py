@@ -151,6 +151,7 @@ def shipped(seed: int, label: str) -> tuple[FusionModel, Probe, Ground]:
     return served, Probe(served, grounds, model.config.label2id[label]), image
 
 
+@pytest.mark.long
 def test_an_image_that_changes_nothing_is_said_to_explain_nothing() -> None:
     """An empty road gives its label with nothing on it: no square of its picture is painted as if it did."""
     model, probe, image = shipped(1000, "free_flow")
