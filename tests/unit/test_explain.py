@@ -44,7 +44,7 @@ def case(folder: Path) -> tuple[FusionModel, list[Ground], Item]:
     image, other = (Body(scene(np.random.default_rng(n)).image, "image/jpeg", "s") for n in (3, 4))
     given = {
         "image": [image, other],
-        "text": [Body(made.text.encode(), "text/plain", "s")],
+        "text": [Body(f"{made.text} tuktuk".encode(), "text/plain", "s")],
         "sensor": [Body(json.dumps({"speed": [3.0, None, 1.0], "count": 2}).encode(), "application/json", "s")],
         "audio": [Body(wav_file(np.sin(np.arange(8000) / 5) / 4, 16_000), "audio/wav", "s")],
     }
@@ -92,8 +92,10 @@ def test_hiding_changes_the_named_units_and_nothing_else(case: tuple[FusionModel
         touched = one.nan_to_num(-1.0) != ground.value.nan_to_num(-1.0)
         assert touched.any()
         assert set(ground.units[touched].tolist()) == {1}
-    image = case[1][0]
+    image, text, *_ = case[1]
     assert len(image.names) == 2 * GRID**2
+    assert not [name for name in text.names if name.startswith("##")]
+    assert int((text.units >= 0).sum()) > len(text.names), "some word here has several pieces, all of one unit"
 
 
 @pytest.mark.long

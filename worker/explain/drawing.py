@@ -69,7 +69,7 @@ def caption(made: Attribution) -> str:
 
 
 def draw_bars(made: Attribution, title: str, folder: Path) -> list[str]:
-    """A bar a token, step or moment, in their order; of many the strongest. The file's name."""
+    """A bar a word, step or moment, in their order; of many the strongest. The file's name."""
     strength = made.units
     kept = sorted(strength.abs().argsort(descending=True)[:MOST_BARS].tolist())
     names, values = [made.ground.names[n] for n in kept], [float(strength[n]) for n in kept]

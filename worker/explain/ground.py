@@ -15,7 +15,7 @@ from worker.model.calibration import Temperatures, set_of
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.items import Item, collate
-from worker.model.preprocess import NO_TOKEN, frame_of
+from worker.model.preprocess import Preprocessor
 
 # An image is judged in GRID x GRID squares: finer than the model's 7x7 map, coarse enough that hiding one is seen.
 GRID = 14
@@ -70,7 +70,7 @@ def grounds_of(item: Item, config: FusionConfig, names: Sequence[str], tokenizer
     for number in item.present:
         modality, value = config.inputs[number], torch.stack(list(item.bodies[number]))
         if modality == "text":
-            baseline, units, told = _text(value, tokenizer)
+            baseline, units, told = _text(value, config, tokenizer)
         elif modality == "image":
             value = value.float()
             baseline, units, told = _image(value)
@@ -96,15 +96,17 @@ def _image(value: Tensor) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     return blurred, units.expand_as(value), told
 
 
-def _text(value: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Tokens, without those that frame a text."""
+def _text(value: Tensor, config: FusionConfig, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Words, without the tokens that frame a text."""
     known = (tokenizer.token_to_id(name) for name in _STAND_INS)
     stand_in = next((found for found in known if found is not None), 0)
-    frame = frame_of(tokenizer)
-    judged = torch.tensor([[one != NO_TOKEN and one not in frame for one in row] for row in value.tolist()])
-    units = torch.where(judged, judged.flatten().cumsum(0).view_as(value) - 1, NO_UNIT)
-    told = tuple(str(tokenizer.id_to_token(one)) for one in value[judged].tolist())
-    return torch.where(judged, torch.full_like(value, stand_in), value), units, told
+    units, reads = torch.full_like(value, NO_UNIT), Preprocessor(config, tokenizer)
+    told: list[str] = []
+    for body, ids in enumerate(value):
+        for word, places in reads.words(ids):
+            units[body, places] = len(told)
+            told.append(word)
+    return torch.where(units == NO_UNIT, value, stand_in), units, tuple(told)
 
 
 def _sensor(value: Tensor, config: FusionConfig) -> tuple[Tensor, Tensor, tuple[str, ...]]:
