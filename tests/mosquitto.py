@@ -33,14 +33,16 @@ def program() -> tuple[str, dict[str, str]]:
 class Mosquitto:
     """A running one, on a port that stays its own; sessions and retained messages outlive `stop` and `start`."""
 
-    def __init__(self, folder: Path, users: bool = False, more: Sequence[str] = ()) -> None:
-        """`users`: only USER may come, with PASSWORD; `more`: lines of its configuration."""
+    def __init__(self, folder: Path, users: bool = False, more: Sequence[str] = (), saves: bool = True) -> None:
+        """`users`: only USER may come, with PASSWORD; `more`: lines of its configuration; `saves`: what it keeps is
+        written down with each change, so that a kill loses nothing, and not as it does by default."""
         folder.mkdir()
         self._file = folder / "mosquitto.conf"
         self.port = free_port()
         lines = [
             f"listener {self.port} 127.0.0.1", "persistence true", f"persistence_location {folder}/",
-            "autosave_interval 1", "autosave_on_changes true", f"allow_anonymous {str(not users).lower()}", *more,
+            *(["autosave_interval 1", "autosave_on_changes true"] if saves else []),
+            f"allow_anonymous {str(not users).lower()}", *more,
         ]  # fmt: skip
         if os.geteuid() == 0:
             lines.append("user root")

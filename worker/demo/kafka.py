@@ -97,7 +97,7 @@ class EmbeddedKafka:
         self._log = folder / "kafka.log"
         self._child: subprocess.Popen[bytes] | None = None
         self._config = folder / "server.properties"
-        every = {**_properties(self.port, free_port(), folder / "kafka-data"), **(properties or {})}
+        every = {**_properties(self.port, free_port(self.port), folder / "kafka-data"), **(properties or {})}
         self._config.write_text("".join(f"{name}={value}\n" for name, value in every.items()), encoding="utf-8")
         cluster = "AAAAAAAAAAAAAAAAAAAAAQ"
         format_storage = ["format", "-t", cluster, "-c", str(self._config)]

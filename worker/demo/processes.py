@@ -49,12 +49,12 @@ def spawn(
         )
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
+def free_port(*taken: int) -> int:
+    """A port that nobody listens on now, and none of those that are `taken` though nobody does yet."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-        return port
+        return free_port(*taken) if port in taken else port
 
 
 def wait_for(what: str, ready: Callable[[], bool], child: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
