@@ -42,7 +42,7 @@ def groups(stack: Any) -> set[str]:
 
 
 def as_published(found: list[dict[str, Any]], results: list[dict[str, Any]], bodies: dict[str, bytes]) -> None:
-    """Each row says what the result of its anchor says, and has the text that was sent."""
+    """Each row says what the result of its anchor says, and has the text that was sent and what its event tells."""
     by_id = {result["inputs"]["texts"]["id"]: result for result in results}
     for row in found:
         result = by_id[ids(row, "texts")[0]]
@@ -50,6 +50,7 @@ def as_published(found: list[dict[str, Any]], results: list[dict[str, Any]], bod
             result[name] for name in ("label", "missing", "key", "time")
         ]
         assert row["inputs"]["texts"][0]["text"].encode() == bodies[ids(row, "texts")[0]]
+        assert row["attributes"] == {"source": "/tests"}
 
 
 def test_rows_are_the_oracles_pairs_with_the_results_labels(
