@@ -28,6 +28,8 @@ QUALITY = 90
 _GREY = 127
 # A blurred box keeps the colours of so many parts of each side; a face cannot be told from sixteen.
 _BLUR_PARTS = 4
+# A colour is then that of four pixels or more; of fewer it would leave them much as they were.
+_LEAST_BLURRED_PIXELS = 2 * _BLUR_PARTS
 ANY = "*"
 
 
@@ -64,18 +66,23 @@ class PictureMask:
         pixels = np.ascontiguousarray(self._decode(body))
         height, width = pixels.shape[:2]
         found = [] if self._faces is None else list(self._faces(pixels))
-        given = [(b.x * width, b.y * height, (b.x + b.width) * width, (b.y + b.height) * height) for b in boxes or ()]
-        for corners in (*given, *found):
-            self._hide(pixels, *corners)
+        for box in boxes or ():
+            self._hide(pixels, _touched(box.y, box.height, height), _touched(box.x, box.width, width))
+        for left, top, right, bottom in found:
+            rows = slice(max(0, math.floor(top)), max(0, math.ceil(bottom)))
+            self._hide(pixels, rows, slice(max(0, math.floor(left)), max(0, math.ceil(right))))
         return _encoded(pixels, content_type)
 
-    def _hide(self, pixels: Pixels, left: float, top: float, right: float, bottom: float) -> None:
-        """Every pixel that the box touches."""
-        rows = slice(max(0, math.floor(top)), max(0, math.ceil(bottom)))
-        columns = slice(max(0, math.floor(left)), max(0, math.ceil(right)))
+    def _hide(self, pixels: Pixels, rows: slice, columns: slice) -> None:
         part = pixels[rows, columns]
         if part.size:
-            part[:] = _blurred(part) if self._blur else _GREY
+            part[:] = _blurred(part) if self._blur and min(part.shape[:2]) >= _LEAST_BLURRED_PIXELS else _GREY
+
+
+def _touched(begin: float, length: float, pixels: int) -> slice:
+    """Every pixel that this part of a side touches: one at least, however short it is."""
+    first = min(math.floor(begin * pixels), pixels - 1)
+    return slice(first, max(first + 1, math.ceil((begin + length) * pixels)))
 
 
 def _blurred(part: Pixels) -> Any:
