@@ -243,7 +243,7 @@ def test_what_a_decoder_says_of_the_body_is_not_repeated_where_it_saw_it() -> No
         *(({"enabled": True, "boxes": [box]}, r"boxes: one is \[.*; it is") for box in
           ([], [0.5], ["k", 0, 0, 1], ["k", 0, 0, 1, "1"])),
         *(({"enabled": True, "boxes": [["k", *box]]}, "x and y must be from 0 to below 1, width and height above 0")
-          for box in ((1, 0, 1, 1), (0, 1, 1, 1), (0, 0, 2, 1), (0, 0, 0, 1), (0, 0, 1, 0), (-0.1, 0, 1, 1),
+          for box in ((1, 0, 1e-12, 1), (0, 1, 1, 1), (0, 0, 2, 1), (0, 0, 0, 1), (0, 0, 1, 0), (-0.1, 0, 1, 1),
                       (0.5, 0, 0.6, 1), (0, 0.5, 1, 0.6), (0, 0, float("nan"), 1), (0, 0, 1, float("inf")))),
         ({"enabled": True, "boxes": [["k", 0, 0, 1, 1], ["k"]]}, "'k' stands alone, as one with nothing to hide, and"),
         ({"enabled": True, "boxes": [["k"]], "unmasked": ["sounds"]}, "no stream 'sounds'"),
