@@ -13,6 +13,21 @@ REDIS_OPTIONS = (
 )  # fmt: skip
 
 
+def host_name(value: str) -> str:
+    """The name or address of a machine, as a resolver takes it.
+
+    Raises:
+        ValueError: no resolver does; the message does not repeat it, since it may stand in a secret.
+    """
+    try:
+        value.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(
+            "the host is no name: between its dots stand 1 to 63 characters each, such as broker-1.example.org"
+        ) from error
+    return value
+
+
 def brokers(value: str) -> str:
     """`host:port`, separated by commas; an IPv6 address stands in brackets.
 
@@ -25,6 +40,7 @@ def brokers(value: str) -> str:
             raise ValueError("some address is not host:port")
         if not 1 <= int(found[2]) <= MOST_PORT:
             raise ValueError(f"port {found[2]} is not from 1 to {MOST_PORT}")
+        host_name(found[1].strip("[]"))
     return value
 
 
@@ -93,7 +109,7 @@ def webhook(value: str) -> str:
 
 
 def _parts(value: str) -> SplitResult:
-    """Raises ValueError: its host cannot be told, or its port is none."""
+    """Raises ValueError: its host cannot be told or is none, or its port is none."""
     try:
         parts = urlsplit(value)
     except ValueError as error:
@@ -104,4 +120,5 @@ def _parts(value: str) -> SplitResult:
         fits = False
     if not fits:
         raise ValueError(f"the port must be a number from 1 to {MOST_PORT}")
+    host_name(parts.hostname or "")
     return parts

@@ -102,7 +102,9 @@ def _add_video(parser: ArgumentParser) -> None:
         "source", nargs="+", metavar="[KEY=]SOURCE",
         help="rtsp://..., /dev/video0, a file, or a folder of pictures or clips; ${NAME} is taken from the environment",
     )  # fmt: skip
-    parser.add_argument("--key", help="of the events of a single source; default: the source's own name")
+    parser.add_argument(
+        "--key", type=not_empty, help="of the events of a single source; default: the source's own name"
+    )
     parser.add_argument("--stream", help="configured stream; default: the first of images")
     parser.add_argument("--rate", type=rate, help="frames a second at most (default: all; of pictures 1)")
     parser.add_argument("--size", type=count, metavar="PIXELS", help="width at most; the shape is kept")
@@ -153,7 +155,7 @@ def _add_messages(parser: ArgumentParser) -> None:
         "--check", type=Path, metavar="FILE",
         help="say what each field of a sample of messages becomes, and end; a line each: TOPIC PAYLOAD, or JSON",
     )  # fmt: skip
-    parser.add_argument("--key", help="of all events; default: as the mapping says")
+    parser.add_argument("--key", type=not_empty, help="of all events; default: as the mapping says")
     parser.add_argument(
         "--stream", action="append", default=[], metavar="NAME",
         help="configured stream; repeatable; default: the first of each modality",
@@ -189,6 +191,12 @@ def add_replay(parser: ArgumentParser) -> None:
     parser.add_argument("--stage", choices=stages, help="only dead letters of this stage")
     parser.add_argument("--limit", type=count, metavar="N", help="at most so many, the oldest first")
     parser.add_argument("--dry-run", action="store_true", help="show what would be sent; change nothing")
+
+
+def not_empty(text: str) -> str:
+    if text:
+        return text
+    raise ArgumentTypeError("is empty; give a text")
 
 
 def count(text: str) -> int:

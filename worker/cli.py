@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from worker.arguments import add_check, add_debug, add_demo, add_feed, add_replay, add_settings, add_topics, no_more
 from worker.errors import ConfigError, Fatal, FusionError
 from worker.redaction import without_secrets
+from worker.text_files import is_utf8
 
 if TYPE_CHECKING:
     from worker.settings import Loaded
@@ -39,8 +40,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the process's exit status.
 
-    Errors are one line on stderr. An error that nobody foresaw is told in one line too, by `sys.excepthook`, which
-    leaves Python's own exit status 1; with `--debug` every error shows where it came from.
+    Errors are one line on stderr, unforeseen ones by `sys.excepthook` (status 1); `--debug` shows their traces.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
@@ -65,15 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command(given: Sequence[str]) -> int:
+    if odd := [str(number) for number, one in enumerate(given, 1) if not is_utf8(one)]:
+        raise ConfigError(f"argument {', '.join(odd)}: is not UTF-8; keys, names and texts are")
     parser = _parser()
     chosen = parser.parse_args(given)
     if chosen.run is None:
         parser.print_help(sys.stderr)
         return 2
-    overrides = [*chosen.set_before, *getattr(chosen, "set_after", ()), *getattr(chosen, "set_last", ())]
-    if not chosen.configured and (chosen.config or overrides):
+    chosen.overrides = [*chosen.set_before, *getattr(chosen, "set_after", ()), *getattr(chosen, "set_last", ())]
+    if not chosen.configured and (chosen.config or chosen.overrides):
         raise ConfigError(f"--config and --set have no effect on `{PROGRAM} {chosen.command}`")
-    chosen.overrides = overrides
     chosen.given = given[given.index(chosen.command) + 1 :]
     code: int = chosen.run(chosen)
     sys.stdout.flush()

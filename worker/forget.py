@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from worker.arguments import not_empty
 from worker.errors import Retryable, Unreachable
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ _LEFT = (
 def add_forget_arguments(parser: ArgumentParser) -> None:
     """What `forget` takes."""
     parser.add_argument(
-        "--key", action="append", required=True, metavar="KEY", help="the events' key, such as a camera's; repeatable"
-    )
+        "--key", action="append", required=True, type=not_empty, metavar="KEY",
+        help="the events' key, such as a camera's; repeatable",
+    )  # fmt: skip
 
 
 def forget(settings: Settings, keys: Sequence[str], say: Callable[[str], None]) -> int:

@@ -7,9 +7,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ByteSize, Field, model_validator
 
-from worker.addresses import brokers, collector, redis_address
+from worker.addresses import brokers, collector, host_name, redis_address
 from worker.durations import Timeout
 from worker.sections import Section
+
+_HOST_FORM = "a host's name or address"
 
 
 class Kafka(Section):
@@ -124,7 +126,9 @@ class Redis(Section):
 class MqttBroker(Section):
     """Connection to an MQTT broker."""
 
-    host: str | None = Field(None, description="Broker; it must be given.")
+    host: Annotated[str, AfterValidator(host_name)] | None = Field(
+        None, description="Broker; it must be given.", json_schema_extra={"form": _HOST_FORM}
+    )
     port: int = Field(1883, ge=1, le=65535, description="Its port; with TLS commonly 8883.")
     username: str | None = Field(None, description="User.")
     password: str | None = Field(None, description="Password (secret).", json_schema_extra={"secret": True})
@@ -169,7 +173,9 @@ class Feeds(Section):
 class Http(Section):
     """The HTTP server of /metrics, /livez and /readyz."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: Annotated[str, AfterValidator(host_name)] = Field(
+        "127.0.0.1", description="Address to listen on.", json_schema_extra={"form": _HOST_FORM}
+    )
     port: int = Field(9108, ge=0, le=65535, description="Port; 0 takes any free one.")
     ssl_certfile: str | None = Field(
         None, description="Certificate to serve HTTPS with, its chain behind it; read again when it changes."

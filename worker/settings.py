@@ -17,7 +17,7 @@ from worker.config import Settings, Stream
 from worker.describe import GROUPS, LISTS, expected, flatten, is_by_stream, is_secret, keys, render, sections
 from worker.errors import ConfigError
 from worker.redaction import remember
-from worker.text_files import read_secret, read_text
+from worker.text_files import is_utf8, read_secret, read_text
 
 ENVIRONMENT_PREFIX = "FUSION__"
 FILE_SUFFIX = "_file"
@@ -143,6 +143,8 @@ def _leaves(table: Mapping[str, Any], prefix: str = "", depth: int = 1) -> Itera
 
 def _from_environment(environ: Mapping[str, str], given: Mapping[str, _Given]) -> dict[str, _Given]:
     names = sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX))
+    if odd := [name for name in names if not is_utf8(name + environ[name])]:
+        raise ConfigError(f"environment {odd[0]!r}: is not UTF-8")
     dotted = {name: ".".join(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")) for name in names}
     known = keys(_streams([*given, *dotted.values()]))
     out: dict[str, _Given] = {}

@@ -8,6 +8,15 @@ from pathlib import Path
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether what the system gave as a text, such as an argument or a variable, can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, without the byte order mark that some editors put before it.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.arguments import duration_us
+from worker.arguments import duration_us, not_empty
 from worker.errors import ConfigError, Fatal, Poison
 from worker.records import Aligned, MatchRule, Partition, Verdict
 
@@ -30,7 +30,9 @@ def add_explain_arguments(parser: ArgumentParser) -> None:
     """What `explain` takes."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("place", type=_place, nargs="?", metavar="TOPIC/PARTITION/OFFSET", help="the anchor's record")
-    which.add_argument("--find", metavar="TEXT", help="the anchor whose result or own id this is, or its key's newest")
+    which.add_argument(
+        "--find", type=not_empty, metavar="TEXT", help="the anchor whose result or own id this is, or its key's newest"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write explanation.json and pictures there")
     parser.add_argument(
         "--slack", type=duration_us, default="1m", metavar="DURATION",

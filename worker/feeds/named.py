@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from worker.addresses import host_name
 from worker.errors import ConfigError
+from worker.text_files import is_utf8
 
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -34,6 +36,8 @@ def _named(given: str, key: str | None) -> tuple[str, str]:
     found = _NAMED.fullmatch(given)
     own, address = (found[1], found[2]) if found else (None, given)
     address = _VARIABLE.sub(lambda name: _variable(name[1]), address)
+    if "://" in address:
+        _ensure_host(address)
     if key or own:
         return key or own or "", address
     if "://" in address:
@@ -48,7 +52,21 @@ def _named(given: str, key: str | None) -> tuple[str, str]:
     return Path(address).stem or Path(address).resolve().name, address
 
 
+def _ensure_host(address: str) -> None:
+    """Raises ConfigError: it names a host that no resolver takes; one that cannot be told is for whoever reads it."""
+    try:
+        named = urlsplit(address).hostname or ""
+    except ValueError:
+        return
+    try:
+        host_name(named)
+    except ValueError as error:
+        raise ConfigError(f"SOURCE: {error}") from error
+
+
 def _variable(name: str) -> str:
     if (value := os.environ.get(name)) is None:
         raise ConfigError(f"SOURCE: the environment has no {name}")
+    if not is_utf8(value):
+        raise ConfigError(f"SOURCE: the environment's {name} is not UTF-8")
     return value

@@ -9,6 +9,7 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from worker.arguments import not_empty
 from worker.errors import ConfigError, Retryable, Unreachable
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def add_sink_arguments(parser: ArgumentParser) -> None:
         "--replay", action="store_true", help="deliver the sink's dead letters again, each once, then end; not of mqtt"
     )
     parser.add_argument(
-        "--forget", action="append", default=[], metavar="KEY",
+        "--forget", action="append", default=[], type=not_empty, metavar="KEY",
         help="mqtt: take the key's device out of Home Assistant, and end; repeatable",
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from worker import destinations
+from worker.addresses import host_name
 from worker.errors import ConfigError, Retryable, Unreachable
 from worker.sinks.destination import Destination, Item, refused
 
@@ -50,6 +51,7 @@ class SqlDestination(Destination):
         self._create, self._table_name = create, told.table
         try:
             url = sa.make_url(str(told.url))
+            _ensure_host(url)
             seconds = max(1, round(told.timeout.total_seconds()))
             self._engine = sa.create_engine(url, pool_pre_ping=True, connect_args=_patience(url, seconds))
         except (sa.exc.ArgumentError, ValueError) as error:
@@ -122,6 +124,14 @@ def _is_unique(table: sa.Table) -> bool:
     unique += [tuple(c.name for c in one.columns) for one in table.constraints if isinstance(one, sa.UniqueConstraint)]
     unique += [tuple(c.name for c in index.columns) for index in table.indexes if index.unique]
     return ("id",) in unique
+
+
+def _ensure_host(url: sa.URL) -> None:
+    """Raises ConfigError: no resolver takes it."""
+    try:
+        host_name(url.host or "")
+    except ValueError as error:
+        raise ConfigError(f"sinks.sql.url: {error}") from error
 
 
 def _patience(url: sa.URL, seconds: int) -> dict[str, Any]:
