@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,34 @@ from transformers import BertConfig, BertModel
 from tests.unit.test_training import BACKBONE, arguments, evaluation, folder, weights
 from worker.errors import ConfigError
 from worker.feeds.junction import LABELS, scene
+from worker.model.config import FusionConfig
+from worker.model.fusion_model import FusionModel
 from worker.model.load import load
 from worker.model.preprocess import NO_TOKEN, Body, Preprocessor
 from worker.training import fit
 from worker.training.build import build
 from worker.training.data import Samples
-from worker.training.encoders import groups, image_backbone, is_frozen, merge, text_encoder, tune, tuning_of
+from worker.training.encoders import (
+    groups,
+    image_backbone,
+    is_frozen,
+    merge,
+    part_of,
+    rates_of,
+    text_encoder,
+    tune,
+    tuning_of,
+)
 from worker.training.evaluate import Measured
 from worker.training.evaluation import evaluate
 from worker.training.run import plan_of_run, train
 from worker.training.sources import read
 from worker.training.vocabulary import learn_vocabulary
 
+TINY_TEXT = {
+    "model_type": "bert", "vocab_size": 99, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "intermediate_size": 16,
+}  # fmt: skip
 SMALL = ("--dim", "32", "--batch", "8", "--augment", "0", "--modality-dropout", "0")
 
 
@@ -100,6 +117,36 @@ def test_an_encoder_with_weights_of_its_own_has_a_rate_of_its_own(tmp_path: Path
         for name, one in built.model.named_parameters():
             slow = name.startswith("encoders.text.encoder.")
             assert found[one] == (rate if slow else 2e-3, 0.0 if one.ndim == 1 else 0.01), name
+
+
+@pytest.mark.parametrize(
+    ("how", "held", "rate"),
+    [
+        ("full", ["image", "text"], 0.02),
+        ("lora", ["image", "text"], 0.2),
+        ("image=lora,text=full", ["image", "text"], {"image": 0.2, "text": 0.02}),
+        ("text=lora", ["image", "text"], {"image": 0.02, "text": 0.2}),
+        ("text=lora", ["image"], 0.02),
+        ("image=frozen,text=lora", ["image", "text"], 0.2),
+    ],
+)
+def test_each_encoder_has_the_rate_of_how_it_is_tuned(
+    how: str, held: list[str], rate: float | dict[str, float]
+) -> None:
+    """One number where all that are trained have the same, as configurations of before have it; the optimizer has
+    each, and a model that is pruned is trained on at a share of each, as its configuration tells it."""
+    told = rates_of(held, how, 2.0)
+    assert told == pytest.approx(rate)
+    model = FusionModel(FusionConfig(backbone=BACKBONE[1], dim=32, num_labels=2, text=TINY_TEXT))
+    each = rate if isinstance(rate, dict) else dict.fromkeys(held, rate)
+    tune(model, held, how, 0)
+    found = {one: group["lr"] for group in groups(model, held, 2.0, told) for one in group["params"]}
+    for name in ("image", "text"):
+        own = [found[one] for one in part_of(model, name).parameters() if one.requires_grad]
+        assert own == pytest.approx([each[name] if name in held else 2.0] * len(own))
+    kept = json.loads(json.dumps(asdict(fit.Plan(learning_rate=2.0, encoder_rate=told, held=tuple(held)))))
+    slower = fit.plan_of(kept).slower(0.1).encoder_rate
+    assert slower == pytest.approx({n: 0.1 * one for n, one in rate.items()} if isinstance(rate, dict) else 0.1 * rate)
 
 
 def test_lora_reaches_the_pointwise_convolutions_of_lite0(tmp_path: Path) -> None:

@@ -144,10 +144,8 @@ def _trained(source: Source, folder: Path, arguments: Namespace) -> tuple[Fusion
     """Trained on as the original was: its losses, what it was shown, which encoders were held; and the source with what
     this model knows, whose features are others."""
     model = pruned(source.model.float(), arguments.prune)
-    plan = replace(plan_of(source.model.config.training), epochs=arguments.epochs, seed=arguments.seed)
-    plan = replace(
-        plan, learning_rate=_RATE * plan.learning_rate, encoder_rate=_RATE * plan.encoder_rate, patience=None
-    )
+    plan = plan_of(source.model.config.training).slower(_RATE)
+    plan = replace(plan, epochs=arguments.epochs, seed=arguments.seed, patience=None)
     tune(model, plan.held, plan.tuning, plan.seed)
     fit(model, source.samples["train"], source.samples["dev"], plan, folder, lambda *_: None)
     merge(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ TUNINGS = FULL, FROZEN, LORA = "full", "frozen", "lora"
 _RANK, _ALPHA = 8, 16
 _LITE_PACKAGE = "efficientnet_lite_pytorch"
 _DECAY = 0.01
+# Of the rate of what begins from nothing.
+_FULL_SHARE, _LORA_SHARE = 0.01, 0.1
 _SHOWN = 3  # Of a file's tensors, where these are none that are wanted.
 # Of a batch norm's running statistics, a step. torchvision's MobileNets have 0.01, for runs of days: after 400 steps of
 # ours they were those of weights long gone, and a model that had learned the images told nothing of them when served.
@@ -129,6 +131,14 @@ def tuning_of(told: str, modality: str) -> str:
     return named.get(modality, FULL) if named else told
 
 
+def rates_of(held: Sequence[str], told: str, rate: float) -> float | dict[str, float]:
+    """The rate of encoders with weights of their own: of all that are trained, or by modality where they differ."""
+    tunings = {name: tuning_of(told, name) for name in held}
+    rates = {name: rate * (_LORA_SHARE if how == LORA else _FULL_SHARE) for name, how in tunings.items()}
+    trained = {rates[name] for name, how in tunings.items() if how != FROZEN} or {rate * _FULL_SHARE}
+    return rates if len(trained) > 1 else trained.pop()
+
+
 def tune(model: FusionModel, held: Sequence[str], tuning: str, seed: int) -> None:
     """Leaves in the encoders that have weights of their own to be trained: all (`full`), nothing (`frozen`), or
     low-rank additions to their linear layers and 1x1 convolutions (`lora`). What begins from nothing is fully trained.
@@ -158,14 +168,17 @@ def part_of(model: FusionModel, modality: str) -> nn.Module:
     return image_backbone(model) if modality == "image" else text_encoder(model)
 
 
-def groups(model: FusionModel, held: Sequence[str], rate: float, encoder_rate: float) -> list[dict[str, Any]]:
+def groups(
+    model: FusionModel, held: Sequence[str], rate: float, encoder_rate: float | Mapping[str, float]
+) -> list[dict[str, Any]]:
     """What is trained, for an optimizer: `encoder_rate` is of encoders with weights of their own (`held`), which a rate
     for what begins from nothing would undo. Biases and norms, which have one dimension, do not decay."""
-    own = {one for name in held for one in part_of(model, name).parameters()}
+    slow = encoder_rate if isinstance(encoder_rate, Mapping) else dict.fromkeys(held, encoder_rate)
+    own = {one: slow[name] for name in held for one in part_of(model, name).parameters()}
     found: dict[tuple[float, float], list[nn.Parameter]] = {}
     for one in model.parameters():
         if one.requires_grad:
-            kind = (encoder_rate if one in own else rate, _DECAY if one.ndim > 1 else 0.0)
+            kind = (own.get(one, rate), _DECAY if one.ndim > 1 else 0.0)
             found.setdefault(kind, []).append(one)
     return [{"params": some, "lr": rate, "weight_decay": decay} for (rate, decay), some in found.items()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -39,7 +39,7 @@ class Plan:
         epochs: passes over the training split.
         batch: items per step.
         learning_rate: the highest of the one-cycle schedule.
-        encoder_rate: the same, of the encoders that began with weights of their own.
+        encoder_rate: the same, of the encoders that began with weights of their own: one for all, or by modality.
         held: the modalities of these encoders.
         dropout: modality dropout: how often a sample is shown with some of its inputs only.
         weights: of the losses.
@@ -55,7 +55,7 @@ class Plan:
     epochs: int = 4
     batch: int = 32
     learning_rate: float = 2e-3
-    encoder_rate: float = 2e-5
+    encoder_rate: float | Mapping[str, float] = 2e-5
     held: tuple[str, ...] = ()
     dropout: float = 0.3
     weights: Weights = field(default_factory=Weights)
@@ -65,6 +65,12 @@ class Plan:
     augment: float = 0.0
     blind: float = 0.0
     seed: int = 0
+
+    def slower(self, share: float) -> Plan:
+        """The same at this share of its rates."""
+        own = self.encoder_rate
+        rate = {name: share * one for name, one in own.items()} if isinstance(own, Mapping) else share * own
+        return replace(self, learning_rate=share * self.learning_rate, encoder_rate=rate)
 
 
 def plan_of(told: Mapping[str, Any]) -> Plan:

@@ -25,7 +25,7 @@ from worker.training.build import Built, build
 from worker.training.card import Trained, card
 from worker.training.confidence import fit_knowledge, shown_of
 from worker.training.data import Samples
-from worker.training.encoders import trained_share
+from worker.training.encoders import rates_of, trained_share
 from worker.training.evaluate import Measured, calibrate, first_of, measure
 from worker.training.findings import Findings, Of, all_groupings, write_metrics
 from worker.training.fit import Plan
@@ -153,17 +153,17 @@ def plan_of_run(arguments: Namespace, samples: Samples, built: Built) -> Plan:
     )  # fmt: skip
     return Plan(
         epochs=arguments.epochs, batch=arguments.batch, learning_rate=arguments.learning_rate,
-        encoder_rate=_encoder_rate(arguments), held=built.held,
+        encoder_rate=_encoder_rate(arguments, built.held), held=built.held,
         dropout=arguments.modality_dropout, weights=weights, tuning=arguments.encoders,
         precision=arguments.precision, patience=arguments.patience, augment=arguments.augment,
         blind=arguments.blind, seed=arguments.seed,
     )  # fmt: skip
 
 
-def _encoder_rate(arguments: Namespace) -> float:
+def _encoder_rate(arguments: Namespace, held: Sequence[str]) -> float | dict[str, float]:
     if arguments.encoder_rate is not None:
         return float(arguments.encoder_rate)
-    return float(arguments.learning_rate * (0.1 if "lora" in arguments.encoders else 0.01))
+    return rates_of(held, arguments.encoders, arguments.learning_rate)
 
 
 def _write(
