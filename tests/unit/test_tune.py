@@ -12,10 +12,12 @@ import optuna
 import pytest
 import torch
 
+from tests import heads as house
 from tests.unit.test_training import arguments, weights
 from tests.unit.test_training_choices import readings
 from worker.errors import ConfigError
 from worker.training import command
+from worker.training import tune as search_of
 from worker.training.run import train
 from worker.training.tune import tune
 
@@ -62,3 +64,33 @@ def test_trials_are_kept_and_the_best_is_trained(tmp_path: Path, capsys: pytest.
         tune(search(*given, "--trials", "2", "--overwrite", "--epochs", "3"))
     with pytest.raises(ConfigError, match=r"--weigh 'rader only': must be one of 'all', 'notes only', 'radar only'"):
         tune(search(*given, "--overwrite", "--weigh", "rader only=1"))
+
+
+def test_heads_count_in_what_a_trial_is_judged_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows without a label of their own are told apart by their heads; trials that were judged otherwise do not count;
+    and there is no --resume, since trials are gone on from anyway."""
+    monkeypatch.setattr(house, "ROWS", dict.fromkeys(house.ROWS, 48))
+    data, out = house.write(tmp_path / "data"), tmp_path / "out"
+    for path in data.glob("*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({**row, "label": None}) + "\n" for row in rows))
+    monkeypatch.setattr(search_of, "train", lambda _: 0)
+    given = ("--data", str(data), "--out", str(out), *SMALL, "--trials", "1")
+    assert tune(search(*given)) == 0
+    told = capsys.readouterr().out
+    study = optuna.load_study(study_name="tune", storage=f"sqlite:///{out / 'tune.db'}")
+    by = study.trials[0].user_attrs["patterns"]
+    assert set(by) == {"all", "notes only", "climate only"}
+    assert all(0 <= one < 1 for one in by.values())
+    assert len(set(by.values())) == 3
+    assert "macro-F1 of label and heads, of numbers R2, on dev by pattern" in told
+    study.set_user_attr("run", {n: v for n, v in study.user_attrs["run"].items() if n != "judged by"})
+    with pytest.raises(
+        ConfigError, match=r"tune.db holds trials with judged by = None; this run has judged by = macro"
+    ):
+        tune(search(*given, "--overwrite"))
+    with pytest.raises(SystemExit):
+        search(*given, "--resume")
+    assert "unrecognized arguments: --resume" in capsys.readouterr().err

@@ -23,6 +23,7 @@ _FUSIONS = ("attention", "dense", "graph", "cross_attention")
 def add_train_arguments(parser: ArgumentParser) -> None:
     """What `train` takes."""
     _add_training(parser)
+    parser.add_argument("--resume", action="store_true", help="go on from the last epoch of a run that was cut off")
     _add_fewer_arguments(parser.add_argument_group("fewer labels"))
 
 
@@ -36,7 +37,6 @@ def _add_training(parser: ArgumentParser) -> None:
         "--masked", action="store_true",
         help="the data's bodies are masked, as `record` writes them with [privacy]: the card tells, `check` compares",
     )  # fmt: skip
-    parser.add_argument("--resume", action="store_true", help="go on from the last epoch of a run that was cut off")
     _add_model_arguments(parser.add_argument_group("model"))
     _add_plan_arguments(parser.add_argument_group("training"))
 
@@ -44,7 +44,9 @@ def _add_training(parser: ArgumentParser) -> None:
 def add_tune_arguments(parser: ArgumentParser) -> None:
     """What `tune` takes: what `train` does, and how to search."""
     _add_training(parser)
-    parser.set_defaults(init=None, old_data=None, unlabelled=None, unlabelled_epochs=None, rounds=0, sure=0.95)
+    parser.set_defaults(
+        resume=False, init=None, old_data=None, unlabelled=None, unlabelled_epochs=None, rounds=0, sure=0.95
+    )
     group = parser.add_argument_group("search")
     group.add_argument(
         "--trials", type=_positive, default=20, help="how many, those before a cut included (default 20)"
@@ -188,7 +190,7 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.txt and metrics.json there")
     parser.add_argument(
-        "--against", type=Path, nargs="+", metavar="DIR",
+        "--against", type=folder_of, nargs="+", metavar="DIR",
         help="other models, such as those trained with --inputs on some of the inputs: each is held against this one, "
         "which is shown the inputs that the other takes",
     )  # fmt: skip

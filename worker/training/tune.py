@@ -22,6 +22,7 @@ from worker.training.doubles import digest_of
 from worker.training.encoders import merge
 from worker.training.evaluate import measure
 from worker.training.fit import fit
+from worker.training.head_measures import judged_by
 from worker.training.learn import progress
 from worker.training.presence import patterns
 from worker.training.run import data_to_train, make_folder, plan_of_run, samples_of, train
@@ -38,6 +39,8 @@ _RATES = (3e-4, 1e-2)
 _SEARCHED = ("fusion", "dim", "learning_rate", "modality_dropout", "augment", "label_smoothing")
 _SHOWN = 10
 _AS_GIVEN = "as given"
+# What a trial is judged by, kept where it is more than the label's macro-F1.
+_JUDGED, _OF_LABEL, _OF_HEADS = "judged by", "macro-F1", "macro-F1 of label and heads, of numbers R2,"
 # What counts as a trial; one that was cut off (RUNNING, FAIL) does not.
 _DONE = ("COMPLETE", "PRUNED")
 # Trials drawn at random before a model of what does well chooses; and before a bad one is ended early.
@@ -49,7 +52,8 @@ def tune(arguments: Namespace) -> int:
 
     1. The first trial has the settings as given, so that the best is none that does worse on dev.
     2. Trials are kept in `--out`/tune.db; a run that was cut off goes on from them.
-    3. A trial's value is the macro-F1 on dev, averaged over the presence patterns as `--weigh` weighs them.
+    3. A trial's value is what an epoch is judged by (`judged_by`), on dev, averaged over the presence patterns as
+       `--weigh` weighs them.
 
     Raises:
         ConfigError: optuna is not installed; `--out` holds a model, or the trials of other data or arguments.
@@ -119,6 +123,8 @@ def _run(arguments: Namespace, data: Data) -> dict[str, str]:
     """What makes trials comparable: the settings of models and training, of how they are judged, and the data."""
     names = {*trial_settings(), "batch", "seed", "weigh"} - {*_SEARCHED, "level"}
     run = {name: str(getattr(arguments, name)) for name in sorted(names)}
+    if any(sample.targets for sample in data.splits["train"]):
+        run[_JUDGED] = _OF_HEADS
     return run | {split: digest_of(samples) for split, samples in data.splits.items()}
 
 
@@ -180,10 +186,10 @@ def _value(arguments: Namespace, data: Data, weights: Mapping[str, float], trial
 def _weighed(
     model: FusionModel, dev: Samples, batch: int, weights: Mapping[str, float], names: list[str]
 ) -> tuple[float, dict[str, float]]:
-    """A trial's value, and the macro-F1 on dev of each pattern that it is made of."""
+    """A trial's value, and what dev is judged by under each pattern that it is made of."""
     shown = patterns(names)
     measured = {name: measure(model, dev, batch, shown[name]) for name in weights}
-    told = {name: one.macro_f1 for name, one in measured.items() if len(one.truth)}
+    told = {name: judged_by(model.config, one) for name, one in measured.items() if len(one.truth)}
     return sum(weights[name] * value for name, value in told.items()) / sum(weights[name] for name in told), told
 
 
@@ -215,8 +221,9 @@ def _weights(given: Mapping[str, float] | None, names: list[str]) -> dict[str, f
 def _table(study: Study) -> list[str]:
     """The best trials, the first one (the settings as given) among them."""
     done = sorted((t for t in study.trials if t.state.name == "COMPLETE"), key=lambda t: -(t.value or 0.0))
+    judged = study.user_attrs["run"].get(_JUDGED, _OF_LABEL)
     shown = done[:_SHOWN] + [t for t in done[_SHOWN:] if _is_as_given(t)]
-    rows = [f"{'trial':>5}  value  {'fusion':<15}  dim    rate  m.drop  augment  smooth  macro-F1 on dev by pattern"]
+    rows = [f"{'trial':>5}  value  {'fusion':<15}  dim    rate  m.drop  augment  smooth  {judged} on dev by pattern"]
     for t in shown:
         p, by = t.params, ", ".join(f"{name} {value:.3f}" for name, value in t.user_attrs["patterns"].items())
         rows.append(
