@@ -36,3 +36,5 @@ def test_the_row_is_what_each_model_says_of_itself(tmp_path: Path, capsys: pytes
     told = r"--against .*whole: the model's inputs are image \(image\), text \(text\); --data has text \(text\)"
     with pytest.raises(ConfigError, match=told):
         evaluate(evaluation(*given, "--model", str(alone), "--against", str(whole)))
+    with pytest.raises(ConfigError, match="--against shipped:home: the model's inputs are texts"):
+        evaluate(evaluation(*given, "--model", str(alone), "--against", "shipped:home"))

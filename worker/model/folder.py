@@ -43,6 +43,12 @@ def folder_of(path: str | None) -> Path:
     return Path(__file__).parent / name
 
 
+def called(folder: Path) -> str:
+    """A folder as it may be given: `shipped:NAME`, or its path."""
+    ships = folder.parent == SHIPPED.parent and folder.name in _NAMES
+    return f"{_SHIPPED_MARK}{folder.name}" if ships else str(folder)
+
+
 def ensure_whole(folder: Path, weights: str = WEIGHTS) -> None:
     """Looks at the files that a model is made from.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from worker.model.folder import called
 from worker.model.load import device_of, load
 from worker.model.preprocess import Preprocessor
 from worker.model.sums import verified
@@ -31,7 +32,7 @@ def against(
         with verified(folder):
             model, tokenizer = load(folder)
         model.to(device_of(device))
-        alone = data.fitting(model.config, f"--against {folder}", more=True)
+        alone = data.fitting(model.config, f"--against {called(folder)}", more=True)
         names = list(alone.inputs)
         samples = Samples(
             alone.splits[split], names, labels_of(model.config), model.config,
@@ -40,7 +41,7 @@ def against(
         best = measure(model, samples, batch, Presence(tuple(range(len(names)))))
         found = own([number for number, name in enumerate(data.inputs) if name in names])
         shown = "all" if set(names) == set(data.inputs) else f"{', '.join(names)} only"
-        rows += [("", "this model", str(folder), "points", "95 %", "n"), (shown, *_compared(found, best))]
+        rows += [("", "this model", called(folder), "points", "95 %", "n"), (shown, *_compared(found, best))]
     wide, other = (max(len(row[place]) for row in rows) for place in (0, 2))
     return [f"{name:<{wide}}  {a:>10}  {b:>{other}}  {c:>6}  {d:<14}  {n:>5}" for name, a, b, c, d, n in rows]
 
