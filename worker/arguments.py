@@ -1,4 +1,4 @@
-"""What each command takes, as far as the command has no module of its own for it; and numbers as they are typed."""
+"""What each command takes, as far as the command has no module of its own for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+
+from worker.numbers import count, duration_us, rate, seed, share_or_all, speed, whole
 
 
 def no_more(_: ArgumentParser) -> None:
@@ -66,7 +68,7 @@ def add_feed(parser: ArgumentParser) -> None:
 def _add_faults(parser: ArgumentParser) -> None:
     """What goes wrong on the way, by the story's stream."""
     told = (
-        ("--lose", "SHARE", _lost, "so many of its events never come, such as frames=0.1"),
+        ("--lose", "SHARE", share_or_all, "so many of its events never come, such as frames=0.1"),
         ("--late", "DURATION", duration_us, "its events are sent so much late, such as loops=2s"),
         ("--skew", "DURATION", _signed_us, "its clock is so far ahead, such as frames=1500ms or frames=-1s"),
     )
@@ -87,12 +89,6 @@ def _by_stream(read: Callable[[str], float]) -> Callable[[str], tuple[str, float
     return pair
 
 
-def _lost(text: str) -> float:
-    if (share := speed(text)) <= 1:
-        return share
-    raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-
-
 def _signed_us(text: str) -> int:
     return -duration_us(text[1:]) if text.startswith("-") else duration_us(text)
 
@@ -108,7 +104,7 @@ def _add_video(parser: ArgumentParser) -> None:
     parser.add_argument("--stream", help="configured stream; default: the first of images")
     parser.add_argument("--rate", type=rate, help="frames a second at most (default: all; of pictures 1)")
     parser.add_argument("--size", type=count, metavar="PIXELS", help="width at most; the shape is kept")
-    parser.add_argument("--quality", type=_quality, default=85, help="of JPEG, 1 to 100 (default 85)")
+    parser.add_argument("--quality", type=whole(1, 100), default=85, help="of JPEG, 1 to 100 (default 85)")
     parser.add_argument(
         "--motion", type=rate, metavar="LEVELS",
         help="send a frame only if its 32x32 grey thumbnail differs by so many of 255 levels on average (try 2), or "
@@ -165,7 +161,10 @@ def _add_messages(parser: ArgumentParser) -> None:
 
 def _add_http_port(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--http-port", type=_port, default=0, help="of /metrics, /livez, /readyz (default 0: any free one, logged)"
+        "--http-port",
+        type=whole(0, 65_535),
+        default=0,
+        help="of /metrics, /livez, /readyz (default 0: any free one, logged)",
     )
 
 
@@ -183,7 +182,7 @@ def add_demo(parser: ArgumentParser) -> None:
 def _add_town(parser: ArgumentParser, *names: str) -> None:
     parser.add_argument(*names, type=count, default=6, help="how many, each a key (default 6)")
     parser.add_argument("--seconds", type=rate, default=30.0, help="length of the story (default 30)")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed tells the same story (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="the same seed tells the same story (default 0)")
 
 
 def add_replay(parser: ArgumentParser) -> None:
@@ -199,53 +198,9 @@ def not_empty(text: str) -> str:
     raise ArgumentTypeError("is empty; give a text")
 
 
-def count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:7]) == int(text)):
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 9999999")
-    return int(text)
-
-
-def rate(text: str) -> float:
-    if number := speed(text):
-        return number
-    raise ArgumentTypeError(f"{text!r} is not a number above 0")
-
-
-def speed(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1e9:
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 on")
-    return number
-
-
-def _quality(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 100:
-        return int(text)
-    raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text[:6]) <= 65_535:
-        return int(text)
-    raise ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-
-
 def _moment(text: str) -> int:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a time such as 2026-01-01T12:00:00Z") from None
     return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1e6)
-
-
-def duration_us(text: str) -> int:
-    """A duration as the configuration writes it, in microseconds."""
-    from worker.durations import micros, parse_duration
-
-    try:
-        return micros(parse_duration(text))
-    except ValueError as error:
-        raise ArgumentTypeError(str(error)) from error

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.arguments import duration_us, not_empty
+from worker.arguments import not_empty
 from worker.errors import ConfigError, Fatal, Poison
+from worker.numbers import duration_us, seed
 from worker.records import Aligned, MatchRule, Partition, Verdict
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def add_explain_arguments(parser: ArgumentParser) -> None:
         "--slack", type=duration_us, default="1m", metavar="DURATION",
         help="how much earlier or later than the anchor a context record may have been produced (default 1m)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the random deletions of --out (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the random deletions of --out (default 0)")
 
 
 def _place(text: str) -> tuple[Partition, int]:

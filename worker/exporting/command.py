@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
-from worker.arguments import count
 from worker.model.folder import INT8_LINEAR, SHIPPED, folder_of
+from worker.numbers import count, seed, share
 
 KINDS = {
     "int8": "ONNX, its large matrix products in int8",
@@ -35,16 +35,16 @@ def add_export_arguments(parser: ArgumentParser) -> None:
         "int8-linear: the folder int8 inside the model's own, where precision = auto finds it)",
     )
     parser.add_argument(
-        "--max-drop", type=_share, default=0.005, metavar="SHARE",
+        "--max-drop", type=share, default=0.005, metavar="SHARE",
         help="write nothing if accuracy or macro-F1 fall by more, on dev or test, all inputs present or some (default "
         "0.005: half a point)",
     )  # fmt: skip
     parser.add_argument(
-        "--max-ece-rise", type=_share, default=0.02, metavar="SHARE",
+        "--max-ece-rise", type=share, default=0.02, metavar="SHARE",
         help="write nothing if the calibration error rises by more (default 0.02)",
     )  # fmt: skip
     parser.add_argument(
-        "--prune", type=_share, default=0.3, metavar="SHARE", help="pruned: so many channels less (default 0.3)"
+        "--prune", type=share, default=0.3, metavar="SHARE", help="pruned: so many channels less (default 0.3)"
     )
     parser.add_argument("--epochs", type=count, default=2, help="pruned: passes over the train split (default 2)")
     parser.add_argument(
@@ -54,7 +54,7 @@ def add_export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=count, default=6400, help="junction: training scenes; an eighth for dev and test each"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of data and order (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of data and order (default 0)")
     parser.add_argument("--rounds", type=count, default=10, help="in which the models are timed in turn (default 10)")
 
 
@@ -65,16 +65,6 @@ def _kinds(text: str) -> list[str]:
     if not chosen:
         raise ArgumentTypeError(f"names no kind; must be one or more of {', '.join(KINDS)}")
     return list(dict.fromkeys(chosen))
-
-
-def _share(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < 1:
-        raise ArgumentTypeError(f"{text!r}: must be a number from 0 to below 1")
-    return number
 
 
 def export(arguments: Namespace) -> int:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worker.arguments import count, duration_us, rate
 from worker.errors import ConfigError
+from worker.numbers import count, duration_us, rate
 from worker.records import MatchRule
 
 if TYPE_CHECKING:

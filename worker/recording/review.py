@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas import names
-from worker.arguments import count
 from worker.errors import ConfigError, Poison
+from worker.numbers import count
 from worker.records import Outgoing, Partition, Record
 from worker.strict_json import read_json
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Sequence
 from pathlib import Path
 
 from worker.model.folder import SHIPPED, folder_of
+from worker.numbers import count, count_or_none, level, rate, seconds_of_sound, seed, share, speed, whole
 from worker.training.asked import Asked
 
 _DATA = (
@@ -14,9 +16,11 @@ _DATA = (
     "train, dev, test as .jsonl or .parquet: image, text, sensor, audio, label a row, or as `fusion-worker record` "
     "writes it"
 )
-# A window of the spectrum is 25 ms.
-_LEAST_SECONDS, _MOST_SECONDS = 0.1, 60.0
+# With more some bands hold no frequency.
 _MOST_MELS = 128
+# A tokenizer's own at the two ends.
+_FEWEST_TOKENS = 2
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
 _FUSIONS = ("attention", "dense", "graph", "cross_attention")
 
 
@@ -48,9 +52,7 @@ def add_tune_arguments(parser: ArgumentParser) -> None:
         resume=False, init=None, old_data=None, unlabelled=None, unlabelled_epochs=None, rounds=0, sure=0.95
     )
     group = parser.add_argument_group("search")
-    group.add_argument(
-        "--trials", type=_positive, default=20, help="how many, those before a cut included (default 20)"
-    )
+    group.add_argument("--trials", type=count, default=20, help="how many, those before a cut included (default 20)")
     group.add_argument(
         "--weigh", type=_weighed, metavar="PATTERN=WEIGHT,...",
         help="what each presence pattern counts, such as 'all=2,radar only=1' (default: those `train` reports, alike)",
@@ -88,26 +90,31 @@ def _add_fewer_arguments(group: _ArgumentGroup) -> None:
         "inputs stay, and its test split is measured before and after",
     )  # fmt: skip
     group.add_argument(
-        "--most-fall", type=_share, default=0.02,
+        "--most-fall", type=share, default=0.02,
         help="the accuracy on that test split may fall by so much; else no model is written (exit 1; default 0.02)",
     )  # fmt: skip
     group.add_argument(
         "--unlabelled", type=Path, metavar="FOLDER", help="rows of these inputs, whose labels are not known"
     )
     group.add_argument(
-        "--unlabelled-epochs", type=_count, metavar="N", help="passes that bring a row's inputs together (--epochs)"
+        "--unlabelled-epochs",
+        type=count_or_none,
+        metavar="N",
+        help="passes that bring a row's inputs together (--epochs)",
     )
-    group.add_argument("--rounds", type=_count, default=2, help="how often these rows get labels, at most (default 2)")
     group.add_argument(
-        "--sure", type=_level, default=0.95, help="how often dev must be right at a score that gives labels (0.95)"
+        "--rounds", type=count_or_none, default=2, help="how often these rows get labels, at most (default 2)"
+    )
+    group.add_argument(
+        "--sure", type=level, default=0.95, help="how often dev must be right at a score that gives labels (0.95)"
     )
 
 
 def _add_model_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--fusion", choices=_FUSIONS, default="attention", help="how the inputs meet")
-    group.add_argument("--dim", type=_positive, default=512, help="D, the size of the fused vector (default 512)")
-    group.add_argument("--glimpses", type=_positive, default=4, help="attention maps or heads (default 4)")
-    group.add_argument("--rank", type=_positive, help="of attention; less than --dim makes it low-rank")
+    group.add_argument("--dim", type=count, default=512, help="D, the size of the fused vector (default 512)")
+    group.add_argument("--glimpses", type=count, default=4, help="attention maps or heads (default 4)")
+    group.add_argument("--rank", type=count, help="of attention; less than --dim makes it low-rank")
     group.add_argument("--inputs", type=_names, help="only these inputs of the data, separated by commas")
     group.add_argument(
         "--backbone", default="mobilenet_v3_small", help="a torchvision model with a 7x7 map, or efficientnet_lite0"
@@ -120,14 +127,18 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
         "--head", type=_head, action="append", default=[], metavar="NAME=KIND",
         help="of a name in `targets`: label, labels or number, and number:UNIT (default: as its values are)",
     )  # fmt: skip
-    group.add_argument("--max-tokens", type=_positive, default=32, help="T, to which texts are cut (default 32)")
     group.add_argument(
-        "--image-size", type=_positive, default=224, metavar="S", help="pixels a side; the backbone makes it 7x7 (224)"
+        "--max-tokens", type=whole(_FEWEST_TOKENS), default=32, help="T, to which texts are cut (default 32)"
     )
-    group.add_argument("--max-steps", type=_positive, default=16, help="last steps of a reading's series (default 16)")
-    group.add_argument("--audio-seconds", type=_seconds, default=2.0, help="of a sound's end (default 2)")
-    group.add_argument("--mels", type=_mels, default=64, help="bands of a sound's spectrogram (default 64)")
-    group.add_argument("--dropout", type=_share, default=0.1, help="of F before the head, while training (default 0.1)")
+    group.add_argument(
+        "--image-size", type=count, default=224, metavar="S", help="pixels a side; the backbone makes it 7x7 (224)"
+    )
+    group.add_argument("--max-steps", type=count, default=16, help="last steps of a reading's series (default 16)")
+    group.add_argument("--audio-seconds", type=seconds_of_sound, default=2.0, help="of a sound's end (default 2)")
+    group.add_argument(
+        "--mels", type=whole(1, _MOST_MELS), default=64, help="bands of a sound's spectrogram (default 64)"
+    )
+    group.add_argument("--dropout", type=share, default=0.1, help="of F before the head, while training (default 0.1)")
     group.add_argument(
         "--encoders", type=_tunings, default="full", metavar="HOW",
         help="how much of those with weights of their own is trained: full, frozen or lora, or each its own way, as "
@@ -136,35 +147,33 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
 
 
 def _add_plan_arguments(group: _ArgumentGroup) -> None:
-    group.add_argument("--epochs", type=_positive, default=4, help="passes over the training split (default 4)")
-    group.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate of the cycle (default 0.002)")
+    group.add_argument("--epochs", type=count, default=4, help="passes over the training split (default 4)")
+    group.add_argument("--learning-rate", type=rate, default=2e-3, help="highest rate of the cycle (default 0.002)")
     group.add_argument(
-        "--encoder-rate", type=_weight, metavar="RATE",
+        "--encoder-rate", type=speed, metavar="RATE",
         help="that of encoders with weights of their own (default: a hundredth of --learning-rate, of lora a tenth)",
     )  # fmt: skip
     group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: mixed, weights stay fp32")
-    group.add_argument("--patience", type=_positive, help="stop after so many epochs without a better macro-F1 on dev")
-    group.add_argument("--modality-dropout", type=_share, default=0.3, help="how often inputs are hidden (default 0.3)")
+    group.add_argument("--patience", type=count, help="stop after so many epochs without a better macro-F1 on dev")
+    group.add_argument("--modality-dropout", type=share, default=0.3, help="how often inputs are hidden (default 0.3)")
     group.add_argument(
-        "--augment", type=_share, default=0.5,
+        "--augment", type=share, default=0.5,
         help="how often a text, a reading or an image is corrupted: typos, gaps, noise, blur, dark, rotated, of random "
         "strength; images of a frozen backbone are not (default 0.5)",
     )  # fmt: skip
     group.add_argument(
-        "--blind", type=_share, default=0.0,
+        "--blind", type=share, default=0.0,
         help="how often an image gives way to one of a camera that sees nothing, so that the other inputs decide "
         "(default 0)",
     )  # fmt: skip
-    group.add_argument("--cross-entropy", type=_weight, default=1.0, help="weight of this loss (default 1)")
-    group.add_argument("--triplet", type=_weight, default=0.2, help="weight of this loss (default 0.2)")
-    group.add_argument("--contrastive", type=_weight, default=0.0, help="weight of this loss (default 0)")
-    group.add_argument(
-        "--head-weight", type=_weight, default=1.0, help="weight of each further head's loss (default 1)"
-    )
-    group.add_argument("--label-smoothing", type=_share, default=0.0, help="of the cross-entropy (default 0)")
+    group.add_argument("--cross-entropy", type=speed, default=1.0, help="weight of this loss (default 1)")
+    group.add_argument("--triplet", type=speed, default=0.2, help="weight of this loss (default 0.2)")
+    group.add_argument("--contrastive", type=speed, default=0.0, help="weight of this loss (default 0)")
+    group.add_argument("--head-weight", type=speed, default=1.0, help="weight of each further head's loss (default 1)")
+    group.add_argument("--label-smoothing", type=share, default=0.0, help="of the cross-entropy (default 0)")
     group.add_argument(
         "--level",
-        type=_level,
+        type=level,
         default=0.9,
         help="how often `confidence.set` shall have the right label, and a number's band the number (default 0.9)",
     )
@@ -202,63 +211,21 @@ def add_evaluate_arguments(parser: ArgumentParser) -> None:
 def _add_common(parser: ArgumentParser) -> None:
     parser.add_argument("--data", default="junction", help=f"{_DATA} (default junction)")
     parser.add_argument(
-        "--samples", type=_positive, default=6400, help="junction, home: to train on; an eighth for dev and test each"
+        "--samples", type=count, default=6400, help="junction, home: to train on; an eighth for dev and test each"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of data, weights and order (default 0)")
-    parser.add_argument("--batch", type=_positive, default=32, help="items per step (default 32)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r}: must be a whole number of at least 1")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise ArgumentTypeError(f"{text!r}: must be a whole number of at least 0")
-    return int(text)
-
-
-def _weight(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise ArgumentTypeError(f"{text!r}: must be a number of at least 0")
-    return number
-
-
-def _seconds(text: str) -> float:
-    if not _LEAST_SECONDS <= (number := _weight(text)) <= _MOST_SECONDS:
-        raise ArgumentTypeError(f"{text!r}: must be a number of seconds from {_LEAST_SECONDS} to {_MOST_SECONDS}")
-    return number
-
-
-def _mels(text: str) -> int:
-    if (number := _positive(text)) > _MOST_MELS:
-        raise ArgumentTypeError(f"{text!r}: must be at most {_MOST_MELS}; with more some bands hold no frequency")
-    return number
+    parser.add_argument("--seed", type=seed, default=0, help="of data, weights and order (default 0)")
+    parser.add_argument("--batch", type=count, default=32, help="items per step (default 32)")
+    parser.add_argument("--device", type=_device, default="auto", help="auto, cpu, cuda or cuda:N")
 
 
 def _weighed(text: str) -> dict[str, float]:
-    return {
-        name.strip(): _weight(weight.strip()) for name, _, weight in (one.partition("=") for one in text.split(","))
-    }
+    return {name.strip(): speed(weight.strip()) for name, _, weight in (one.partition("=") for one in text.split(","))}
 
 
-def _share(text: str) -> float:
-    if (number := _weight(text)) >= 1:
-        raise ArgumentTypeError(f"{text!r}: must be a number from 0 to below 1")
-    return number
-
-
-def _level(text: str) -> float:
-    if not 0 < (number := _weight(text)) < 1:
-        raise ArgumentTypeError(f"{text!r}: must be a number between 0 and 1")
-    return number
+def _device(text: str) -> str:
+    if _DEVICE.fullmatch(text):
+        return text
+    raise ArgumentTypeError(f"{text!r} is not auto, cpu, cuda or cuda:N")
 
 
 def _head(text: str) -> Asked:
