@@ -1,34 +1,41 @@
-"""A Redis that speaks TLS alone: Debian's redis-server where it is installed, else Valkey behind a door of TLS.
+"""A Redis that speaks TLS alone: Debian's redis-server, unpacked into the cache; else Valkey behind a door of TLS.
 
 The Valkey that comes by pip is built without TLS. The door is Python's `ssl` in front of it: the worker judges
 certificates and host names as it does elsewhere; what is not tried with it is the server's own TLS.
+`python -m tests.security.redis_server` fetches Debian's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import redis
 
+from tests.debian import libraries, unpacked
 from tests.security.certificates import Authority, Pair
 from worker.demo.processes import answers, free_port, spawn, stop, wait_for
 from worker.demo.valkey import EmbeddedValkey
 
 START_SECONDS = 20.0
+PACKAGES = ("redis-server", "redis-tools", "libjemalloc2", "liblzf1")
 
 
 class SecuredRedis(Protocol):
     """A server, and the administrator's connection to it."""
 
     port: int
+    bare: str  # its address without TLS
     admin: Any
 
     def close(self) -> None:
@@ -40,8 +47,7 @@ class DebianRedis:
 
     def __init__(self, folder: Path, pair: Pair, authority: Authority, *, mutual: bool) -> None:
         self.port = free_port()
-        binary = shutil.which("redis-server")
-        assert binary
+        binary, environ = program()
         command = [
             binary, "--port", "0", "--tls-port", str(self.port), "--bind", "127.0.0.1", "--save", "",
             "--dir", str(folder), "--tls-cert-file", str(pair.certificate), "--tls-key-file", str(pair.key),
@@ -49,9 +55,10 @@ class DebianRedis:
             "--unixsocket", str(folder / "admin.sock"),
         ]  # fmt: skip
         log = folder / "redis.log"
-        self._child = spawn(command, log=log)
+        self._child = spawn(command, log=log, environ=environ)
         wait_for("Redis", lambda: answers(self.port), self._child, log, START_SECONDS)
-        self.admin = redis.Redis(unix_socket_path=str(folder / "admin.sock"))
+        self.bare = f"unix://{folder / 'admin.sock'}"
+        self.admin = redis.Redis.from_url(self.bare)
 
     def renew(self, pair: Pair) -> None:
         """Shows another certificate from now on, to new connections."""
@@ -68,7 +75,8 @@ class Door:
 
     def __init__(self, folder: Path, pair: Pair, authority: Authority, *, mutual: bool) -> None:
         self._server = EmbeddedValkey(folder)
-        self.admin = redis.Redis.from_url(self._server.url)
+        self.bare = self._server.url
+        self.admin = redis.Redis.from_url(self.bare)
         self._authority, self._mutual = authority, mutual
         self.renew(pair)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -114,19 +122,42 @@ def _carry(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_RDWR)
 
 
-def kinds() -> list[type[DebianRedis] | type[Door]]:
-    """Those that can run here."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        return [Door]
-    told = subprocess.run([binary, "--tls-port", "0", "--help"], capture_output=True, text=True, check=False)
-    return [Door] if "TLS" in told.stderr and "support" in told.stderr else [Door, DebianRedis]
+@functools.cache
+def program() -> tuple[str, dict[str, str]]:
+    """redis-server with TLS, and the environment that it needs: from PATH, else from the cache.
+
+    Raises:
+        FileNotFoundError: there is none, and none could be fetched.
+    """
+    found = shutil.which("redis-server")
+    if found and _speaks_tls(found):
+        return found, dict(os.environ)
+    root = unpacked("redis", PACKAGES)
+    return str(root / "usr" / "bin" / "redis-server"), os.environ | {"LD_LIBRARY_PATH": str(libraries(root))}
+
+
+def _speaks_tls(binary: str) -> bool:
+    """One that does misses its certificate; either ends at once."""
+    bare = [binary, "--port", "0", "--tls-port", "1"]
+    told = subprocess.run(bare, capture_output=True, text=True, timeout=START_SECONDS, check=False)
+    return "No tls-cert-file configured" in told.stdout
+
+
+@functools.cache
+def kind() -> type[DebianRedis] | type[Door]:
+    """The best that can be had here: the door where Debian's packages are out of reach."""
+    try:
+        program()
+    except FileNotFoundError as error:
+        warnings.warn(f"TLS of Redis is tried on a door in front of Valkey: {error}", stacklevel=2)
+        return Door
+    return DebianRedis
 
 
 @contextlib.contextmanager
-def open_redis(kind: Any, folder: Path, pair: Pair, authority: Authority, *, mutual: bool = False) -> Iterator[Any]:
+def open_redis(made: Any, folder: Path, pair: Pair, authority: Authority, *, mutual: bool = False) -> Iterator[Any]:
     """A server of that kind, closed at the end."""
-    with contextlib.closing(kind(folder, pair, authority, mutual=mutual)) as opened:
+    with contextlib.closing(made(folder, pair, authority, mutual=mutual)) as opened:
         yield opened
 
 
@@ -136,3 +167,7 @@ def redis_over_tls(folder: Path) -> Iterator[tuple[Path, str]]:
     authority = Authority(folder, "authority")
     with open_redis(Door, folder, authority.sign("redis"), authority) as server:
         yield authority.file, f"rediss://localhost:{server.port}/0?ssl_ca_certs={authority.file}"
+
+
+if __name__ == "__main__":
+    print(program()[0])

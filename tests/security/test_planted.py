@@ -20,7 +20,7 @@ import pytest
 from tests.security.cases import least
 from tests.security.certificates import Authority
 from tests.security.planted import PLAIN, SECRET, TOKEN, found
-from tests.security.redis_server import kinds, open_redis
+from tests.security.redis_server import kind, open_redis
 from tests.security.secured import SecuredKafka
 from tests.security.test_running import told
 from tests.town import Town, town
@@ -70,7 +70,7 @@ def planted(kafka: SecuredKafka, tmp_path: Path) -> Iterator[tuple[Town, Planted
     """Servers that know the secret, and a town for it."""
     authority = Authority(tmp_path, "authority")
     (tmp_path / "redis").mkdir()
-    with open_redis(kinds()[-1], tmp_path / "redis", authority.sign("server"), authority, mutual=True) as server:
+    with open_redis(kind(), tmp_path / "redis", authority.sign("server"), authority, mutual=True) as server:
         shown = authority.sign("redis-client", password=PLAIN)
         query = f"ssl_ca_certs={authority.file}&ssl_certfile={shown.certificate}&ssl_keyfile={shown.key}"
         address = f"localhost:{server.port}/0?{query}&ssl_password={quote(PLAIN, safe='')}"

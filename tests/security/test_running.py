@@ -22,7 +22,7 @@ from kafka.admin import (
 
 from tests.security.cases import least
 from tests.security.certificates import Authority
-from tests.security.redis_server import kinds, open_redis
+from tests.security.redis_server import kind, open_redis
 from tests.security.secured import PASSWORD, SecuredKafka
 from tests.story import nearest_frame, story
 from tests.town import LIVELINESS_SECONDS, Town, town, verdicts
@@ -35,7 +35,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]
     """A Redis over TLS and its address."""
     folder = tmp_path_factory.mktemp("stores")
     authority = Authority(folder, "authority")
-    with open_redis(kinds()[-1], folder, authority.sign("server"), authority) as server:
+    with open_redis(kind(), folder, authority.sign("server"), authority) as server:
         yield server, f"rediss://localhost:{server.port}/0?ssl_ca_certs={authority.file}"
 
 

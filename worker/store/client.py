@@ -31,8 +31,8 @@ KEYS = Keys(
 )  # fmt: skip
 # So do a port that speaks TLS, or wants a client certificate, and a server that starts or ends.
 _HANGS_UP = re.compile("(?i)EOF|reset by peer|closed by server|broken pipe")
-# What a function's own command is answered with; the error's first word is then ERR.
-_REFUSED_INSIDE = "ACL failure in script"
+# What a function's own command is answered with, by Redis 7.0 and by what came after; the error's first word is ERR.
+_REFUSED_INSIDE = re.compile("^The user executing the script can't|ACL failure in script")
 
 
 def connect(options: Mapping[str, Any]) -> Any:
@@ -87,7 +87,7 @@ def translated() -> Iterator[None]:
         raise NoRoom(f"Redis is full: {error}; raise its maxmemory, or lower streams.*.horizon") from error
     except (AuthenticationError, NoPermissionError, ResponseError) as error:
         said = str(error)
-        if isinstance(error, NoPermissionError) or said.startswith("NOPERM") or _REFUSED_INSIDE in said:
+        if isinstance(error, NoPermissionError) or said.startswith("NOPERM") or _REFUSED_INSIDE.search(said):
             raise Unreachable(
                 f"Redis refuses a right: {said.rstrip('.')}; its ACL user needs +@all -@dangerous +function "
                 "+info +keys +scan on ~fw:<kafka.group_id>:* (docs/security.md has the least)"
