@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from worker.config import Settings
 
 _LEFT = (
-    "left alone: Kafka's topics (their retention), what running workers hold in memory, "
-    "folders of record and explain; see docs/privacy.md"
+    "left alone: Kafka's topics (their retention), what running workers hold in memory, what sinks have delivered "
+    "(of MQTT: `fusion-worker sink mqtt --forget`), folders of record and explain; see docs/privacy.md"
 )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from worker.cli import _parser
+from worker.describe import expected, keys, sections
+from worker.sections import TOPIC_FORM
 
 ROOT = Path(__file__).parents[2]
 MOST_README_LINES = 150
@@ -65,3 +67,17 @@ def test_log_lines_of_the_runbook_are_written() -> None:
     code = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
     assert lines
     assert [line for line in lines if line not in code] == []
+
+
+def test_the_retention_table_has_every_place_that_the_configuration_names() -> None:
+    """Topics, sinks and where spans go; and what `forget` does not delete names the sinks."""
+    page = (ROOT / "docs/privacy.md").read_text()
+    table = page.partition("## Retention")[2].partition("\n## ")[0]
+    topics = {re.sub(r"^(streams|sinks)\.\w+\.", r"\1.*.", key)
+              for key, info in keys(["any"]).items() if expected(info) == TOPIC_FORM}  # fmt: skip
+    sinks = {section for section in sections() if section.startswith("sinks.")}
+    assert {"output.topic", "model.shadow_topic", "sinks.*.dead_letter_topic"} <= topics
+    first = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
+    assert sorted(one for one in {*topics, *sinks, "traces.endpoint"} if f"`{one}`" not in first) == []
+    kept = page.partition("does **not** delete")[2]
+    assert [one for one in ("Parquet", "SQL", "sink mqtt --forget", "webhook") if one not in kept] == []
