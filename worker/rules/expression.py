@@ -52,6 +52,18 @@ _REFUSED: Mapping[type, str] = {
     ast.BitwiseShiftExpression: "operators on bits",
     ast.GetSliceExpression: "slices",
 }
+# Refused by the word too: the library computes what stands between constants as it parses, and nothing of it is left.
+_PATTERNS, _BITS = _REFUSED[ast.FuzzyComparisonExpression], _REFUSED[ast.BitwiseExpression]
+_REFUSED_WORDS: Mapping[str, str] = {
+    "DATETIME": 'times, such as d"2020-01-01"',
+    "TIMEDELTA": 'spans of time, such as t"P1D"',
+    "BYTES": 'bytes, such as b"a"',
+    "FLOAT_INF": "inf; a number is finite",
+    "FLOAT_NAN": "nan; a number is finite",
+    "FOR": _REFUSED[ast.ComprehensionExpression],
+    **dict.fromkeys(("EQ_FZM", "EQ_FZS", "NE_FZM", "NE_FZS"), _PATTERNS),
+    **dict.fromkeys(("BWAND", "BWOR", "BWXOR", "BWLSH", "BWRSH"), _BITS),
+}
 
 
 class UntoldError(Exception):
@@ -64,6 +76,7 @@ class Expression:
     Attributes:
         labels: the labels that it names.
         heads: the further heads that it names, each with the labels of it that are named.
+        parts: of these heads what is asked, such as `number`.
     """
 
     def __init__(self, text: str, modalities: Mapping[str, str]) -> None:
@@ -74,7 +87,9 @@ class Expression:
         """
         self.labels: set[str] = set()
         self.heads: dict[str, set[str]] = {}
+        self.parts: defaultdict[str, set[str]] = defaultdict(set)
         try:
+            _ensure_words(text)
             first = rule_engine.Rule(text, _context({"inputs": DataType.UNDEFINED, "confidence": DataType.UNDEFINED}))
             fields = self._fields(first.statement.expression, modalities)
             self._rule = rule_engine.Rule(text, _context({"inputs": _inputs(fields), "confidence": _CONFIDENCE}))
@@ -106,6 +121,8 @@ class Expression:
                 _ensure_stream(word, modalities)
             case ["heads"]:
                 self.heads.setdefault(word, set())
+            case ["heads", name]:
+                self.parts[name].add(word)
             case ["heads", name, "label" | "labels" | "scores"]:
                 self.heads.setdefault(name, set()).add(word)
 
@@ -173,6 +190,14 @@ def _parts(node: Any) -> Iterator[Any]:
     for name in _PARTS[type(node)]:
         part = getattr(node, name)
         yield from part if isinstance(part, list | tuple | set | frozenset) else (part,)
+
+
+def _ensure_words(text: str) -> None:
+    words = rule_engine.Rule.parser._lexer.clone()
+    words.input(text)
+    for word in words:
+        if word.type in _REFUSED_WORDS:
+            raise ValueError(f"a rule knows no {_REFUSED_WORDS[word.type]}")
 
 
 def _ensure_allowed(node: Any) -> None:

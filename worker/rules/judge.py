@@ -15,6 +15,10 @@ from worker.records import Aligned, Event, Verdict
 from worker.rules.expression import Expression, UntoldError
 from worker.strict_json import read_json
 
+# What results tell of a head, by its kind.
+_PARTS = {
+    "label": ("label", "score", "scores"), "labels": ("labels", "scores"), "number": ("number", "low", "high", "unit"),
+}  # fmt: skip
 # Of a library's sentence; it may repeat the rule's own text.
 _SHOWN_CHARACTERS = 200
 
@@ -35,6 +39,10 @@ class Head(Protocol):
     @property
     def name(self) -> str:
         """Under which results tell it."""
+
+    @property
+    def kind(self) -> str:
+        """`label`, `labels` or `number`."""
 
     @property
     def labels(self) -> Sequence[str]:
@@ -76,9 +84,9 @@ class Rules:
         """Whether this model can serve.
 
         Raises:
-            ConfigError: a rule names a label or a head that it has not, or a label that its head has not.
+            ConfigError: a rule names a label or a head that it has not, or what its head does not tell.
         """
-        heads = {one.name: one.labels for one in model.heads}
+        heads = {one.name: one for one in model.heads}
         for number, (rule, expression) in enumerate(self._rules, 1):
             where = f"rule {number} {rule.name!r}"
             if rule.then != ASKS:
@@ -86,7 +94,9 @@ class Rules:
             _ensure(expression.labels, model.labels, f"{where}: when: the model has no label", "labels")
             _ensure(expression.heads, heads, f"{where}: when: the model has no head", "heads")
             for name, labels in expression.heads.items():
-                _ensure(labels, heads[name], f"{where}: when: head {name!r} has no label", "labels")
+                head, of = heads[name], f"{where}: when: head {name!r} of kind {heads[name].kind}"
+                _ensure(expression.parts[name], _PARTS[head.kind], f"{of} has no", "parts")
+                _ensure(labels, head.labels, f"{of} has no label", "labels")
 
     def ruled(self, aligned: Aligned, verdict: Verdict) -> Verdict:
         """The verdict with what the first rule that holds says; as it was where none does, or where it was shed."""
