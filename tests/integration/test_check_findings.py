@@ -247,7 +247,7 @@ def test_too_few_files() -> None:
 
 
 def test_the_page_has_every_finding() -> None:
-    """docs/check.md has a row for each case of this file, with its level."""
+    """docs/check.md has a row for each case of this file, with its level; tests/unit/test_check_page.py for all."""
     page = (ROOT / "docs/check.md").read_text()
     for name, level in [*((case.name, case.level) for case in CASES), *((name, "warning") for name in ALWAYS)]:
         assert f"| {name} | {level} |" in page
