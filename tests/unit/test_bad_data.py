@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyarrow import parquet
 
 from worker.errors import ConfigError
 from worker.strict_json import read_json
+from worker.training.rows import RowError, row_of
 from worker.training.sources import Data, read
 
 LABELS = ("calm", "busy")
@@ -104,6 +106,24 @@ def test_a_text_without_anything_to_read_is_named(tmp_path: Path, text: str) -> 
         assert said(tmp_path, row) == f"train.jsonl:25: text: {EMPTY}"
     (tmp_path / "a.txt").write_text(text)
     assert said(tmp_path, {"text": {"file": "a.txt"}, "label": "calm"}) == f"train.jsonl:25: text 'a.txt': {EMPTY}"
+
+
+@pytest.mark.parametrize("kind", [5, "image/png", ["text/plain"], True, ""])
+def test_an_entry_of_another_content_type_is_named(tmp_path: Path, kind: Any) -> None:
+    """Of a text that stands in the row too; what a text may have is taken."""
+    row = {"inputs": {"notes": [{"text": "hello", "content_type": kind}]}, "modalities": {"notes": "text"}}
+    told = rf"notes: content_type {kind!r} must be one of text/plain, application/json"
+    with pytest.raises(RowError, match=re.escape(told)):
+        row_of(tmp_path, "", {**row, "label": "calm"})
+    row["inputs"]["notes"][0]["content_type"] = "text/plain"
+    assert row_of(tmp_path, "", {**row, "label": "calm"}).sample.bodies["notes"][0].payload == b"hello"
+
+
+@pytest.mark.parametrize("name", ["", " ", "\u200b"])
+def test_a_field_without_a_name_is_told(tmp_path: Path, name: str) -> None:
+    """With the row and the stream; it would be a channel that nobody can name."""
+    told = said(tmp_path, {"text": "a", "sensor": {name: 1, "speed": 2}, "label": "calm"})
+    assert told == f"train.jsonl:25: sensor: a field's name is {name!r}, of which nothing can be seen; give it another"
 
 
 def test_a_text_with_anything_to_read_is_taken(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from worker.records import Record, Stage
 from worker.stages.validate import StreamSpec, Validator
 from worker.stages.wire import told_by_bytes
 from worker.strict_json import read_json
+from worker.training.words import is_blank
 
 # `[limits]` are the worker's, and the one who trains may cut a long text or sound; what decoding would cost is not.
 _NO_LIMIT = 2**62
@@ -64,13 +65,19 @@ def series_of(body: Body) -> dict[str, list[float | str | bool | None]]:
     """The fields of a reading that hold numbers, words, true, false or null, or lists of them, as series.
 
     Raises:
-        Poison: a list holds something else.
+        Poison: a list holds something else, or a name is empty.
     """
     fields = {
         name: one
         for name, one in fields_of(read_json(body.payload)).items()
         if isinstance(one, int | float | str | list)
     }
+    if blank := [name for name in fields if is_blank(name)]:
+        raise Poison(
+            Stage.VALIDATE,
+            "no_numbers",
+            f"a field's name is {blank[0]!r:.80}, of which nothing can be seen; give it another",
+        )
     # As a model reads it that knows words of every field, which takes whatever can be read.
     read_sensor(body.payload, [Column(name, word) for name in fields for word in (None, "")], body.stream)
     return {name: one if isinstance(one, list) else [one] for name, one in fields.items()}

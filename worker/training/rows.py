@@ -220,16 +220,16 @@ def _entry(folder: Path, name: str, modality: str, given: Mapping[str, Any]) -> 
         said = f"{' and '.join(sources)}; name one of them" if sources else "no file, bytes or text"
         raise RowError(f"{name} names {said}")
     (source,) = sources
-    value, content_type = given[source], given.get("content_type")
+    value, content_type = given[source], _checked_type(name, modality, given.get("content_type"))
     if source == "bytes":
         if not isinstance(value, bytes):
             raise RowError(f"{name}: bytes must be the body itself, which Parquet alone can hold; name a file")
-        return value, _checked_type(name, modality, content_type), None
+        return value, content_type, None
     if not isinstance(value, str):
         raise RowError(f"{name}: {source} {value!r:.80} must be a string")
     if source == "text":
         return value.encode(), "text/plain" if modality == "text" else None, None
-    return _read(folder, name, value), _checked_type(name, modality, content_type), value
+    return _read(folder, name, value), content_type, value
 
 
 def _checked_type(name: str, modality: str, given: Any) -> str | None:
