@@ -144,6 +144,13 @@ class SecuredKafka:
         configs = {f"listener.name.{listener}.ssl.keystore.location": str(pair.both)}
         self.admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", configs)], raise_on_unknown=False)
 
+    def restart(self) -> None:
+        """Ends every connection. The administrator's client is a new one: the old may not find the broker again."""
+        self.admin.close()
+        self.broker.stop()
+        self.broker.start()
+        self.admin = KafkaAdminClient(bootstrap_servers=self.broker.address)
+
     def close(self) -> None:
         """Ends the broker."""
         self.admin.close()
