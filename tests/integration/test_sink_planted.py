@@ -1,4 +1,4 @@
-"""Secrets of a webhook, planted: nothing that its sink says or writes has one, whatever the server answers."""
+"""Secrets of sinks, planted: nothing that one says or writes has one, whatever the server answers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
 from tests.security.planted import SECRET, found
 from tests.sinks import ROOT, Sinks, result, sinks, wait_until
 from tests.webhook_server import webhook_server
+from worker.demo.processes import free_port
 
 
 def page(port: int, path: str) -> str:
@@ -61,3 +64,19 @@ def test_no_secret_of_a_webhook_is_told(stack: Any, tmp_path: Path) -> None:
         assert "sinks.webhook.authorization = ***" in said[-1]
         assert "401" in said[-2]
         assert [found(one.encode()) for one in said] == [[]] * len(said)
+
+
+@pytest.mark.parametrize("kind", ["mqtt", "sql"])
+def test_no_secret_of_a_sink_is_told_where_nobody_answers(stack: Any, tmp_path: Path, kind: str) -> None:
+    """With tracebacks, at `debug`: the password of a broker, and an address with one."""
+    port = free_port()
+    given = {
+        "mqtt": {"host": "127.0.0.1", "port": port, "username": "home", "password": SECRET},
+        "sql": {"url": f"postgresql+pg8000://home:{quote(SECRET, safe='')}@127.0.0.1:{port}/results"},
+    }[kind]
+    with sinks(stack, tmp_path, 1) as made:
+        brief = ("--set", "kafka.startup_timeout=1s", "--set", "log.level=debug", "--once")
+        said = told(made, *made.arguments(kind, *brief, timeout="1s", **given))
+        assert str(port) in said
+        assert "Traceback" in said, "--debug was asked for"
+        assert found(said.encode()) == []

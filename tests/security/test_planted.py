@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.security.cases import least
 from tests.security.certificates import Authority
 from tests.security.planted import PLAIN, SECRET, TOKEN, found
@@ -158,3 +160,12 @@ def test_every_secret_of_the_configuration_is_planted() -> None:
     secrets -= {name for name in secrets if name.startswith("sinks.")}  # tests/integration/test_sink_planted.py
     kafka, redis = {"kafka.sasl_plain_password", "kafka.ssl_password"}, {"redis.url", "redis.password"}
     assert secrets == {*kafka, *redis, "traces.header", "feeds.mqtt.password"}
+
+
+def test_the_page_lists_every_secret() -> None:
+    """docs/security.md, in the words of the configuration and no others."""
+    page = (ROOT / "docs/security.md").read_text()
+    listed = page.partition("Secrets are ")[2].partition("each also as a file")[0]
+    assert sorted(re.findall(r"`([\w.]+)`", listed)) == sorted(
+        key for key, _, info in flatten(Settings()) if is_secret(info)
+    )
