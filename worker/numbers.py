@@ -6,8 +6,10 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 
 _MOST, _BELOW = 9_999_999, 1e9
+# What is divided by less is beyond any clock.
+_LEAST_RATE = 1e-6
 # What is longer is above any bound, and int() need not read it.
-_MOST_DIGITS = 12
+_MOST_DIGITS = 19
 # A window of the spectrum is 25 ms.
 _LEAST_SECONDS, _MOST_SECONDS = 0.1, 60.0
 
@@ -40,8 +42,10 @@ count = whole(1)
 count_or_none = whole(0)
 # torch, NumPy, Optuna and SUMO each take as much, and what is made of it for an epoch or a trial.
 seed = whole(0, 2**31 - 1)
-rate = _number("above 0 and below 1e9", lambda number: 0 < number < _BELOW)
-speed = _number("from 0 to below 1e9", lambda number: 0 <= number < _BELOW)
+rate = _number("from 0.000001 to below 1e9", lambda number: _LEAST_RATE <= number < _BELOW)
+speed = _number("from 0.000001 to below 1e9, nor 0", lambda number: number == 0 or _LEAST_RATE <= number < _BELOW)
+learning_rate = _number("above 0 and below 1e9", lambda number: 0 < number < _BELOW)
+weight = _number("from 0 to below 1e9", lambda number: 0 <= number < _BELOW)
 share = _number("from 0 to below 1", lambda number: 0 <= number < 1)
 share_or_all = _number("from 0 to 1", lambda number: 0 <= number <= 1)
 level = _number("between 0 and 1", lambda number: 0 < number < 1)

@@ -70,4 +70,25 @@ def test_what_training_cannot_have(command: str) -> None:
     ):
         with pytest.raises(ConfigError, match=f"argument {option}: '{value}' {told}"):
             parsed(command, "--out", "x", option, value)
+    for option in ("--dim", "--max-steps", "--image-size"):
+        with pytest.raises(ConfigError, match=f"argument {option}: '1000000' is not a whole number from 1 to "):
+            parsed(command, "--out", "x", option, "1000000")
     assert parsed(command, "--out", "x", "--device", "cuda:1", "--max-tokens", "2").max_tokens == 2
+
+
+@pytest.mark.parametrize("place", ["t/0/9223372036854775808", "t/2147483648/0", "t/0", "t/-1/0", "t/x/0"])
+def test_a_place_that_kafka_has_not(place: str) -> None:
+    """The log has no such partition or offset; the highest are taken."""
+    with pytest.raises(ConfigError, match=r"argument TOPIC/PARTITION/OFFSET: .* is not "):
+        parsed("explain", place)
+    assert parsed("explain", "a/b/2147483647/9223372036854775807").place == (("a/b", 2**31 - 1), 2**63 - 1)
+
+
+def test_a_speed_that_no_clock_has() -> None:
+    """What is too slow is told; 0 is as fast as possible."""
+    for option, text in (("--speed", "1e-300"), ("--frames-per-second", "1e-9"), ("--seconds", "0")):
+        with pytest.raises(
+            ConfigError, match=f"argument {option}: '{text}' is not a number from 0.000001 to below 1e9"
+        ):
+            parsed("feed", option, text)
+    assert parsed("feed", "--speed", "0").speed == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.arguments import not_empty
 from worker.errors import ConfigError, Fatal, Poison
-from worker.numbers import duration_us, seed
+from worker.numbers import duration_us, seed, whole
 from worker.records import Aligned, MatchRule, Partition, Verdict
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ def add_explain_arguments(parser: ArgumentParser) -> None:
 
 def _place(text: str) -> tuple[Partition, int]:
     topic, *numbers = text.rsplit("/", 2)
-    if not topic or len(numbers) != 2 or not all(one.isascii() and one.isdigit() for one in numbers):
+    if not topic or len(numbers) != 2:
         raise ArgumentTypeError(f"{text!r} is not TOPIC/PARTITION/OFFSET, such as texts/0/42")
-    return Partition(topic, int(numbers[0])), int(numbers[1])
+    partition, offset = (whole(0, 2**bits - 1)(one) for bits, one in zip((31, 63), numbers, strict=True))
+    return Partition(topic, partition), offset
 
 
 def explain(settings: Settings, chosen: Namespace, say: Say) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker.model.folder import SHIPPED, folder_of
-from worker.numbers import count, count_or_none, level, rate, seconds_of_sound, seed, share, speed, whole
+from worker.numbers import count, count_or_none, learning_rate, level, seconds_of_sound, seed, share, weight, whole
 from worker.training.asked import Asked
 
 _DATA = (
@@ -17,9 +17,11 @@ _DATA = (
     "writes it"
 )
 # With more some bands hold no frequency.
-_MOST_MELS = 128
-# A tokenizer's own at the two ends.
-_FEWEST_TOKENS = 2
+_MELS = whole(1, 128)
+# Beyond them a matrix or a batch is larger than the memory of any machine that is meant.
+_WIDTH, _SIDE, _STEPS = whole(1, 16_384), whole(1, 4096), whole(1, 100_000)
+# A tokenizer's own are two, at the ends.
+_TOKENS = whole(2)
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?", re.ASCII)
 _FUSIONS = ("attention", "dense", "graph", "cross_attention")
 
@@ -112,7 +114,7 @@ def _add_fewer_arguments(group: _ArgumentGroup) -> None:
 
 def _add_model_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--fusion", choices=_FUSIONS, default="attention", help="how the inputs meet")
-    group.add_argument("--dim", type=count, default=512, help="D, the size of the fused vector (default 512)")
+    group.add_argument("--dim", type=_WIDTH, default=512, help="D, the size of the fused vector (default 512)")
     group.add_argument("--glimpses", type=count, default=4, help="attention maps or heads (default 4)")
     group.add_argument("--rank", type=count, help="of attention; less than --dim makes it low-rank")
     group.add_argument("--inputs", type=_names, help="only these inputs of the data, separated by commas")
@@ -127,17 +129,13 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
         "--head", type=_head, action="append", default=[], metavar="NAME=KIND",
         help="of a name in `targets`: label, labels or number, and number:UNIT (default: as its values are)",
     )  # fmt: skip
+    group.add_argument("--max-tokens", type=_TOKENS, default=32, help="T, to which texts are cut (default 32)")
     group.add_argument(
-        "--max-tokens", type=whole(_FEWEST_TOKENS), default=32, help="T, to which texts are cut (default 32)"
+        "--image-size", type=_SIDE, default=224, metavar="S", help="pixels a side; the backbone makes it 7x7 (224)"
     )
-    group.add_argument(
-        "--image-size", type=count, default=224, metavar="S", help="pixels a side; the backbone makes it 7x7 (224)"
-    )
-    group.add_argument("--max-steps", type=count, default=16, help="last steps of a reading's series (default 16)")
+    group.add_argument("--max-steps", type=_STEPS, default=16, help="last steps of a reading's series (default 16)")
     group.add_argument("--audio-seconds", type=seconds_of_sound, default=2.0, help="of a sound's end (default 2)")
-    group.add_argument(
-        "--mels", type=whole(1, _MOST_MELS), default=64, help="bands of a sound's spectrogram (default 64)"
-    )
+    group.add_argument("--mels", type=_MELS, default=64, help="bands of a sound's spectrogram (default 64)")
     group.add_argument("--dropout", type=share, default=0.1, help="of F before the head, while training (default 0.1)")
     group.add_argument(
         "--encoders", type=_tunings, default="full", metavar="HOW",
@@ -148,9 +146,11 @@ def _add_model_arguments(group: _ArgumentGroup) -> None:
 
 def _add_plan_arguments(group: _ArgumentGroup) -> None:
     group.add_argument("--epochs", type=count, default=4, help="passes over the training split (default 4)")
-    group.add_argument("--learning-rate", type=rate, default=2e-3, help="highest rate of the cycle (default 0.002)")
     group.add_argument(
-        "--encoder-rate", type=speed, metavar="RATE",
+        "--learning-rate", type=learning_rate, default=2e-3, help="highest rate of the cycle (default 0.002)"
+    )
+    group.add_argument(
+        "--encoder-rate", type=weight, metavar="RATE",
         help="that of encoders with weights of their own (default: a hundredth of --learning-rate, of lora a tenth)",
     )  # fmt: skip
     group.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: mixed, weights stay fp32")
@@ -166,10 +166,10 @@ def _add_plan_arguments(group: _ArgumentGroup) -> None:
         help="how often an image gives way to one of a camera that sees nothing, so that the other inputs decide "
         "(default 0)",
     )  # fmt: skip
-    group.add_argument("--cross-entropy", type=speed, default=1.0, help="weight of this loss (default 1)")
-    group.add_argument("--triplet", type=speed, default=0.2, help="weight of this loss (default 0.2)")
-    group.add_argument("--contrastive", type=speed, default=0.0, help="weight of this loss (default 0)")
-    group.add_argument("--head-weight", type=speed, default=1.0, help="weight of each further head's loss (default 1)")
+    group.add_argument("--cross-entropy", type=weight, default=1.0, help="weight of this loss (default 1)")
+    group.add_argument("--triplet", type=weight, default=0.2, help="weight of this loss (default 0.2)")
+    group.add_argument("--contrastive", type=weight, default=0.0, help="weight of this loss (default 0)")
+    group.add_argument("--head-weight", type=weight, default=1.0, help="weight of each further head's loss (default 1)")
     group.add_argument("--label-smoothing", type=share, default=0.0, help="of the cross-entropy (default 0)")
     group.add_argument(
         "--level",
@@ -219,7 +219,7 @@ def _add_common(parser: ArgumentParser) -> None:
 
 
 def _weighed(text: str) -> dict[str, float]:
-    return {name.strip(): speed(weight.strip()) for name, _, weight in (one.partition("=") for one in text.split(","))}
+    return {name.strip(): weight(told.strip()) for name, _, told in (one.partition("=") for one in text.split(","))}
 
 
 def _device(text: str) -> str:
