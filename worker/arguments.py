@@ -125,7 +125,7 @@ def _add_video(parser: ArgumentParser) -> None:
 def _add_onvif(parser: ArgumentParser) -> None:
     parser.add_argument(
         "source", nargs="*", metavar="[KEY=]SOURCE",
-        help="http://USER:PASSWORD@HOST:PORT of a camera; ${NAME} is taken from the environment",
+        help="http://HOST:PORT of a camera, user and password before the host; ${NAME} is taken from the environment",
     )  # fmt: skip
     _add_messages(parser)
 

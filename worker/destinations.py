@@ -13,6 +13,7 @@ from worker.sections import TOPIC_FORM, Section, Topic
 from worker.servers import MqttBroker
 
 _SECRET: dict[str, JsonValue] = {"secret": True}
+_DATABASE = "an address such as postgresql+psycopg://host/database, user and password before the host"
 _MqttTopic = Annotated[
     str, Field(pattern=r"^[^+#\x00/]+(/[^+#\x00/]+)*$", json_schema_extra={"form": "a topic without + and #"})
 ]
@@ -98,7 +99,7 @@ class Sql(Destination):
     url: str | None = Field(
         None,
         description="SQLAlchemy's address of the database; it must be given.",
-        json_schema_extra={"secret": True, "form": "an address such as postgresql+psycopg://user@host/database"},
+        json_schema_extra={"secret": True, "form": _DATABASE},
     )
     table: str = Field(
         "fusion_results",

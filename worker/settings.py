@@ -155,7 +155,7 @@ def _from_environment(environ: Mapping[str, str], given: Mapping[str, _Given]) -
         if key not in known:
             raise ConfigError(_unknown(key, origin, known))
         if key in out:
-            raise ConfigError(f"{key}: given twice: by {out[key].origin} and by {origin}")
+            raise ConfigError(f"{key} is given twice: by {out[key].origin} and by {origin}")
         out[key] = _Given(_parsed(text, known[key]), origin)
     return out
 
@@ -164,7 +164,7 @@ def _read_secret(name: str, path: str) -> str:
     try:
         return read_secret(path)
     except ValueError as error:
-        raise ConfigError(f"environment {name}: {error}") from error
+        raise ConfigError(f"environment {name} names {error}") from error
 
 
 def _from_overrides(overrides: Sequence[str], given: Mapping[str, _Given]) -> dict[str, _Given]:

@@ -81,3 +81,42 @@ def test_the_retention_table_has_every_place_that_the_configuration_names() -> N
     assert sorted(one for one in {*topics, *sinks, "traces.endpoint"} if f"`{one}`" not in first) == []
     kept = page.partition("does **not** delete")[2]
     assert [one for one in ("Parquet", "SQL", "sink mqtt --forget", "webhook") if one not in kept] == []
+
+
+def typed(text: str) -> list[str]:
+    """The blocks of a page that may be typed: indented, fenced as a shell's, or our commands between backticks."""
+    fenced = re.findall(r"^```(?:sh|bash|shell|console)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    plain = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [
+        *fenced,
+        *re.findall(r"(?:^    \S.*\n)+", plain, re.MULTILINE),
+        *re.findall(r"`((?:fusion-worker|kcat) [^`]*)`", plain),
+    ]
+
+
+def expanded(commands: str) -> list[str]:
+    """The `${...}` that a shell would put its own value in place of, before the program has them."""
+    quoted = r"<<-?\s*(['\"])(\w+)\1.*?^\s*\2$|'[^']*'|\\.|(?:^|(?<=\s))#[^\n]*"
+    left = re.sub(
+        rf'{quoted}|(?P<double>"(?:\\.|[^"\\])*")', lambda found: found["double"] or "", commands, flags=re.M | re.S
+    )
+    return re.findall(r"\$\{[^}]*\}", left)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_secret_s_name_is_in_single_quotes(page: Path) -> None:
+    """What a command takes from the environment itself the shell must not put into the command line."""
+    assert [one for block in typed(page.read_text()) for one in expanded(block)] == []
+
+
+@pytest.mark.parametrize(
+    ("commands", "found"),
+    [
+        ("feed a=http://u:${P}@h", ["${P}"]), ("feed 'a=http://u:${P}@h'", []), ('feed "a=${P}"', ["${P}"]),
+        ('feed "it\'s ${P}" \'${Q}\'', ["${P}"]), ("cat <<'E' > f\n${P}\nE\nfeed ${Q}", ["${Q}"]),
+        ("cat <<E\n${P}\nE", ["${P}"]), ("feed a  # don't\nfeed ${P}", ["${P}"]), (r"feed \${P}", []),
+    ],
+)  # fmt: skip
+def test_a_shell_s_quotes_are_read_as_a_shell_reads_them(commands: str, found: list[str]) -> None:
+    """Double quotes do not keep it from the shell, nor does an apostrophe within them or in a comment."""
+    assert expanded(commands) == found

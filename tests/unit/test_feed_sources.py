@@ -51,7 +51,9 @@ def test_a_host_that_there_is_not_is_told_in_words_without_the_password() -> Non
 )
 def test_what_is_no_address_of_an_onvif_camera_is_refused(address: str) -> None:
     """A name alone would be asked for without end."""
-    with pytest.raises(ConfigError, match="SOURCE: gate: an ONVIF camera is http://USER:PASSWORD@HOST:PORT"):
+    with pytest.raises(
+        ConfigError, match="SOURCE: gate: an ONVIF camera is http://HOST:PORT, user and password before"
+    ):
         Account.at("gate", address)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker import redaction
+from worker.describe import is_secret, keys
 from worker.errors import ConfigError
 from worker.redaction import REDACTED, remember, without_secrets
 from worker.settings import load, redacted
 
+ROOT = Path(__file__).parents[2]
 PASSWORDS = ("se/cretWqrd", "se#cretWqrd", "se?cretWqrd", "se[cretWqrd", "secret Wqrd", "se@cret/Wqrd", "se:cret/Wo/rd")
 
 
@@ -126,3 +129,35 @@ def test_a_secret_of_a_wrong_type_is_not_shown() -> None:
         load(None, [], {"FUSION__REDIS__URL": '["redis://:s3cret@h"]'})
     assert "s3cret" not in str(caught.value)
     assert redacted(load(None, ["redis.password=s3cret"], {}).settings)["redis.password"] == "***"
+
+
+def _said(source: str) -> Iterator[str]:
+    """The lines of text in a source, with a letter where a value comes; no docstrings, patterns and pages."""
+    for node in ast.walk(ast.parse(source)):
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        texts = [str(part.value) if isinstance(part, ast.Constant) else "X" for part in parts]
+        if " " in (text := "".join(texts)) and "\n" not in text and isinstance(node, ast.JoinedStr | ast.Constant):
+            yield text
+
+
+def test_our_own_words_are_told_as_they_are_written() -> None:
+    """No help and no message has the look of a secret or of an address with a password."""
+    spoiled = [
+        text for path in (ROOT / "worker").rglob("*.py") if path.name != "redaction.py"
+        for text in _said(path.read_text(encoding="utf-8")) if without_secrets(text) != text
+    ]  # fmt: skip
+    assert spoiled == []
+
+
+@pytest.mark.parametrize("key", sorted(key for key, info in keys([]).items() if is_secret(info)))
+def test_what_is_wrong_with_a_secret_is_told(key: str, tmp_path: Path) -> None:
+    """That its file is not there, and where; that it was given twice, and by what."""
+    name, file = f"FUSION__{key.upper().replace('.', '__')}", tmp_path / "file"
+    file.write_text("abcdefgh")
+    with pytest.raises(ConfigError) as absent:
+        load(None, [], {f"{name}_FILE": "/absent"})
+    assert without_secrets(str(absent.value)) == f"environment {name}_FILE names '/absent': no such file"
+    with pytest.raises(ConfigError) as twice:
+        load(None, [], {name: "abcdefgh", f"{name}_FILE": str(file)})
+    told = f"{key} is given twice: by environment {name} and by environment {name}_FILE ({file})"
+    assert without_secrets(str(twice.value)) == told

@@ -90,7 +90,7 @@ def test_mistakes_elsewhere_are_named(tmp_path: Path) -> None:
         (None, [], {"FUSION__REDIS__PASSWORD_FILE": "/nowhere"}, r"'/nowhere': no such file"),
         (
             None, [], {"FUSION__HTTP__PORT": "1", "FUSION__HTTP__PORT_FILE": str(written(tmp_path, "2"))},
-            r"http.port: given twice",
+            r"http.port is given twice",
         ),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=message):

@@ -132,7 +132,7 @@ def _key(secret: str) -> bytes:
     try:
         return base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
     except binascii.Error as error:
-        raise ConfigError("sinks.webhook.secret: what follows whsec_ must be base64") from error
+        raise ConfigError("sinks.webhook: the secret must be base64 behind whsec_") from error
 
 
 def _away(host: str, error: urllib3.exceptions.HTTPError) -> Retryable:

@@ -157,7 +157,7 @@ def cameras_at(given: Sequence[str]) -> list[Account]:
         ConfigError: the client is not installed, two cameras have one key, a variable is not set, an address is none.
     """
     if not given:
-        raise ConfigError("feed onvif: name a camera: [KEY=]http://USER:PASSWORD@HOST:PORT")
+        raise ConfigError("feed onvif: name a camera: [KEY=]http://HOST:PORT, user and password before the host")
     if importlib.util.find_spec("onvif") is None:
         raise ConfigError("feed onvif needs onvif-zeep-async; install it: pip install 'fusion-worker[onvif]'")
     from worker.feeds.messages.onvif import Account

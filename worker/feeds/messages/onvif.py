@@ -63,14 +63,14 @@ class Account:
 
     @classmethod
     def at(cls, key: str, address: str) -> Account:
-        """Of `http://user:password@host:port`. Raises ConfigError: it is none."""
+        """Of `http://host:port`, user and password before the host. Raises ConfigError: it is none."""
         try:
             parts = urlsplit(address)
             port = 80 if parts.port is None else parts.port
         except ValueError:
             parts, port = urlsplit(""), 0
         if parts.scheme != "http" or not parts.hostname or not port:
-            raise ConfigError(f"SOURCE: {key}: an ONVIF camera is http://USER:PASSWORD@HOST:PORT")
+            raise ConfigError(f"SOURCE: {key}: an ONVIF camera is http://HOST:PORT, user and password before the host")
         return cls(key, parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or ""))
 
 
