@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_messages import STREAMS, preset
+from tests.unit.test_messages_intake import Odd
 from worker.errors import ConfigError
 from worker.feeds.messages.check import check, messages_in
 from worker.feeds.messages.mapping import mapping_of
@@ -30,6 +31,7 @@ def test_a_line_ends_at_its_line_end_alone(tmp_path: Path, end: str) -> None:
         (b'{"topic": "a", "payload_base64": 5}', "line 1: "),
         (b'{"topic": "a", "payload_base64": null}', "line 1: "),
         (b'{"topic": "a", "payload": "x"}\n{"topic"', "line 2: "),
+        (b'{"topic": "a\\ud800", "payload": "x"}', "line 1: "),
         (b"a \xff", ": is not UTF-8 (byte 2)"),
         (b"\xff\xfea\0", ": is UTF-16 or no text; save it as UTF-8"),
         (b"\n \n", ": holds no message"),
@@ -47,6 +49,17 @@ def test_a_sample_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("line", ["[1, 2]", '"hot"', "21.5", "null"])
+def test_a_record_may_be_any_json_value(tmp_path: Path, line: str) -> None:
+    """It is no topic without a payload, and is told as the feed tells it."""
+    sample, lines = tmp_path / "sample", list[str]()
+    sample.write_text(line)
+    assert [(one.topic, one.payload.decode()) for one in messages_in(sample)] == [("", line)]
+    mapping = preset("kafka", "deepstream")
+    assert check(mapping, Translator(mapping, STREAMS, "/test"), sample, lines.append) == 1
+    assert lines == ["a record: left out: no rule of deepstream knows it"]
+
+
 def test_an_object_without_fields_is_told_as_any_other(tmp_path: Path) -> None:
     """It has no field that could be named."""
     mapping_file, sample, lines = tmp_path / "mine.toml", tmp_path / "sample", list[str]()
@@ -58,6 +71,41 @@ def test_an_object_without_fields_is_told_as_any_other(tmp_path: Path) -> None:
     mapping = mapping_of(mapping_file)
     assert check(mapping, Translator(mapping, STREAMS, "/test"), sample, lines.append) == 0
     assert [line.split() for line in lines[-2:]] == [["fields:"], ["{}", "not", "used"]]
+
+
+PREFIXED = """
+name = "mine"
+[[rule]]
+name = "all"
+modality = "sensor"
+type = "t"
+key = "home"
+id = "{digest}"
+body = "/data"
+prefix = "%s"
+"""
+
+
+@pytest.mark.parametrize("prefix", ["{/where}_", "/where"])
+def test_a_prefix_that_is_not_there_costs_that_message_alone(tmp_path: Path, prefix: str) -> None:
+    """Missing or null: the check says so in the words of the feed, and goes on."""
+    mapping_file, sample, lines = tmp_path / "mine.toml", tmp_path / "sample", list[str]()
+    mapping_file.write_text(PREFIXED % prefix)
+    sample.write_text('{"data": {"t": 1}}\n{"data": {"t": 1}, "where": null}\n{"data": {"t": 1}, "where": "attic"}\n')
+    mapping = mapping_of(mapping_file)
+    assert check(mapping, Translator(mapping, STREAMS, "/test"), sample, lines.append) == 1
+    assert [line for line in lines if "left out, malformed: all: prefix: " in line] == lines[:2]
+    assert any(line.split()[:2] == [f"body.attic{prefix[8:]}t", "1"] for line in lines[2:])
+
+
+def test_a_fault_of_ours_is_told_as_the_feed_tells_it(tmp_path: Path) -> None:
+    """While reading and while making the event, and the next message is looked at all the same."""
+    mapping, sample, lines = preset("mqtt", "zigbee2mqtt"), tmp_path / "sample", list[str]()
+    sample.write_text("".join(f'zigbee2mqtt/{name} {{"power": 1.5}}\n' for name in ("unread", "unmade", "plug")))
+    assert check(mapping, Odd(mapping, STREAMS, "/test"), sample, lines.append) == 1
+    assert lines[0] == "zigbee2mqtt/unread: left out, malformed: KeyError: 'unread'"
+    assert lines[1] == "zigbee2mqtt/unmade: rule reading: left out, malformed: ZeroDivisionError: unmade"
+    assert lines[2].startswith("zigbee2mqtt/plug: rule reading -> ")
 
 
 def test_null_is_not_the_text_null(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from worker.errors import FusionError
 from worker.feeds.messages.mapping import Count, Rule
@@ -14,6 +14,8 @@ from worker.strict_json import write_json
 
 _CONTENT = {"text": "text/plain", "sensor": "application/json", "audio": "audio/wav"}
 _PNG, _JPEG = b"\x89PNG", b"\xff\xd8"
+
+_Made = TypeVar("_Made")
 
 
 class Unusable(FusionError):
@@ -26,6 +28,20 @@ class Unusable(FusionError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def bounded(make: Callable[[], _Made]) -> _Made:
+    """What it makes; a fault of ours in one message is that message's, or it would come again at every start.
+
+    Raises:
+        Unusable: it failed with anything but an error of ours.
+    """
+    try:
+        return make()
+    except FusionError:
+        raise
+    except Exception as error:
+        raise Unusable("malformed", f"{type(error).__name__}: {error}") from error
 
 
 def body_of(rule: Rule, facts: Facts, payload: bytes) -> tuple[str, bytes]:
@@ -64,11 +80,23 @@ def _reading(rule: Rule, facts: Facts) -> Iterator[tuple[str, Any]]:
         found = list(_fields(rule, facts))
     else:
         whole = _whole(rule, facts)
-        prefix = written(value_of(rule.prefix).of(facts)) if rule.prefix else ""
+        prefix = _prefix(rule, facts)
         found = [(prefix + name, value) for name, value in _flat(whole, rule.leave)]
     if not found:
         raise Unusable("empty", f"{rule.name}: no field of its body is there")
     yield from ((name, number_in(value) if rule.numbers else value) for name, value in found)
+
+
+def _prefix(rule: Rule, facts: Facts) -> str:
+    if not rule.prefix:
+        return ""
+    try:
+        found = value_of(rule.prefix).of(facts)
+    except Missing as error:
+        raise Unusable("malformed", f"{rule.name}: prefix: the message has no {error}") from None
+    if found is None:
+        raise Unusable("malformed", f"{rule.name}: prefix: {rule.prefix} is empty")
+    return written(found)
 
 
 def _fields(rule: Rule, facts: Facts) -> Iterator[tuple[str, Any]]:

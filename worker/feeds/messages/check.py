@@ -7,11 +7,12 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from worker.errors import ConfigError
-from worker.feeds.messages.bodies import Unusable
+from worker.feeds.messages.bodies import Unusable, bounded
 from worker.feeds.messages.joins import NEVER_US, Joined, Joiner
 from worker.feeds.messages.mapping import MessageMapping, Rule
 from worker.feeds.messages.translate import Message, Read, Translator
@@ -21,6 +22,7 @@ from worker.strict_json import read_json, write_json
 from worker.text_files import read_text
 
 _WIDE, _SHOWN = 34, 60
+_RECORD = "a record"
 
 
 def check(mapping: MessageMapping, translator: Translator, file: Path, say: Callable[[str], None]) -> int:
@@ -34,13 +36,13 @@ def check(mapping: MessageMapping, translator: Translator, file: Path, say: Call
     bad = 0
     for message in messages_in(file):
         try:
-            read = translator.read(message)
+            read = bounded(partial(translator.read, message))
         except Unusable as error:
-            say(f"{message.topic}: left out, {error.reason}: {error}")
+            say(f"{message.topic or _RECORD}: left out, {error.reason}: {error}")
             bad += 1
             continue
         if read is None:
-            say(f"{message.topic}: left out: no rule of {mapping.name} knows it")
+            say(f"{message.topic or _RECORD}: left out: no rule of {mapping.name} knows it")
             bad += 1
             continue
         for joined in joiner.take(read):
@@ -76,10 +78,12 @@ def messages_in(file: Path) -> Iterator[Message]:
 def _line(line: str) -> tuple[str, bytes]:
     if not line.startswith("{"):
         topic, _, payload = line.partition(" ")
-        return topic, payload.encode()
+        return ("", line.encode()) if _is_json(line) else (topic, payload.encode())
     found = read_json(line.encode())
     if not isinstance(found.get("topic"), str) or not ({"payload", "payload_base64"} & found.keys()):
         return "", line.encode()
+    # Half a surrogate pair is in no topic.
+    found["topic"].encode()
     if "payload_base64" in found:
         if not isinstance(found["payload_base64"], str):
             raise ValueError("payload_base64 is no text")
@@ -88,9 +92,18 @@ def _line(line: str) -> tuple[str, bytes]:
     return found["topic"], payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
 
 
+def _is_json(line: str) -> bool:
+    """A record of Kafka may be any JSON value; no topic with a payload behind it is one."""
+    try:
+        read_json(line.encode())
+    except ValueError:
+        return False
+    return True
+
+
 def _tell(joined: Joined, translator: Translator, say: Callable[[str], None]) -> int:
     read, rule = joined.read, joined.read.rule
-    head = f"{read.message.topic or 'a record'}: rule {rule.name}"
+    head = f"{read.message.topic or _RECORD}: rule {rule.name}"
     if rule.skip:
         say(f"{head}: makes no event")
         return 0
@@ -98,7 +111,7 @@ def _tell(joined: Joined, translator: Translator, say: Callable[[str], None]) ->
         say(f"{head}: makes no event: there is no stream of modality {rule.modality}")
         return 0
     try:
-        event, doubt = translator.event(read, joined.payloads, joined.of)
+        event, doubt = bounded(partial(translator.event, read, joined.payloads, joined.of))
     except Unusable as error:
         say(f"{head}: left out, {error.reason}: {error}")
         return 1

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
-from worker.errors import FusionError
-from worker.feeds.messages.bodies import Unusable
+from worker.feeds.messages.bodies import Unusable, bounded
 from worker.feeds.messages.joins import NEVER_US, Joined, Joiner
 from worker.feeds.messages.mapping import MessageMapping
 from worker.feeds.messages.translate import Message, Read, Translator
@@ -18,8 +16,6 @@ from worker.ports.ops import Log
 
 _REMEMBERED = 10_000
 UNKNOWN = "unknown"
-
-_Made = TypeVar("_Made")
 
 
 class Intake:
@@ -40,7 +36,7 @@ class Intake:
         """`again`: it was sent before and not acknowledged; it keeps the time at which it first came. Raises Fatal."""
         message = self._first_arrival(message, again)
         try:
-            read = _bounded(lambda: self._translator.read(message))
+            read = bounded(lambda: self._translator.read(message))
         except Unusable as error:
             self._leave_out(message, error)
             return
@@ -83,7 +79,7 @@ class Intake:
             message.settle()
             return
         try:
-            event, doubt = _bounded(lambda: self._translator.event(read, joined.payloads, joined.of))
+            event, doubt = bounded(lambda: self._translator.event(read, joined.payloads, joined.of))
         except Unusable as error:
             self._leave_out(message, error, self._translator.stream_of(read.rule))
             return
@@ -110,13 +106,3 @@ class Intake:
         """Of each kind the first, the tenth, the hundredth ..."""
         self._told[kind] = count = self._told.get(kind, 0) + 1
         return str(count).rstrip("0") == "1"
-
-
-def _bounded(make: Callable[[], _Made]) -> _Made:
-    """What it makes; a fault of ours in one message is that message's, or it would come again at every start."""
-    try:
-        return make()
-    except FusionError:
-        raise
-    except Exception as error:
-        raise Unusable("malformed", f"{type(error).__name__}: {error}") from error
