@@ -186,3 +186,20 @@ def test_an_extra_that_is_missing_is_told(
     monkeypatch.delitem(sys.modules, f"worker.sinks.{kind}", raising=False)
     assert main(["sink", kind, "--set", f"sinks.{kind}.{key}"]) == 2
     assert f"install fusion-worker[{extra}]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "module", "package"),
+    [
+        ("postgresql+psycopg://h/d", "psycopg", "psycopg[binary]"), ("mysql+pymysql://h/d", "pymysql", "pymysql"),
+        ("mysql+mysqldb://h/d", "MySQLdb", "mysqlclient"),
+    ],
+)  # fmt: skip
+def test_a_driver_that_is_missing_is_told_by_its_package(
+    monkeypatch: Any, capsys: Any, url: str, module: str, package: str
+) -> None:
+    """The extra `sql` has none, so it is not what to install."""
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["sink", "sql", "--set", f"sinks.sql.url={url}"]) == 2
+    told = f"fusion-worker: sink sql needs the package {module}; pip install '{package}'\n"
+    assert capsys.readouterr().err == told

@@ -24,6 +24,8 @@ Say = Callable[[str], None]
 KINDS = ("mqtt", "webhook", "parquet", "sql")
 # Of a new dead-letter topic; a large cluster's operator makes it by other means.
 _PARTITIONS, _REPLICAS = 1, 1
+# Where the package is not called as the module.
+_DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
 def add_sink_arguments(parser: ArgumentParser) -> None:
@@ -156,9 +158,10 @@ def _destination(chosen: Namespace, told: Any) -> Destination:
     try:
         return _made(chosen, told)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"sink {chosen.kind} needs the package {error.name}; install fusion-worker[{chosen.kind}]"
-        ) from error
+        name = str(error.name)
+        driver = chosen.kind == "sql" and name != "sqlalchemy"
+        to_install = f"pip install '{_DRIVERS.get(name, name)}'" if driver else f"install fusion-worker[{chosen.kind}]"
+        raise ConfigError(f"sink {chosen.kind} needs the package {name}; {to_install}") from error
 
 
 def _made(chosen: Namespace, told: Any) -> Destination:
