@@ -13,6 +13,7 @@ from tests.messages import MessageFeeds
 from tests.onvif_camera import onvif_camera
 
 MOTION = "tns1:RuleEngine/CellMotionDetector/Motion"
+FIELD = "RuleEngine/CellMotionDetector/Motion_data_IsMotion"
 
 
 @pytest.fixture
@@ -41,9 +42,10 @@ def test_what_a_camera_tells_over_its_restart(feeds: MessageFeeds) -> None:
         feed.send_signal(signal.SIGTERM)
         assert feed.wait(20) == 0
     motion, count, still = feeds.events
-    assert (motion.key, motion.time, motion.reading) == ("gate", "2026-11-29T12:00:01.250000Z", {"IsMotion": "true"})
+    assert (motion.key, motion.time, motion.reading) == ("gate", "2026-11-29T12:00:01.250000Z", {FIELD: "true"})
     assert motion.attributes == {"clock": "device", "onviftopic": "RuleEngine/CellMotionDetector/Motion"}
-    assert (count.reading, still.reading) == ({"Count": 17}, {"IsMotion": "false"})
+    assert count.reading == {"RuleEngine/CountAggregation/Counter_data_Count": 17}
+    assert still.reading == {FIELD: "false"}
     assert feeds.log().count("user or password is wrong") == 1
     assert "wr0ng-word" not in feeds.log()
 
@@ -65,7 +67,7 @@ def test_a_notification_that_lacks_something_costs_that_one_alone(feeds: Message
         for inside in ODD:
             camera.say_xml(f"<wsnt:NotificationMessage>{inside}</wsnt:NotificationMessage>")
         camera.say(MOTION, "2026-11-29T12:00:01.250Z", {"IsMotion": "true"})
-        feeds.wait(lambda: any(one.reading == {"IsMotion": "true"} for one in feeds.read()))
+        feeds.wait(lambda: any(one.reading == {FIELD: "true"} for one in feeds.read()))
     assert "Traceback" not in feeds.log()
 
 
