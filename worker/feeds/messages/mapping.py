@@ -145,10 +145,16 @@ class Rule(Section):
 
 
 class MessageMapping(Section):
-    """A whole mapping; `base` is where its topics begin (`topic_prefix`, `base_topic` of the other program)."""
+    """A whole mapping.
+
+    Attributes:
+        base: where its topics begin (`topic_prefix`, `base_topic` of the other program).
+        not_read: what of the other program makes no event or field, in words.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
     about: str = ""
+    not_read: str = ""
     base: str = Field("", pattern=r"^[^+#{}\x00]*$")
     rule: tuple[Rule, ...] = Field(min_length=1)
 

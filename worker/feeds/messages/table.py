@@ -17,6 +17,7 @@ def section(transport: str, mapping: MessageMapping) -> str:
     rows = [_row(base, rule) for rule in mapping.rule if not rule.skip]
     silent = [_messages(base, rule) for rule in mapping.rule if rule.skip and not _is_joined(mapping, rule)]
     tail = f"\n\nNo event: {', '.join(silent)}." if silent else ""
+    tail += f"\n\nNot read: {mapping.not_read}." if mapping.not_read else ""
     head = "| messages | event | key | id | time | fields: from |\n|---|---|---|---|---|---|"
     command = transport if transport == mapping.name else f"{transport} --preset {mapping.name}"
     return f"**`feed {command}`**: {mapping.about}.\n\n" + "\n".join([head, *rows]) + tail
