@@ -13,7 +13,15 @@ from tests.messages import MessageFeeds
 from tests.onvif_camera import onvif_camera
 
 MOTION = "tns1:RuleEngine/CellMotionDetector/Motion"
-FIELD = "RuleEngine/CellMotionDetector/Motion_data_IsMotion"
+
+
+def told(topic: str, **data: Any) -> dict[str, Any]:
+    """A reading of this camera's only rule."""
+    named = {f"RuleEngine/{topic}_data_{name}": value for name, value in data.items()}
+    return {f"RuleEngine/{topic}_source_Rule": "MyMotion"} | named
+
+
+MOVES, STILL = (told("CellMotionDetector/Motion", IsMotion=word) for word in ("true", "false"))
 
 
 @pytest.fixture
@@ -42,10 +50,9 @@ def test_what_a_camera_tells_over_its_restart(feeds: MessageFeeds) -> None:
         feed.send_signal(signal.SIGTERM)
         assert feed.wait(20) == 0
     motion, count, still = feeds.events
-    assert (motion.key, motion.time, motion.reading) == ("gate", "2026-11-29T12:00:01.250000Z", {FIELD: "true"})
+    assert (motion.key, motion.time, motion.reading) == ("gate", "2026-11-29T12:00:01.250000Z", MOVES)
     assert motion.attributes == {"clock": "device", "onviftopic": "RuleEngine/CellMotionDetector/Motion"}
-    assert count.reading == {"RuleEngine/CountAggregation/Counter_data_Count": 17}
-    assert still.reading == {FIELD: "false"}
+    assert (count.reading, still.reading) == (told("CountAggregation/Counter", Count=17), STILL)
     assert feeds.log().count("user or password is wrong") == 1
     assert "wr0ng-word" not in feeds.log()
 
@@ -67,7 +74,7 @@ def test_a_notification_that_lacks_something_costs_that_one_alone(feeds: Message
         for inside in ODD:
             camera.say_xml(f"<wsnt:NotificationMessage>{inside}</wsnt:NotificationMessage>")
         camera.say(MOTION, "2026-11-29T12:00:01.250Z", {"IsMotion": "true"})
-        feeds.wait(lambda: any(one.reading == {FIELD: "true"} for one in feeds.read()))
+        feeds.wait(lambda: any(one.reading == MOVES for one in feeds.read()))
     assert "Traceback" not in feeds.log()
 
 
