@@ -33,6 +33,7 @@ def test_a_line_ends_at_its_line_end_alone(tmp_path: Path, end: str) -> None:
         (b'{"topic": "a", "payload": "x"}\n{"topic"', "line 2: "),
         (b'{"topic": "a\\ud800", "payload": "x"}', "line 1: "),
         (b"a \xff", ": is not UTF-8 (byte 2)"),
+        (b"f/door/car/snapshot \xff\xd8\xff\xe0\0\x10JFIF", "; a picture is in it: leave such topics out, as by "),
         (b"\xff\xfea\0", ": is UTF-16 or no text; save it as UTF-8"),
         (b"\n \n", ": holds no message"),
         (None, ": no such file"),

@@ -22,6 +22,7 @@ from worker.strict_json import read_json, write_json
 from worker.text_files import read_text
 
 _WIDE, _SHOWN = 34, 60
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG")
 _RECORD = "a record"
 
 
@@ -62,7 +63,7 @@ def messages_in(file: Path) -> Iterator[Message]:
     try:
         lines = read_text(file).split("\n")
     except ValueError as error:
-        raise ConfigError(f"--check {file}: {error}") from error
+        raise ConfigError(f"--check {file}: {error}{_picture_in(file)}") from error
     numbered = [(n, line.removesuffix("\r")) for n, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise ConfigError(f"--check {file}: holds no message; a line each: TOPIC PAYLOAD, or JSON")
@@ -73,6 +74,12 @@ def messages_in(file: Path) -> Iterator[Message]:
         except ValueError as error:
             raise ConfigError(f"--check {file}, line {number}: {error}") from error
         yield Message(topic, payload, now_us, place=f"{file.name}/0/{number - 1}")
+
+
+def _picture_in(file: Path) -> str:
+    if not file.is_file() or not any(begin in file.read_bytes() for begin in _PICTURES):
+        return ""
+    return "; a picture is in it: leave such topics out, as by mosquitto_sub -T 'frigate/+/+/snapshot'"
 
 
 def _line(line: str) -> tuple[str, bytes]:
