@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from worker.errors import ConfigError
-from worker.feeds.messages.mapping import mapping_of
+from worker.feeds.messages.mapping import mapping_of, preset_file
 from worker.feeds.messages.topics import TopicPattern, filters_of
 from worker.feeds.messages.values import Facts, Missing, Value, number_in, time_us
 
@@ -104,8 +105,19 @@ def test_topics_name_their_levels() -> None:
         ('id = "event#/x"', "event#: no such message is joined"), ('modality = "smell"', "rule.r.modality"),
         ('zone = "Middle/Earth"', "no time zone"), ('topic = "a/+"', "neither plain text"),
         ('join = { rule = "x", on = "", equals = "" }', "there is no rule 'x'"),
-        ("when = [1]", "rule.r.when"), 
+        ("when = [1]", "rule.r.when: must be a table"),
         ('attributes = { time = "/x" }', "'time' is said of every event"),
+        ('when = { "/x" = [1] }', "rule.r.when./x: must be a text, a number, true or false"),
+        ('time = ["{time}"]', "time: {time} is not in its topic"),
+        ("body = {}", "body: it names no field"), ("body = { a = 3 }", "rule.r.body.a: must be a text"),
+        ('body = { a = { cuont = "/x" } }', "rule.r.body.a.count: Field required"), ("time = 3", "time: must be a list"),
+        ('body = { a = { count = "/x", contains = "y" } }', "body.a.contains: there is no such key; did you"),
+        ('when = { "{time}" = "1" }', "when {time}: {time} is not in its topic"),
+        ('join = { rule = "r", on = "/x", equals = "{nonsense}/x" }', "join.equals: {nonsense} is not in its topic"),
+        ('join = { rule = "r", on = "/x", equals = "/x", distinct = "{y}" }', "join.distinct: {y} is not in"),
+        ('join = { rule = "r", on = "/x", equals = "/x", distinct = "r#/y" }', "join.distinct: it is read of"),
+        ('join = { rule = "r", on = "r#/x", equals = "/x" }', "join: r#: no such message is joined"),
+        ('id = "{digest}"\npayload = "text"\nattributes = { a = "/x" }', "ce_a: /x stands in JSON, but 'r' is"),
         ('body = { a = "/a" }\nmodality = "text"', "a sensor's"),
     ],
 )  # fmt: skip
@@ -122,3 +134,57 @@ def test_a_wrong_mapping_is_one_line(tmp_path: Path, change: str, said: str) -> 
     assert said in str(error.value)
     assert str(error.value).startswith(f"{file}: ")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["rule = 3", "rule = [3]", "rule = []", '[rule]\nname = "r"'])
+def test_rules_are_a_list_of_tables(tmp_path: Path, text: str) -> None:
+    """Said so in the words of TOML."""
+    file = tmp_path / "mine.toml"
+    file.write_text(f'name = "mine"\n{text}\n')
+    with pytest.raises(ConfigError, match=r"mine\.toml: rule(\.0)?: must be rules, each under \[\[rule\]\]$"):
+        mapping_of(file)
+
+
+COUNTED = """
+name = "mine"
+[[rule]]
+name = "counter"
+topic = "{gate}/count"
+skip = true
+%s
+[[rule]]
+name = "r"
+topic = "{camera}/seen"
+modality = "sensor"
+type = "t"
+key = "{camera}"
+id = "/id"
+body = ""
+join = { rule = "counter", on = "{camera}", equals = "%s", after = "1s" }
+"""
+
+
+def test_what_a_join_is_compared_with_is_of_the_other_message(tmp_path: Path) -> None:
+    """Its topic, not this rule's; and of JSON alone where it is read as such."""
+    file = tmp_path / "mine.toml"
+    for payload, equals, said in (
+        ("", "{gate}", ""),
+        ('payload = "json"', "/camera", ""),
+        ("", "{camera}", "join.equals: {camera} is not in the topic of 'counter'"),
+        ("", "/camera", "join.equals: /camera stands in JSON, but 'counter' is read as bytes"),
+    ):
+        file.write_text(COUNTED % (payload, equals))
+        with pytest.raises(ConfigError) if said else contextlib.nullcontext() as caught:
+            mapping_of(file)
+        assert caught is None or said in str(caught.value)
+
+
+def test_a_base_is_given_with_a_slash_or_without() -> None:
+    """One that is none is not the file's fault."""
+    file = preset_file("mqtt", "frigate")
+    assert [mapping_of(file, base).base for base in ("house/frigate/", "house/frigate", "", None)] == [
+        "house/frigate", "house/frigate", "", "frigate",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError) as caught:
+        mapping_of(file, "a+b")
+    assert str(caught.value) == "--base: 'a+b' is no beginning of a topic: it may hold no + # { } and no NUL"

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -17,6 +17,7 @@ from worker.durations import Duration
 from worker.errors import ConfigError
 from worker.feeds.messages.topics import NAMES_OF_OURS, TopicPattern
 from worker.feeds.messages.values import Value
+from worker.feeds.messages.wrong import sentence
 from worker.sections import Section
 from worker.text_files import read_text
 
@@ -40,6 +41,12 @@ def _zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(f"{name!r} is no time zone such as Europe/Berlin") from error
     return name
+
+
+def _base(text: str) -> str:
+    if re.search(r"[+#{}\x00]", text):
+        raise ValueError(f"{text!r} is no beginning of a topic: it may hold no + # {{ }} and no NUL")
+    return text.removesuffix("/")
 
 
 _Value = Annotated[str, AfterValidator(_value)]
@@ -116,6 +123,8 @@ class Rule(Section):
             raise ValueError(f"rule {self.name!r}: attributes: {min(taken)!r} is said of every event already")
         if self.body is None and self.modality == "sensor":
             raise ValueError(f'rule {self.name!r}: a sensor needs a body: fields, or "" for the whole object')
+        if isinstance(self.body, Mapping) and not self.body:
+            raise ValueError(f'rule {self.name!r}: body: it names no field; body = "" takes the whole object')
         if isinstance(self.body, Mapping) and self.modality != "sensor":
             raise ValueError(f"rule {self.name!r}: a body of fields is a sensor's; others have one value")
         return self
@@ -155,7 +164,7 @@ class MessageMapping(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
     about: str = ""
     not_read: str = ""
-    base: str = Field("", pattern=r"^[^+#{}\x00]*$")
+    base: Annotated[str, AfterValidator(_base)] = ""
     rule: tuple[Rule, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -164,30 +173,63 @@ class MessageMapping(Section):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two rules are called {twice[0]!r}")
         for rule in self.rule:
-            given = NAMES_OF_OURS | set(() if rule.topic is None else TopicPattern(rule.topic).names)
-            self._check(rule, given, names)
+            _check(rule, {one.name: one for one in self.rule})
         return self
 
-    @staticmethod
-    def _check(rule: Rule, given: set[str] | frozenset[str], names: list[str]) -> None:
-        joined = {rule.join.rule} if rule.join else set()
-        if absent := joined - set(names):
-            raise ValueError(f"rule {rule.name!r}: join: there is no rule {min(absent)!r}")
-        held = [*rule.values(), ("prefix", rule.prefix), *(("body", f) for f, _ in rule.fields() if f)]
-        for what, text in held:
-            value = Value(text)
-            if strange := set(value.names) - given:
-                raise ValueError(f"rule {rule.name!r}: {what}: {{{min(strange)}}} is not in its topic")
-            if strange := set(value.joins) - joined:
-                raise ValueError(f"rule {rule.name!r}: {what}: {min(strange)}#: no such message is joined")
+
+def _check(rule: Rule, rules: Mapping[str, Rule]) -> None:
+    """Raises ValueError: a value names what is not there, or what no message that it is read of can have."""
+    join = rule.join
+    if join is not None and join.rule not in rules:
+        raise ValueError(f"rule {rule.name!r}: join: there is no rule {join.rule!r}")
+    early = {*(f"when {text}" for text in rule.when), "join"}
+    for what, text in [*rule.values(), ("prefix", rule.prefix), *(("body", f) for f, _ in rule.fields() if f)]:
+        # What a message is, and what it is joined to, is told before its time and its partner are.
+        _check_value(rule, what, text, rule, "time" if what in early | {"time"} else "")
+        joined = {join.rule} if join is not None and what not in early else set()
+        if absent := set(Value(text).joins) - joined:
+            raise ValueError(f"rule {rule.name!r}: {what}: {min(absent)}#: no such message is joined")
+    if join is None:
+        return
+    for what, text in (("join.equals", join.equals), ("join.distinct", join.distinct)):
+        _check_value(rule, what, text, rules[join.rule], "time")
+        if strange := Value(text).joins:
+            raise ValueError(
+                f"rule {rule.name!r}: {what}: it is read of the message of {join.rule!r}; leave {strange[0]}# out"
+            )
+
+
+def _check_value(rule: Rule, what: str, text: str, of: Rule, unknown: str) -> None:
+    """Whether a message of the rule `of` can have it; `unknown`: a name of ours that is not known there."""
+    value, whose = Value(text), "its topic" if of is rule else f"the topic of {of.name!r}"
+    given = NAMES_OF_OURS - {unknown} | set(() if of.topic is None else TopicPattern(of.topic).names)
+    if strange := set(value.names) - given:
+        raise ValueError(f"rule {rule.name!r}: {what}: {{{min(strange)}}} is not in {whose}")
+    if of.read_as != "json" and (paths := [path for path in value.pointers if path]):
+        raise ValueError(
+            f"rule {rule.name!r}: {what}: {paths[0]} stands in JSON, but {of.name!r} is read as {of.read_as}; "
+            f'give it payload = "json"'
+        )
+
+
+_KEYS = {
+    "": MessageMapping.model_fields,
+    "rule": Rule.model_fields,
+    "join": Join.model_fields,
+    "body": Count.model_fields,
+}
 
 
 def mapping_of(file: Path, base: str | None = None) -> MessageMapping:
     """The mapping in a file; `base` stands for its own.
 
     Raises:
-        ConfigError: one line that names the file, the key and what is wrong.
+        ConfigError: one line that names the file or `--base`, the key and what is wrong.
     """
+    try:
+        given = {} if base is None else {"base": _base(base)}
+    except ValueError as error:
+        raise ConfigError(f"--base: {error}") from error
     try:
         table = tomllib.loads(read_text(file))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -195,9 +237,9 @@ def mapping_of(file: Path, base: str | None = None) -> MessageMapping:
     except ValueError as error:
         raise ConfigError(f"{file}: {error}") from error
     try:
-        return MessageMapping.model_validate(table | ({} if base is None else {"base": base}))
+        return MessageMapping.model_validate(table | given)
     except ValidationError as error:
-        raise ConfigError(f"{file}: {_sentence(error, table)}") from error
+        raise ConfigError(f"{file}: {sentence(error, table, _KEYS)}") from error
 
 
 def preset_file(transport: str, name: str) -> Path:
@@ -213,18 +255,3 @@ def preset_file(transport: str, name: str) -> Path:
 def presets_of(transport: str) -> list[str]:
     """The names of those for `mqtt` or `kafka`."""
     return sorted(file.stem for file in (PRESETS / transport).glob("*.toml"))
-
-
-def _sentence(error: ValidationError, table: dict[str, Any]) -> str:
-    """The first thing that is wrong, as a phrase; a rule is called by its name."""
-    first: Any = error.errors()[0]
-    parts = [str(part) for part in first["loc"] if not re.search(r"[\[(]", str(part))]
-    said = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        known = Rule.model_fields if parts[0] == "rule" else MessageMapping.model_fields
-        near = difflib.get_close_matches(parts[-1], known, n=1)
-        said = f"there is no such key; did you mean {near[0]}?" if near else "there is no such key"
-    if parts[:1] == ["rule"] and len(parts) > 1 and isinstance(own := table["rule"][int(parts[1])], dict):
-        parts[1] = str(own.get("name", parts[1]))
-    place = ".".join(parts)
-    return f"{place}: {said}" if place else said
