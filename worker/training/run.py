@@ -52,6 +52,7 @@ def train(arguments: Namespace) -> int:
     data = data_to_train(arguments, console)
     if (old := with_old(arguments, data, start := opened(arguments))) is not None:
         data = old.data
+        console.print(*old.told, sep="\n", highlight=False, markup=False, soft_wrap=True)
     beside = rows_beside(arguments, data, old.test if old is not None else (), console)
     built = build(arguments, data, beside, start)
     share = trained_share(built.model)
@@ -61,9 +62,9 @@ def train(arguments: Namespace) -> int:
         splits["train"].show_blind(arguments.seed)
     plan = plan_of_run(arguments, splits["train"], built)
     history, told = fitted(arguments, built, splits, _samples(built, data, beside), plan, console)
-    told += fallen(old, built, data, arguments, console)
     calibrate(built.model, splits["dev"], plan.batch)
     fit_heads(built.model, splits["dev"], plan.batch)
+    told += fallen(old, built, data, arguments, console)
     for samples in splits.values() if built.model.config.image_view else ():
         samples.forget_maps()
     names = list(data.inputs)
@@ -130,9 +131,9 @@ def fallen(old: Old | None, built: Built, data: Data, arguments: Namespace, cons
     if old is None:
         return []
     after = measure(built.model, _samples(built, data, old.test), arguments.batch, ALL)
-    told = fall(old, after, arguments.most_fall)
+    told = fall(old, built.model.config, after, arguments.most_fall)
     console.print(told, highlight=False, markup=False, soft_wrap=True)
-    return [told]
+    return [*old.told, told]
 
 
 def samples_of(built: Built, data: Data, split: str) -> Samples:
