@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import re
 import sys
 import tempfile
@@ -121,10 +122,19 @@ def main() -> None:
     seeds = [measured(given, seed, percents, arms) for seed in range(given.seeds)]
     minutes = (time.process_time() - began) / 60
     print(f"{given.data}, {' '.join(given.rest)}; n = {given.seeds} seeds, {machine()}, {minutes:.1f} min\n")
-    print(f"| labels | {' | '.join(arms)} |\n{'|---' * (len(arms) + 1)}|")
+    print(*table(seeds, percents, arms), sep="\n")
+
+
+def table(seeds: Sequence[dict[Any, float]], percents: Sequence[int], arms: Sequence[str]) -> list[str]:
+    """Markdown: a row for each share, a cell for each column, and how much each adds to the first, paired by seed."""
+    more = [f"{arm} - {arms[0]}, paired by seed" for arm in arms[1:]]
+    lines = [f"| labels | {' | '.join([*arms, *more])} |", "|---" * (len(arms) + len(more) + 1) + "|"]
     for percent in percents:
-        cells = [cell([one[percent, arm] for one in seeds]) if (percent, arm) in seeds[0] else "-" for arm in arms]
-        print(f"| {percent} % | {' | '.join(cells)} |")
+        found = [[one.get((percent, arm), math.nan) for one in seeds] for arm in arms]
+        added = [[value - first for value, first in zip(each, found[0], strict=True)] for each in found[1:]]
+        cells = ["-" if math.isnan(each[0]) else cell(each) for each in [*found, *added]]
+        lines.append(f"| {percent} % | {' | '.join(cells)} |")
+    return lines
 
 
 if __name__ == "__main__":

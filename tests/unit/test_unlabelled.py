@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.bench.labels import table
 from tests.unit.test_training import arguments, folder
 from tests.unit.test_training_choices import SMALL, readings
 from worker.errors import ConfigError
@@ -216,3 +217,15 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, given: tuple[str, 
     """One line."""
     with pytest.raises(ConfigError, match=message):
         train(arguments("--data", str(readings(tmp_path / "data")), "--out", str(tmp_path / "out"), *SMALL, *given))
+
+
+def test_the_table_of_shares_tells_the_difference_paired_by_seed() -> None:
+    """Each seed against itself: what two columns share of a seed's luck is in neither bound."""
+    seeds = [{(50, "without"): 0.5, (50, "with"): 0.6, (100, "without"): 0.9},
+             {(50, "without"): 0.7, (50, "with"): 0.8, (100, "without"): 0.9}]  # fmt: skip
+    assert table(seeds, [50, 100], ["without", "with"]) == [
+        "| labels | without | with | with - without, paired by seed |",
+        "|---|---|---|---|",
+        "| 50 % | 0.600 (-0.671 to 1.871) | 0.700 (-0.571 to 1.971) | 0.100 (0.100 to 0.100) |",
+        "| 100 % | 0.900 (0.900 to 0.900) | - | - |",
+    ]

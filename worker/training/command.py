@@ -93,7 +93,7 @@ def _add_fewer_arguments(group: _ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument(
         "--most-fall", type=share, default=0.02,
-        help="the accuracy on that test split, or a head's, may fall by so much; else no model is written (exit 1; 0.02)",
+        help="the accuracy on that test split, or a head's, may fall by so much; else no model (exit 1; 0.02)",
     )  # fmt: skip
     group.add_argument(
         "--unlabelled", type=Path, metavar="FOLDER", help="rows of these inputs, whose labels are not known"
