@@ -17,11 +17,11 @@ MOTION = "tns1:RuleEngine/CellMotionDetector/Motion"
 
 def told(topic: str, **data: Any) -> dict[str, Any]:
     """A reading of this camera's only rule."""
-    named = {f"RuleEngine/{topic}_data_{name}": value for name, value in data.items()}
-    return {f"RuleEngine/{topic}_source_Rule": "MyMotion"} | named
+    named = {f"RuleEngine_{topic}_data_{name}": value for name, value in data.items()}
+    return {f"RuleEngine_{topic}_source_Rule": "MyMotion"} | named
 
 
-MOVES, STILL = (told("CellMotionDetector/Motion", IsMotion=word) for word in ("true", "false"))
+MOVES, STILL = (told("CellMotionDetector_Motion", IsMotion=word) for word in ("true", "false"))
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_what_a_camera_tells_over_its_restart(feeds: MessageFeeds) -> None:
     motion, count, still = feeds.events
     assert (motion.key, motion.time, motion.reading) == ("gate", "2026-11-29T12:00:01.250000Z", MOVES)
     assert motion.attributes == {"clock": "device", "onviftopic": "RuleEngine/CellMotionDetector/Motion"}
-    assert (count.reading, still.reading) == (told("CountAggregation/Counter", Count=17), STILL)
+    assert (count.reading, still.reading) == (told("CountAggregation_Counter", Count=17), STILL)
     assert feeds.log().count("user or password is wrong") == 1
     assert "wr0ng-word" not in feeds.log()
 

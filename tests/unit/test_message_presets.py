@@ -10,28 +10,38 @@ import pytest
 from tests.unit.test_messages import STREAMS, all_of, preset, reading
 from worker.feeds.messages.check import check
 from worker.feeds.messages.translate import Translator
+from worker.rules.expression import Expression
 
 
 def test_an_onvif_event_says_what_it_is_about() -> None:
-    """Two topics with a field of one name are told apart, and which line was crossed, which input was closed; what
-    stands in no part of it is no field."""
+    """Two topics with a field of one name are told apart, and which line was crossed, which input was closed; each is
+    a word that a rule can ask for."""
     told = [
         ("VideoSource/MotionAlarm", {"Source": "v1"}, {"State": "true"}),
         ("VideoSource/ImageTooDark/ImagingService", {"Source": "v1"}, {"State": "true"}),
         ("Device/Trigger/DigitalInput", {"InputToken": "door"}, {"LogicalState": "true"}),
         ("RuleEngine/LineDetector/Crossed", {"Rule": "left"}, {"ObjectId": "4"}),
+        ("Maker/Own/Deep/Topic", {}, {"State": "1"}),
     ]
+    name = "VideoSource_ImageTooDark_ImagingService"
     common = {"time": "2026-11-29T12:00:00+00:00", "operation": "Changed", "key": {}}
     events = all_of(
         preset("onvif", "onvif"),
         *((f"gate/{at}", json.dumps(common | {"source": source, "data": data})) for at, source, data in told),
     )
     assert [reading(one) for one in events] == [
-        {"VideoSource/MotionAlarm_source_Source": "v1", "VideoSource/MotionAlarm_data_State": "true"},
-        {f"{told[1][0]}_source_Source": "v1", f"{told[1][0]}_data_State": "true"},
-        {f"{told[2][0]}_source_InputToken": "door", f"{told[2][0]}_data_LogicalState": "true"},
-        {f"{told[3][0]}_source_Rule": "left", f"{told[3][0]}_data_ObjectId": 4},
+        {"VideoSource_MotionAlarm_source_Source": "v1", "VideoSource_MotionAlarm_data_State": "true"},
+        {f"{name}_source_Source": "v1", f"{name}_data_State": "true"},
+        {
+            "Device_Trigger_DigitalInput_source_InputToken": "door",
+            "Device_Trigger_DigitalInput_data_LogicalState": "true",
+        },
+        {"RuleEngine_LineDetector_Crossed_source_Rule": "left", "RuleEngine_LineDetector_Crossed_data_ObjectId": 4},
+        {"Maker/Own/Deep/Topic_data_State": 1},
     ]
+    assert [one.attributes["onviftopic"] for one in events] == [at for at, _, _ in told]
+    asked = {name for one in events[:4] for name in reading(one)}
+    assert all(Expression(f"inputs.gates.{name} != null", {"gates": "sensor"}) for name in asked)
 
 
 def test_frigate_tells_which_model_and_what_moves() -> None:
