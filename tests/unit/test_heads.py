@@ -90,7 +90,13 @@ def test_a_model_of_a_number_alone(rows: Path, tmp_path: Path, capsys: pytest.Ca
     """No row has a label: it is trained, by its head, and its label is the one word for that."""
     house.write(rows, label=False, only="setpoint")
     assert train(arguments("--data", str(rows), "--out", str(tmp_path / "out"), *QUICK)) == 0
-    assert "head setpoint (number):" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "head setpoint (number):" in printed
+    assert "accuracy" not in printed
+    assert "no_label" not in printed + (tmp_path / "out" / "README.md").read_text()
+    assert not (tmp_path / "out" / "confusion.png").exists()
+    with pytest.raises(ConfigError, match=r"^--robust: is about the label, which this model has not; its heads are s"):
+        evaluate(evaluation("--data", str(rows), "--model", str(tmp_path / "out"), "--robust"))
     assert load(tmp_path / "out")[0].config.id2label == {0: "no_label"}
 
 
@@ -111,6 +117,7 @@ def test_a_model_of_a_number_alone(rows: Path, tmp_path: Path, capsys: pytest.Ca
         ("dev", {"room": 3.5}, r"dev.jsonl:5: targets.room: 3.5 is a finite number; the head room is of kind label"),
         ("dev", {"room": " "}, r'dev.jsonl:5: targets.room: " " is no label: nothing can be seen of it'),
         ("dev", {"a room": "x"}, r"dev.jsonl:5: targets: name 'a room' must be up to 48 letters"),
+        ("test", {"rooom": "loft"}, r"test.jsonl:5: targets.rooom: is in no row of train; did you mean 'room'?"),
         ("train", {"lone": 3}, r"targets.lone is 3 in all 1 rows of train; a number that is to be learned differs"),
     ],
 )  # fmt: skip

@@ -141,6 +141,7 @@ def test_a_text_that_came_as_json() -> None:
         ("1 << 2 == 4 and score > 0", "operators on bits"),
         ("score", "is float, and must be true or false"),
         ("scores.quiet > 1", 'scores["LABEL"]'),
+        ("heads.setpoint.number > 25", 'heads["HEAD"]["number"]'),
         ("score > label", "data type mismatch"),
         ("confidence.sure > 1", "did you mean"),
         ("label.__class__ == 1", "unknown attribute: '__class__'"),

@@ -27,6 +27,7 @@ from worker.model.sums import SIGNATURE, verified, write_sums
 from worker.training.data import Samples
 from worker.training.evaluate import Measured, first_of, labels_of
 from worker.training.head_measures import HeadMeasured, of_verdicts
+from worker.training.names import check_heads
 from worker.training.presence import Presence, patterns
 from worker.training.reference import write_reference
 from worker.training.sources import Data, read
@@ -115,6 +116,8 @@ def _source(arguments: Namespace, console: Console) -> Source:
     for warning in data.warnings:
         console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     data = data.fitting(model.config, f"--model {arguments.model}")
+    for rows in data.splits.values():
+        check_heads(model.config, rows)
     labels, preprocessor = labels_of(model.config), Preprocessor(model.config, tokenizer)
     made = {
         split: Samples(rows, list(data.inputs), labels, model.config, preprocessor)

@@ -266,6 +266,9 @@ def _path(node: Any) -> tuple[str, ...]:
 def _told(error: rule_engine.errors.EngineError) -> str:
     hint = getattr(error, "suggestion", None)
     if (error.message or "").startswith("attribute access on a MAPPING"):
-        return 'scores and missing are asked as scores["LABEL"] and missing&["STREAM"]'
+        return (
+            'scores, missing and heads are asked as scores["LABEL"], missing&["STREAM"] and heads["HEAD"]["number"], '
+            "with brackets"
+        )
     said = error.message or f"{type(error).__name__} {getattr(error, 'name', getattr(error, 'attribute_name', ''))}"
     return f"cannot be parsed: {said}" + (f"; did you mean {hint}?" if hint else "")

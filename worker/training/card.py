@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.model.config import FusionConfig
+from worker.model.heads import Heads
 from worker.training.evaluate import Measured, confidence_rows, first_of, rows_of
 from worker.training.findings import Findings
 from worker.training.groups import rows_of_groups
@@ -42,14 +43,13 @@ class Trained:
 def card(trained: Trained, findings: Findings) -> str:
     """The card, in Markdown with the head that model hubs read."""
     config, measured = findings.config, findings.measured
-    full = first_of(measured)
     counts = ", ".join(f"{count} {split}" for split, count in trained.counts.items())
     origins = list(trained.origins) or ["no weights but those trained here"]
     return "\n".join(
         [
             "---", f"license: {trained.license}", "library_name: fusion-worker", "tags: [multimodal, fusion]", "---",
             "", f"# {config.name}", "",
-            f"Labels: {', '.join(f'`{name}`' for name in full.names)}. Inputs: {_inputs(config)}. "
+            f"{_says(findings)}. Inputs: {_inputs(config)}. "
             f"Fusion: {config.fusion}, D = {config.dim}. Image backbone: {config.backbone}.", "",
             f"- **Data**: {trained.about}; {counts}.",
             f"- **Personal data** in it {'was masked ([privacy])' if config.masked else 'was not masked'}.",
@@ -57,14 +57,43 @@ def card(trained: Trained, findings: Findings) -> str:
             f"{trained.share:.1%} of the weights were trained.",
             f"- **Began from**: {'; '.join(origins)}.",
             *[f"- {note[0].upper()}{note[1:]}." for note in trained.notes],
-            f"- **Scores** are calibrated on the dev split, by what is present: temperatures {_temperatures(config)}.",
-            "", "## Measured on the test split", "", "```", *rows_of(measured), "", full.report.rstrip(), "```", "",
-            *_confidence(measured), *_heads(config, measured),
-            *_ranking(findings), *fair_and_robust(findings),
-            "![confusion](confusion.png) ![reliability](reliability.png) ![curves](curves.png)",
+            *_calibrated(findings),
+            "", "## Measured on the test split", "", *_label(findings), *_heads(config, measured),
+            *_ranking(findings), *fair_and_robust(findings), _pictures(findings),
             "", "## Limits", "", *[f"- {one}" for one in _limits(findings)], "",
         ]
     )  # fmt: skip
+
+
+def _says(findings: Findings) -> str:
+    if not findings.has_label:
+        return f"No label; heads: {_head_names(findings.config)}"
+    return f"Labels: {', '.join(f'`{name}`' for name in first_of(findings.measured).names)}"
+
+
+def _head_names(config: FusionConfig) -> str:
+    return ", ".join(f"`{head.name}` ({head.kind})" for head in Heads(config.heads).each)
+
+
+def _calibrated(findings: Findings) -> list[str]:
+    if not findings.has_label:
+        return []
+    told = f"temperatures {_temperatures(findings.config)}"
+    return [f"- **Scores** are calibrated on the dev split, by what is present: {told}."]
+
+
+def _label(findings: Findings) -> list[str]:
+    """What is measured of the label; nothing without one."""
+    measured = findings.measured
+    if not findings.has_label:
+        return []
+    report = first_of(measured).report.rstrip()
+    return ["```", *rows_of(measured), "", report, "```", "", *_confidence(measured)]
+
+
+def _pictures(findings: Findings) -> str:
+    shown = ("confusion", "reliability", "curves") if findings.has_label else ("curves",)
+    return " ".join(f"![{name}]({name}.png)" for name in shown)
 
 
 def _confidence(measured: Mapping[str, Measured]) -> list[str]:
@@ -77,7 +106,8 @@ def _confidence(measured: Mapping[str, Measured]) -> list[str]:
 def _heads(config: FusionConfig, measured: Mapping[str, Measured]) -> list[str]:
     if not (rows := head_rows(config, measured)):
         return []
-    told = "What it says beside its label (`heads` in results; thresholds and bands fitted on the dev split):"
+    label = " beside its label, which all other tables are about" if first_of(measured).has_label else ""
+    told = f"What it says{label} (`heads` in results; thresholds and bands fitted on the dev split):"
     return [told, "", "```", *rows[:-1], "```", ""]
 
 
@@ -101,15 +131,24 @@ def _temperatures(config: FusionConfig) -> str:
     return f"{min(told):.3f} to {max(told):.3f}"
 
 
+_STRANGE = "`confidence.familiar` near 0 says that its inputs are like none that it was trained on."
+_ELSEWHERE = "It was measured on data that came from where its training data came from; elsewhere it will do worse."
+
+
 def _limits(findings: Findings) -> list[str]:
     measured = findings.measured
+    if not findings.has_label:
+        return [
+            f"It says {_head_names(findings.config)} of any input, and nothing else. {_STRANGE}",
+            _ELSEWHERE,
+            "What spoiled inputs cost it, and whether it does alike for all groups, is not measured without a label.",
+        ]
     full = first_of(measured)
     weakest = min(range(len(full.names)), key=lambda n: _recall(full, n))
     limits = [
-        f"It tells {len(full.names)} labels apart and nothing else; any input gets one of them. "
-        "`confidence.familiar` near 0 says that its inputs are like none that it was trained on.",
+        f"It tells {len(full.names)} labels apart and nothing else; any input gets one of them. {_STRANGE}",
         f"The label it misses most is `{full.names[weakest]}`: {_recall(full, weakest):.1%} of them are found.",
-        "It was measured on data that came from where its training data came from; elsewhere it will do worse.",
+        _ELSEWHERE,
     ]
     if len(measured) > 1:
         seen = [name for name, one in measured.items() if len(one.truth)]

@@ -53,6 +53,11 @@ class Measured:
     targets: NDArray[np.float64] | None = None
 
     @property
+    def has_label(self) -> bool:
+        """Whether there are labels to tell apart; a model that has further heads alone has one label, always right."""
+        return len(self.names) > 1
+
+    @property
     def scores(self) -> NDArray[np.float64]:
         """[N, K]."""
         return softmax(self.logits / np.reshape(self.temperature, (-1, 1)))
@@ -192,7 +197,10 @@ def fitted_temperature(measured: Measured) -> float:
 
 
 def calibrate(model: FusionModel, dev: Samples, batch: int) -> None:
-    """Fits the model's temperatures: of the samples as they come, and under each presence pattern that has any."""
+    """Fits the model's temperatures: of the samples as they come, and under each presence pattern that has any; of one
+    label, whose score is 1 at any temperature, none."""
+    if model.config.num_labels < 2:
+        return
     model.config.calibration = fitted_temperature(measure(model, dev, batch, ALL))
     numbers, model.config.calibrations = range(len(model.config.inputs)), {}
     for presence in patterns([str(number) for number in numbers]).values():

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from worker.errors import ConfigError
 from worker.model.confidence import Knowledge
+from worker.model.config import FusionConfig
+from worker.model.heads import Heads
 from worker.model.load import device_of, digest, load
 from worker.model.preprocess import Preprocessor
 from worker.model.sums import UNLISTED, verified
@@ -18,6 +20,7 @@ from worker.training.data import Samples
 from worker.training.evaluate import Measured, first_of, labels_of, measure
 from worker.training.findings import Findings, Of, groupings, write_metrics
 from worker.training.groups import names_of
+from worker.training.names import check_heads
 from worker.training.presence import Presence
 from worker.training.rows import Sample
 from worker.training.run import draw, measure_all, read_data
@@ -32,12 +35,13 @@ def evaluate(arguments: Namespace) -> int:
         knowledge = Knowledge.load(arguments.model, model.config, of := digest(arguments.model))
     if sums is None:
         console.print(f"warning: --model {arguments.model}: {UNLISTED}", markup=False, soft_wrap=True)
+    _check_label(arguments, model.config)
     model.to(device_of(arguments.device), memory_format=torch.channels_last)
     data = read_data(arguments, (arguments.split,), console)
     data = data.fitting(model.config, f"--model {arguments.model}")
     preprocessor = Preprocessor(model.config, tokenizer)
     names, labels = list(data.inputs), labels_of(model.config)
-    rows = data.splits[arguments.split]
+    check_heads(model.config, rows := data.splits[arguments.split])
     samples = Samples(rows, names, labels, model.config, preprocessor)
     known = knowledge.to(model.device) if knowledge is not None else None
     _check_groups(arguments, rows, samples.names, labels)
@@ -59,6 +63,16 @@ def evaluate(arguments: Namespace) -> int:
         told = against(arguments.against, data, arguments.split, arguments.batch, arguments.device, own)
         console.print(*told, sep="\n", highlight=False, soft_wrap=True)
     return 0
+
+
+def _check_label(arguments: Namespace, config: FusionConfig) -> None:
+    """Before anything is read: some options have nothing to tell of a model without a label."""
+    if config.num_labels > 1:
+        return
+    for option in ("positive", "by", "robust", "plots", "against"):
+        if getattr(arguments, option):
+            heads = ", ".join(head.name for head in Heads(config.heads).each)
+            raise ConfigError(f"--{option}: is about the label, which this model has not; its heads are {heads}")
 
 
 def _check_groups(arguments: Namespace, rows: Sequence[Sample], names: Sequence[str], labels: Sequence[str]) -> None:

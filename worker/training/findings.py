@@ -19,6 +19,8 @@ from worker.training.spoiled import Spoiled, spoiled_rows
 
 METRICS = "metrics.json"
 _PLACES = 6
+_NO_LABEL = "The model has no label; of each head:"
+_OF_LABEL = "All above is about the label alone; of each head:"
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,26 @@ class Findings:
 
     @cached_property
     def ranking(self) -> list[Ranked]:
-        """Of the first presence pattern."""
-        return ranked(first_of(self.measured))
+        """Of the first presence pattern; nothing of a model without a label."""
+        return ranked(first_of(self.measured)) if self.has_label else []
+
+    @property
+    def has_label(self) -> bool:
+        """Whether the model tells a label, which all tables but those of heads are about."""
+        return first_of(self.measured).has_label
 
     def report(self) -> str:
         """For people."""
-        name = next(iter(self.measured))
+        name, heads = next(iter(self.measured)), head_rows(self.config, self.measured)[:-1]
+        if not self.has_label:
+            return "\n".join([_NO_LABEL, "", *heads]) + "\n"
         blocks = [
             [tell(self.measured).rstrip()],
             [f"{name}, a label against the rest:", *ranking_rows(self.ranking)] if self.ranking else [],
             *(rows_of_groups(one) for one in self.groups),
             spoiled_rows(self.spoiled, self.probe),
-            head_rows(self.config, self.measured)[:-1],
+            [_OF_LABEL] if heads else [],
+            heads,
         ]
         return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -98,8 +108,11 @@ def metrics_of(findings: Findings, of: Of) -> metrics.MetricsV1:
             data=Path(of.data).name, split=of.split, n=len(of.samples), seed=of.seed, digest=of.samples.digest
         ),
         temperature_low=_round(min(temperatures)), temperature_high=_round(max(temperatures)),
-        presence={name: _presence(one) for name, one in findings.measured.items() if len(one.truth)},
-        labels=_labels(first, findings.ranking), confusion=first.confusion.tolist(),
+        presence={
+            name: _presence(one) for name, one in findings.measured.items() if len(one.truth) and one.has_label
+        },
+        labels=_labels(first, findings.ranking) if first.has_label else {},
+        confusion=first.confusion.tolist() if first.has_label else [],
         heads=told_of_heads(config, findings.measured),
         auroc=_rounded(auroc), average_precision=_rounded(precision),
         groups=[_grouping(one) for one in findings.groups],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,13 +21,16 @@ from worker.training.augment import Augment
 from worker.training.board import Board
 from worker.training.data import Samples, told_batches
 from worker.training.encoders import groups, steady
-from worker.training.evaluate import measure
+from worker.training.evaluate import Measured, measure
 from worker.training.head_measures import judged_by
 from worker.training.losses import Weights, heads_loss, joint_loss
 from worker.training.presence import ALL, Presence
 
 CHECKPOINT = "checkpoint.pt"
 LOGS = "logs"
+_ON_BOARD = {
+    "loss": "loss/train", "judged": "judged/dev", "dev accuracy": "accuracy/dev", "dev macro F1": "macro F1/dev",
+}  # fmt: skip
 _NOT_FINITE = "--learning-rate {:g}: the loss is no longer finite; take a smaller one"
 
 
@@ -126,10 +129,9 @@ def fit(
         while state.epoch < plan.epochs and not _has_stopped(state, plan):
             loss = _epoch(model, train, optimizer, schedule, plan, state.epoch, step)
             found = measure(model, dev, plan.batch, ALL, lambda: step("dev", 1))
-            state.history.append({"loss": loss, "dev accuracy": found.accuracy, "dev macro F1": found.macro_f1})
-            told = {"loss/train": loss, "accuracy/dev": found.accuracy, "macro F1/dev": found.macro_f1}
-            board.add(told, state.epoch)
             judged = judged_by(model.config, found)
+            state.history.append(_point(loss, found, judged))
+            board.add({_ON_BOARD[name]: value for name, value in state.history[-1].items()}, state.epoch)
             if judged > state.best:
                 state.best, state.best_epoch, kept = judged, state.epoch, copy.deepcopy(model.state_dict())
             seen(state.epoch, judged)
@@ -160,6 +162,17 @@ def descend(model: FusionModel, loss: torch.Tensor, optimizer: AdamW, schedule: 
     optimizer.step()
     schedule.step()
     return loss.item()
+
+
+def _point(loss: float, dev: Measured, judged: float) -> dict[str, float]:
+    """Of an epoch's curves; of a model without a label nothing about it."""
+    of_label = {"dev accuracy": dev.accuracy, "dev macro F1": dev.macro_f1} if dev.has_label else {}
+    return {"loss": loss, "judged": judged, **of_label}
+
+
+def kept_of(history: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """The epoch of a run's curves whose weights were kept."""
+    return max(history, key=lambda point: point["judged"])
 
 
 def _has_stopped(state: _State, plan: Plan) -> bool:
@@ -246,6 +259,10 @@ def _loaded(path: Path, model: FusionModel) -> dict[str, Any]:
     except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
         told = f"{type(error).__name__}; begin anew without --resume"
         raise ConfigError(f"--resume: {path} is no checkpoint that can be read: {told}") from error
-    if not isinstance(saved, dict) or not isinstance(saved.get("run"), dict):
+    if not isinstance(saved, dict) or not isinstance(saved.get("run"), dict) or not _is_judged(saved["state"]):
         raise ConfigError(f"--resume: {path} is no checkpoint of this version; begin anew without --resume")
     return saved
+
+
+def _is_judged(state: Mapping[str, Any]) -> bool:
+    return all("judged" in point for point in state["history"])

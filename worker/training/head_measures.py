@@ -161,6 +161,15 @@ def judged_by(config: FusionConfig, measured: Measured) -> float:
     return fmean([*own, *told])
 
 
+def judge_of(config: FusionConfig) -> str:
+    """What `judged_by` is, in words."""
+    if not config.heads:
+        return "macro F1"
+    numbers = any(head.kind == NUMBER for head in Heads(config.heads).each)
+    of = "label and heads" if config.num_labels > 1 else "heads"
+    return f"mean over {of} of macro F1{' (of numbers R2)' if numbers else ''}"
+
+
 def _worth(one: HeadMeasured) -> float:
     return max(0.0, one.r2) if one.head.kind == NUMBER else one.macro_f1
 

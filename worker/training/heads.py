@@ -62,12 +62,7 @@ def _fitting(sample: Sample, name: str, target: Target, kind: str, because: str)
 
 def _learned(one: Asked, found: Sequence[tuple[Sample, Target]], level: float) -> Head:
     if one.kind == NUMBER:
-        values = torch.tensor([float(value) for _, value in found if not isinstance(value, str | tuple)]).double()
-        std = float(values.std(correction=0))
-        if not std > 0:
-            raise ConfigError(f"--data: targets.{one.name} is {values[0].item():g} in all {len(values)} rows of train; "
-                              "a number that is to be learned differs")  # fmt: skip
-        return Head(one.name, NUMBER, mean=float(values.mean()), std=std, unit=one.unit, level=level)
+        return _number(one, [float(value) for _, value in found if not isinstance(value, str | tuple)], level)
     words = Counter(word for _, value in found for word in (value if isinstance(value, tuple) else (str(value),)))
     rare = next((word for word in sorted(words) if words[word] < 2), None)
     if rare is not None:
@@ -78,6 +73,18 @@ def _learned(one: Asked, found: Sequence[tuple[Sample, Target]], level: float) -
         raise ConfigError(f"--data: targets.{one.name} has {len(words)} labels in train; it may have {least} to "
                           f"{_MOST_LABELS}")  # fmt: skip
     return Head(one.name, one.kind, tuple(sorted(words)))
+
+
+def _number(one: Asked, told: Sequence[float], level: float) -> Head:
+    if min(told) == max(told):
+        raise ConfigError(f"--data: targets.{one.name} is {told[0]:g} in all {len(told)} rows of train; "
+                          "a number that is to be learned differs")  # fmt: skip
+    values = torch.tensor(told, dtype=torch.float64)
+    mean, std = float(values.mean()), float(values.std(correction=0))
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise ConfigError(f"--data: targets.{one.name} reaches from {min(told):g} to {max(told):g} in train; its mean "
+                          "and spread cannot be told in numbers of 64 bits: give it in another unit")  # fmt: skip
+    return Head(one.name, NUMBER, mean=mean, std=std, unit=one.unit, level=level)
 
 
 def encoded(heads: Heads, samples: Sequence[Sample]) -> Tensor:

@@ -15,17 +15,17 @@ from worker.training.evaluate import Measured
 _MOST_NUMBERED = 20  # Labels up to which a cell has room for its number.
 
 
-def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss and macro-F1 on dev by epoch."""
+def draw_curves(history: Sequence[dict[str, float]], judge: str, path: Path) -> None:
+    """Loss, and what dev is judged by (`judge` in words), by epoch."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     left = figure.subplots()
     right = left.twinx()
     epochs = range(1, len(history) + 1)
     left.plot(epochs, [point["loss"] for point in history], "o-", color="tab:blue")
-    right.plot(epochs, [point["dev macro F1"] for point in history], "s-", color="tab:orange")
+    right.plot(epochs, [point["judged"] for point in history], "s-", color="tab:orange")
     left.set(xlabel="epoch", xticks=list(epochs))
     left.set_ylabel("training loss", color="tab:blue")
-    right.set_ylabel("dev macro F1", color="tab:orange")
+    right.set_ylabel(f"dev {judge}", color="tab:orange")
     figure.savefig(path, dpi=120)
 
 

@@ -17,7 +17,8 @@ from worker.training.augment import Augment
 from worker.training.data import Samples, batches
 from worker.training.encoders import steady
 from worker.training.evaluate import calibrate, measure
-from worker.training.fit import LOGS, Plan, descend, fit, one_cycle
+from worker.training.fit import LOGS, Plan, descend, fit, kept_of, one_cycle
+from worker.training.head_measures import judge_of
 from worker.training.losses import contrastive_loss
 from worker.training.presence import ALL
 
@@ -132,11 +133,11 @@ def fit_beside(
     1. Inputs are brought together, on all rows.
     2. The model is trained on the labelled rows.
     3. In each round it says what it is sure of, and is trained on that and on the labelled rows, in about as many steps
-       as 2 had. A round after which dev has a lower macro-F1 is taken back, and is the last.
+       as 2 had. A round whose weights do worse on dev (`judged_by`) is taken back, and is the last.
     """
     told = [bring_together(model, train.with_more(unlabelled), plan, how.epochs, step)]
     history = fit(model, train, dev, plan, folder, step)
-    best = max(point["dev macro F1"] for point in history)
+    best, judge = kept_of(history)["judged"], judge_of(model.config)
     # With one label, as of a model that has further heads alone, there is nothing to be sure of.
     for number in range(1, how.rounds + 1) if model.config.num_labels > 1 else ():
         made, said = accept(model, dev, unlabelled, how.sure, plan.batch)
@@ -146,11 +147,11 @@ def fit_beside(
         more, before = train.with_more(made), copy.deepcopy(model.state_dict())
         own = replace(plan, epochs=max(1, round(plan.epochs * len(train) / len(more))), seed=plan.seed + number)
         curve = fit(model, more, dev, own, folder / LOGS / f"round-{number}", step)
-        reached = max(point["dev macro F1"] for point in curve)
+        reached = kept_of(curve)["judged"]
         if reached < best:
             model.load_state_dict(before)
-            told.append(f"round {number}: taken back, dev macro F1 fell from {best:.3f} to {reached:.3f}")
+            told.append(f"round {number}: taken back, dev {judge} fell from {best:.3f} to {reached:.3f}")
             break
-        told.append(f"round {number}: dev macro F1 {reached:.3f}, before {best:.3f}")
+        told.append(f"round {number}: dev {judge} {reached:.3f}, before {best:.3f}")
         history, best = [*history, *curve], reached
     return history, told

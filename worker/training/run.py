@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from worker.errors import ConfigError
 from worker.model.confidence import Knowledge
+from worker.model.config import FusionConfig
 from worker.model.folder import CONFIG
 from worker.model.fusion_model import FusionModel
 from worker.model.heads import Heads
@@ -28,8 +29,9 @@ from worker.training.data import Samples
 from worker.training.encoders import rates_of, trained_share
 from worker.training.evaluate import Measured, calibrate, first_of, measure
 from worker.training.findings import Findings, Of, all_groupings, write_metrics
-from worker.training.fit import Plan
+from worker.training.fit import Plan, kept_of
 from worker.training.head_fitting import check_dev, fit_heads
+from worker.training.head_measures import judge_of
 from worker.training.learn import count_of, fitted, progress, rows_beside
 from worker.training.losses import Weights, class_weights
 from worker.training.old import Old, fall, with_old
@@ -76,17 +78,23 @@ def train(arguments: Namespace) -> int:
     knowledge.save(arguments.out, of := digest(arguments.out))
     dev = samples_of(built, data, "dev")
     console.print(write_reference(arguments.out, dev, lambda: serve(arguments.out, arguments.device, "fp32"), of))
-    plots.draw_curves(history, arguments.out / "curves.png")
+    plots.draw_curves(history, judge_of(built.model.config), arguments.out / "curves.png")
     write_sums(arguments.out)
-    console.print(_summary(arguments, history, minutes, share))
+    console.print(_summary(arguments, built.model.config, history, minutes, share))
     console.print(findings.report(), highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
-def _summary(arguments: Namespace, history: Sequence[dict[str, float]], minutes: float, share: float) -> str:
-    best = max(history, key=lambda point: point["dev macro F1"])
+def _summary(
+    arguments: Namespace, config: FusionConfig, history: Sequence[dict[str, float]], minutes: float, share: float
+) -> str:
+    kept = kept_of(history)
+    told = [f"dev {judge_of(config)} {kept['judged']:.3f}"]
+    if config.num_labels > 1:
+        told += [f"the label's macro F1 {kept['dev macro F1']:.3f}"] if config.heads else []
+        told.append(f"accuracy {kept['dev accuracy']:.3f}")
     return (
-        f"dev macro F1 {best['dev macro F1']:.3f}, accuracy {best['dev accuracy']:.3f}, after {len(history)} epochs, "
+        f"{', '.join(told)}, after {len(history)} epochs, "
         f"{minutes:.1f} min, {share:.0%} of the weights trained; "
         f"written to {arguments.out}; curves: tensorboard --logdir {arguments.out}/logs"
     )
@@ -174,7 +182,8 @@ def _write(
     disable_progress_bar()
     built.model.save_pretrained(arguments.out)
     built.tokenizer.save_pretrained(arguments.out)
-    draw(first_of(findings.measured), arguments.out)
+    if findings.has_label:
+        draw(first_of(findings.measured), arguments.out)
     trained = Trained(
         command=shlex.join(["fusion-worker", "train", *_without_folders(arguments)]),
         counts={split: len(samples) for split, samples in data.splits.items()}, about=data.about,
@@ -224,8 +233,11 @@ def _findings(
     arguments: Namespace, built: Built, test: Samples, measured: dict[str, Measured], knowledge: Knowledge,
     console: Console,
 ) -> Findings:  # fmt: skip
-    """With all groups that the rows tell; where training spoils inputs, each way at its middle strength as well."""
+    """With all groups that the rows tell; where training spoils inputs, each way at its middle strength as well. Of a
+    model without a label neither, since both are about it."""
     first = first_of(measured)
+    if not first.has_label:
+        return Findings(built.model.config, measured)
     groups = all_groupings(test, first)
     if not arguments.augment:
         return Findings(built.model.config, measured, groups)

@@ -6,7 +6,6 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from worker.model.preprocess import Body
 from worker.training.doubles import doubles
 from worker.training.fields import told_of_fields
 from worker.training.labels import check_kinds, told_of_labels
+from worker.training.names import check_names
 from worker.training.rows import NO_LABEL, Row, Sample
 from worker.training.samples import SPLITS, check_folder, folder_rows
 
@@ -109,7 +109,7 @@ def read(
     made = {split: [row.sample for row in found] for split, found in rows.items()}
     if "train" in splits:
         check_labels(made)
-        _check_inputs(rows)
+        check_names(made)
     if data in _DRAWN:
         return Data(inputs, made, _about(data, seed))
     warnings = (*told_of_labels(rows), *told_of_fields(inputs, made), *doubles(made))
@@ -158,17 +158,6 @@ def _inputs(rows: Sequence[Row]) -> dict[str, str]:
             if found.setdefault(name, modality) != modality:
                 raise ConfigError(f"{row.sample.place}: {name} is {modality} here and {found[name]} before")
     return dict(sorted(found.items(), key=lambda pair: (MODALITIES.index(pair[1]), pair[0])))
-
-
-def _check_inputs(rows: Mapping[str, Sequence[Row]]) -> None:
-    """An input that no training row has would be noise to the model, and is often a name misspelt."""
-    known = list(dict.fromkeys(name for row in rows["train"] for name in row.sample.bodies))
-    for row in (row for found in rows.values() for row in found):
-        for name in row.sample.bodies:
-            if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"train has {', '.join(known)}"
-                raise ConfigError(f"{row.sample.place}: input {name!r} is in no row of train; {hint}")
 
 
 def check_labels(splits: Mapping[str, Sequence[Sample]]) -> None:
