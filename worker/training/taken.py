@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.errors import ConfigError
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
-from worker.model.heads import Heads
+from worker.model.heads import Head, Heads
 from worker.model.items import on_device
+from worker.model.kinds import NUMBER
 from worker.training.data import Samples, batches
 from worker.training.presence import ALL
 from worker.training.start import Start, listed
@@ -59,8 +61,13 @@ def take(model: FusionModel, start: Start) -> Begun:
     2. What a new input or channel adds is 0 at first, where the fusion has others, so that the others are understood as
        before.
     3. A weight of another shape stays new, and is told.
+    4. A number that both tell is the same in its unit, whatever mean and spread either data has.
+
+    Raises:
+        ConfigError: they tell it in two units.
     """
     config, own = model.config, start.config
+    _check_units(config, start)
     inputs = dict(zip(config.names, config.inputs, strict=True))
     earlier = {label: number for number, label in own.id2label.items()}
     told = {name: getattr(config, name) for name in ("channels", "channel_inputs", "channel_words")}
@@ -75,6 +82,8 @@ def take(model: FusionModel, start: Start) -> Begun:
     state = model.state_dict()
     for name, wanted in state.items():
         made = _weight(name, wanted, start, matched, config.fusion)
+        if made is not None and name.startswith("head.") and made.shape == wanted.shape:
+            _keep_units(made, config, own, is_bias=name.endswith("bias"))
         if made is None:
             continue
         if made.shape != wanted.shape:
@@ -120,6 +129,29 @@ def _heads(config: FusionConfig, own: FusionConfig) -> list[int | None]:
     return [earlier.get(one) for one in Heads(config.heads).columns]
 
 
+def _check_units(config: FusionConfig, start: Start) -> None:
+    units = {one.name: one.unit for one in Heads(start.config.heads).each if one.kind == NUMBER}
+    for one in (one for one in Heads(config.heads).each if one.kind == NUMBER):
+        if (unit := units.get(one.name)) is not None and one.unit is not None and unit != one.unit:
+            raise ConfigError(
+                f"--init {start.folder}: tells {one.name} in {unit}, --head {one.name}=number:{one.unit} asks for "
+                f"another unit; give the values in {unit}, name the head otherwise, or train without --init"
+            )
+
+
+def _keep_units(made: Tensor, config: FusionConfig, own: FusionConfig, *, is_bias: bool) -> None:
+    """Of numbers that both tell: mean + std * column is what it was, with the new mean and std."""
+    earlier = {one.name: one for one in Heads(own.heads).each if one.kind == NUMBER}
+    first = config.num_labels
+    for one in Heads(config.heads).each:
+        if one.kind == NUMBER and (was := earlier.get(one.name)) is not None:
+            columns = made[first : first + one.width]
+            columns *= was.std / one.std
+            if is_bias:
+                columns += (was.mean - one.mean) / one.std
+        first += one.width
+
+
 def _block(old: int | None, dim: int) -> list[int | None]:
     return [None] * dim if old is None else [*range(old * dim, (old + 1) * dim)]
 
@@ -163,8 +195,15 @@ def _table(model: FusionModel, start: Start, matched: _Matched, unfit: Sequence[
 
 
 def _heads_split(config: FusionConfig, own: FusionConfig) -> tuple[str, str, str]:
-    names, held = ([f"{one.name} ({one.kind})" for one in Heads(each.heads).each] for each in (config, own))
-    return _split(names, held, [held.index(one) if one in held else None for one in names])
+    heads, earlier = (Heads(each.heads).each for each in (config, own))
+    kinds = [(one.name, one.kind) for one in earlier]
+    places = [kinds.index((one.name, one.kind)) if (one.name, one.kind) in kinds else None for one in heads]
+    return _split(_shown(heads), _shown(earlier), places)
+
+
+def _shown(heads: Sequence[Head]) -> list[str]:
+    """With the unit, so that one that is told on one side alone is seen."""
+    return [f"{one.name} ({one.kind}{f' in {one.unit}' if one.unit else ''})" for one in heads]
 
 
 def _split(names: Sequence[str], held: Sequence[str], places: Sequence[int | None]) -> tuple[str, str, str]:
