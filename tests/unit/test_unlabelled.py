@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import heads as house
 from tests.bench.labels import table
 from tests.unit.test_training import arguments, folder
 from tests.unit.test_training_choices import SMALL, readings
@@ -73,6 +74,7 @@ def test_rows_that_dev_or_test_hold_are_left_out(tmp_path: Path) -> None:
     assert found.told == (
         "unlabelled: 1 of 4 rows of other are used",
         "unlabelled: 4 rows have a label, which is not looked at",
+        "unlabelled: 1 rows have targets, which are not looked at",
         "unlabelled: 1 rows left out, since dev has them, or a body of theirs",
         "unlabelled: 1 rows left out, since test has them, or a body of theirs",
         "unlabelled: 1 rows left out, since train has them",
@@ -99,6 +101,44 @@ def test_a_folder_of_other_inputs_is_named(tmp_path: Path, rows: list[Any] | Non
     with pytest.raises(ConfigError) as told:
         read_unlabelled(other, data, None)
     assert f"--unlabelled {other}: {message}" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("reading", "message"),
+    [
+        ({"volts": 1.5, "amps": 2.0}, "radar has the fields amps, volts, in --data speed, and none in common"),
+        ({"speed": 1.5, "amps": 2.0}, "unlabelled: radar has fields that --data does not have: amps"),
+        ({"speed": 1.5}, None),
+    ],
+)
+def test_a_sensor_of_other_fields_is_another_one(
+    tmp_path: Path, reading: dict[str, float], message: str | None
+) -> None:
+    """Without a field in common it is refused with both lists; fields of these rows alone are told."""
+    data, other = read(str(readings(tmp_path / "data")), 0, 0), tmp_path / "other"
+    other.mkdir()
+    rows = [{"inputs": {"radar": {**reading, "speed": n}}, "modalities": {"radar": "sensor"}} for n in range(9)]
+    if "speed" not in reading:
+        rows = [{"inputs": {"radar": reading}, "modalities": {"radar": "sensor"}}]
+    (other / "unlabelled.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    try:
+        told = read_unlabelled(other, data, None).told[1:]
+    except ConfigError as error:
+        told = (str(error),)
+    assert [message is not None and message in one for one in told] == [True] * (message is not None)
+
+
+def test_of_heads_alone_no_labels_are_made_and_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs are still brought together."""
+    monkeypatch.setattr(house, "ROWS", dict.fromkeys(house.ROWS, 24))
+    data = read(str(house.write(tmp_path / "data", label=False)), 0, 0)
+    built = build(arguments("--out", "x", *SMALL), data)
+    splits = {split: samples_of(built, data, split) for split in data.splits}
+    plan, how = Plan(batch=8, epochs=1), rounds.How(1, 2, 0.95)
+    train_rows, dev, beside = splits["train"], splits["dev"], splits["test"]
+    _, told = rounds.fit_beside(built.model, train_rows, dev, beside, plan, how, tmp_path, lambda *_: None)
+    assert told[0].startswith("inputs of ")
+    assert told[1:] == ["no labels are made: the model has further heads alone, and rounds make labels alone"]
 
 
 def test_the_threshold_is_the_lowest_that_dev_allows() -> None:

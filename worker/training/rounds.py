@@ -138,8 +138,11 @@ def fit_beside(
     told = [bring_together(model, train.with_more(unlabelled), plan, how.epochs, step)]
     history = fit(model, train, dev, plan, folder, step)
     best, judge = kept_of(history)["judged"], judge_of(model.config)
-    # With one label, as of a model that has further heads alone, there is nothing to be sure of.
-    for number in range(1, how.rounds + 1) if model.config.num_labels > 1 else ():
+    rounds = range(1, how.rounds + 1)
+    if rounds and model.config.num_labels < 2:
+        told.append("no labels are made: the model has further heads alone, and rounds make labels alone")
+        rounds = range(0)
+    for number in rounds:
         made, said = accept(model, dev, unlabelled, how.sure, plan.batch)
         told.append(f"round {number}: {said}")
         if not len(made):

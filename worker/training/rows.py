@@ -54,12 +54,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A sample with the modality of each of its inputs, and the label and the id that stand in the row."""
+    """A sample with the modality of each of its inputs, and the label, the id and the targets, as far as they are not
+    its own, that stand in the row."""
 
     sample: Sample
     modalities: Mapping[str, str]
     label: str | int = ""
     id: Any = None
+    targets: Any = None
 
 
 def row_of(folder: Path, place: str, row: Mapping[str, Any], *, labelled: bool = True) -> Row:
@@ -94,7 +96,7 @@ def row_of(folder: Path, place: str, row: Mapping[str, Any], *, labelled: bool =
         {name: one for name, one in bodies.items() if one}, own, place, targets,
         key=str(key) if isinstance(key, str | int) else "", attributes=attributes,
     )  # fmt: skip
-    return Row(sample, modalities, label, row.get("id"))
+    return Row(sample, modalities, label, row.get("id"), None if labelled else row.get("targets"))
 
 
 def _attributes(given: Any) -> dict[str, str]:
