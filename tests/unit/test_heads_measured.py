@@ -13,6 +13,7 @@ import pytest
 from tests.unit.served import TEXT, TOKENIZER
 from tests.unit.test_training import arguments, evaluation
 from worker.errors import ConfigError
+from worker.exporting.run import _figures
 from worker.model.config import FusionConfig
 from worker.model.fusion_model import FusionModel
 from worker.model.heads import Heads
@@ -220,3 +221,9 @@ def test_a_round_is_held_against_the_kept_weights(
     how = rounds.How(0, 1, 0.9)
     given: Any = (model, samples, samples, samples, Plan(batch=8), how, tmp_path, lambda *_: None)
     assert rounds.fit_beside(*given)[1][-1].endswith(said)
+
+
+def test_the_table_of_export_has_no_accuracy_without_a_label() -> None:
+    """It would be 1.000 of every kind."""
+    assert _figures(findings_of(config_of(NO_LABEL)).measured) == {}
+    assert list(_figures(findings_of(config_of("calm", "urgent")).measured)) == ["all", "macro F1", "ECE"]

@@ -24,11 +24,16 @@ def card(arguments: Namespace, kind: str, made: Served, source: Source, lines: S
             f"- **Made from**: `{source.model.config.name}`, version `{source.version}`; this is `{made.version}`.",
             f"- **Made by**: `{command}`, on {source.data.about}.",
             "", f"## Measured on the test split ({len(source.tested)} samples)", "",
-            f"Accuracy per presence pattern; speed on the machine that made it, {arguments.rounds} rounds in turn, as "
-            "medians; ratios to the original in the same round with their range, by clock and by processor time.", "",
+            f"{_accuracy(source)}Speed on the machine that made it, {arguments.rounds} rounds in turn, as medians; "
+            "ratios to the original in the same round with their range, by clock and by processor time.", "",
             "```", *lines, "```", "", "## The card of the model it was made from", *before, "",
         ]
     )  # fmt: skip
+
+
+def _accuracy(source: Source) -> str:
+    """A model without a label has none."""
+    return "Accuracy per presence pattern. " if source.model.config.num_labels > 1 else ""
 
 
 def _divided(source: Source) -> tuple[list[str], list[str]]:

@@ -142,8 +142,10 @@ def _timed(
 
 
 def _figures(measured: Mapping[str, Measured]) -> dict[str, float]:
-    """For the table: the accuracy under each pattern, and of all inputs the rest."""
+    """For the table: the accuracy under each pattern, and of all inputs the rest; nothing without a label."""
     whole = first_of(measured)
+    if not whole.has_label:
+        return {}
     told = {name: one.accuracy for name, one in measured.items()}
     return {**told, "macro F1": whole.macro_f1, "ECE": whole.calibration_error}
 
