@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from worker.demo.stack import Stack, open_stack
 
@@ -19,3 +21,12 @@ def stack() -> Iterator[Stack]:
     cache = Path(os.environ.get("FUSION_CACHE", ROOT / ".cache"))
     with open_stack(cache, print) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A command that a test runs in this process writes its log to that test's stderr, which is closed after it."""
+    yield
+    root = logging.getLogger()
+    root.handlers = [one for one in root.handlers if type(one).__module__ != "worker.ops.logs"]
+    structlog.reset_defaults()

@@ -32,7 +32,7 @@ from worker.store import lifetime
 class EchoModel:
     """worker.ports.Model that needs no torch."""
 
-    labels = ("even", "odd")
+    labels, heads = ("even", "odd"), ()
     lanes = 1
     drift = None
     prepares = "as it came"
