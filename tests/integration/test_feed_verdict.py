@@ -53,4 +53,4 @@ def test_what_frigate_sees_and_hears_becomes_a_verdict(stack: Any, tmp_path: Pat
     assert (result["key"], result["label"], result["missing"]) == ("junction_12", "accident", {})
     assert result["inputs"]["frames"]["id"].startswith("junction_12-car-")
     assert result["inputs"]["texts"]["id"].startswith("junction_12-")
-    assert '"rules": ["event", "review", "sound", "recognised"]' in log.read_text()
+    assert '"rules": ["event", "review", "sound", "recognised", "motion"]' in log.read_text()
