@@ -181,8 +181,8 @@ def test_a_home_with_one_s_own_microphone(stack: Any, terminal: Terminal, tmp_pa
     def simulated() -> None:
         found = [terminal.wait_for(f"home-{n}") for n in (1, 2)]
         assert all("sensors" in one.inputs for one in found)
-        # The next lines send the sound; `record` divides few keys by blocks of ten times the widest window, here 70 s, and
-        # leaves out rows within one of such an edge.
+        # The next lines send the sound; `record` divides few keys by blocks of ten times the widest window, here 70 s,
+        # and leaves out rows within one of such an edge.
         wait_until(lambda: 72 < time.time() % 700 < 680, 100, "no edge of a block")
 
     def own() -> None:
