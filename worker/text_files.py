@@ -9,7 +9,8 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def is_utf8(text: str) -> bool:
-    """Whether what the system gave as a text, such as an argument or a variable, can be written as UTF-8."""
+    """Whether a text can be written as UTF-8: half a surrogate pair cannot, as JSON's escapes and what the system gives
+    may hold."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -20,7 +20,7 @@ from worker.stages.cloudevents import told_beside
 from worker.stages.publish import rfc3339
 from worker.stages.rule import Choice
 from worker.stages.validate import Validator
-from worker.stages.wire import is_unicode
+from worker.text_files import is_utf8
 
 BODIES = "bodies"
 _SUFFIXES = {JPEG: ".jpg", PNG: ".png", WAV: ".wav", JSON: ".json"}
@@ -58,7 +58,7 @@ class Bodies:
         self.attributes[place] = _attributes(event, modality, attribute)
         if attribute is not None and event.content_type == JSON:
             told = json.loads(event.payload).get(attribute)
-            if isinstance(told, str) and told.strip() and is_unicode(told):
+            if isinstance(told, str) and told.strip() and is_utf8(told):
                 self.labels[place] = told.strip()
 
     def _write(self, event: Event) -> str:
@@ -85,7 +85,7 @@ def _attributes(event: Event, modality: str, label: str | None) -> dict[str, Any
 
 
 def _is_word(told: Any) -> bool:
-    return isinstance(told, str) and 0 < len(told) <= _LONGEST_WORD and is_unicode(told)
+    return isinstance(told, str) and 0 < len(told) <= _LONGEST_WORD and is_utf8(told)
 
 
 @dataclass(frozen=True, slots=True)

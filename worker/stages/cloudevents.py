@@ -23,7 +23,6 @@ from schemas.names import CE_PREFIX, CE_SPECVERSION, CONTENT_TYPE, JSON, SPEC_VE
 from worker.records import Record
 from worker.stages.wire import (
     Reason,
-    is_unicode,
     media_type,
     parse_json,
     parse_time,
@@ -33,6 +32,7 @@ from worker.stages.wire import (
     told_by_bytes,
 )
 from worker.strict_json import MOST_DEEP
+from worker.text_files import is_utf8
 
 _STRUCTURED_START = b"application/cloudevents"
 # What names and carries an event; all else is told of it.
@@ -138,7 +138,7 @@ def _structured(
     _required(attributes, "type")
     inner, payload = _data(attributes, modality)
     extension = attributes.get(TRACEPARENT)
-    trace = extension if isinstance(extension, str) and is_unicode(extension) else None
+    trace = extension if isinstance(extension, str) and is_utf8(extension) else None
     return Envelope(
         _required(attributes, "id"),
         _required(attributes, "source"),
@@ -201,7 +201,7 @@ def _required(attributes: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         given = "missing" if value is None else shown(value)
         refuse(Reason.ATTRIBUTES, f"CloudEvents attribute {name!r} is {given}; it must be a string that is not empty")
-    if not value.isascii() and not is_unicode(value):
+    if not value.isascii() and not is_utf8(value):
         refuse(Reason.ATTRIBUTES, f"CloudEvents attribute {name!r} holds half a surrogate pair: {shown(value)}")
     return value
 

@@ -164,7 +164,3 @@ def to_utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         refuse(Reason.TEXT_NOT_UTF8, f"the text holds half a surrogate pair at character {error.start}")
-
-
-def is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
