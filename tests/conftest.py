@@ -26,7 +26,10 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(autouse=True)
 def _own_log() -> Iterator[None]:
     """A command that a test runs in this process writes its log to that test's stderr, which is closed after it."""
-    yield
     root = logging.getLogger()
+    level = root.level
+    yield
+    root.level = level
+    logging.captureWarnings(False)
     root.handlers = [one for one in root.handlers if type(one).__module__ != "worker.ops.logs"]
     structlog.reset_defaults()
