@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from worker.addresses import MOST_PORT
 from worker.numbers import count, duration_us, rate, seed, share_or_all, speed, whole
 
 
@@ -162,7 +163,7 @@ def _add_messages(parser: ArgumentParser) -> None:
 def _add_http_port(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--http-port",
-        type=whole(0, 65_535),
+        type=whole(0, MOST_PORT),
         default=0,
         help="of /metrics, /livez, /readyz (default 0: any free one, logged)",
     )
