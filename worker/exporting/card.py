@@ -33,7 +33,7 @@ def card(arguments: Namespace, kind: str, made: Served, source: Source, lines: S
 
 def _accuracy(source: Source) -> str:
     """A model without a label has none."""
-    return "Accuracy per presence pattern. " if source.model.config.num_labels > 1 else ""
+    return "Accuracy per presence pattern. " if source.model.config.has_label else ""
 
 
 def _divided(source: Source) -> tuple[list[str], list[str]]:

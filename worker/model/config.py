@@ -137,6 +137,11 @@ class FusionConfig(PretrainedConfig):  # type: ignore[misc]
         return [f"{name}_{n}" if name in several else name for name, n in zip(self.inputs, numbers, strict=True)]
 
     @property
+    def has_label(self) -> bool:
+        """Whether it tells labels apart; a model that has further heads alone has one label, always right."""
+        return int(self.num_labels) > 1
+
+    @property
     def early_views(self) -> bool:
         """Whether every input's familiarity is told by an earlier layer than the last."""
         views = {"image": self.image_view, "text": self.text_view}

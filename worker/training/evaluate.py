@@ -199,7 +199,7 @@ def fitted_temperature(measured: Measured) -> float:
 def calibrate(model: FusionModel, dev: Samples, batch: int) -> None:
     """Fits the model's temperatures: of the samples as they come, and under each presence pattern that has any; of one
     label, whose score is 1 at any temperature, none."""
-    if model.config.num_labels < 2:
+    if not model.config.has_label:
         return
     model.config.calibration = fitted_temperature(measure(model, dev, batch, ALL))
     numbers, model.config.calibrations = range(len(model.config.inputs)), {}

@@ -67,7 +67,7 @@ def evaluate(arguments: Namespace) -> int:
 
 def _check_label(arguments: Namespace, config: FusionConfig) -> None:
     """Before anything is read: some options have nothing to tell of a model without a label."""
-    if config.num_labels > 1:
+    if config.has_label:
         return
     for option in ("positive", "by", "robust", "plots", "against"):
         if getattr(arguments, option):

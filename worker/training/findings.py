@@ -47,7 +47,7 @@ class Findings:
     @property
     def has_label(self) -> bool:
         """Whether the model tells a label, which all tables but those of heads are about."""
-        return first_of(self.measured).has_label
+        return bool(self.config.has_label)
 
     def report(self) -> str:
         """For people."""

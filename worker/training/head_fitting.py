@@ -18,7 +18,7 @@ from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS, NUMBER
 from worker.training.data import Samples
 from worker.training.evaluate import Measured, fitted_temperature, measure
-from worker.training.heads import places
+from worker.training.heads import beside_truth, places
 from worker.training.presence import ALL
 
 _MIDDLE = 0.5  # The threshold of a label that the dev split does not show.
@@ -59,8 +59,7 @@ def fitted(config: FusionConfig, dev: Measured) -> list[dict[str, Any]]:
     heads, made = Heads(config.heads), []
     assert dev.columns is not None
     assert dev.targets is not None
-    for (head, columns), (_, own) in zip(heads.parts(torch.from_numpy(dev.columns)), places(heads), strict=True):
-        truth = dev.targets[:, own]
+    for head, columns, truth in beside_truth(heads, torch.from_numpy(dev.columns), dev.targets):
         known = ~np.isnan(truth).any(axis=1)
         made.append(_fitted(head, columns.numpy()[known], truth[known]).told)
     return made

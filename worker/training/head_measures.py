@@ -17,7 +17,7 @@ from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS, NUMBER
 from worker.records import Verdict
 from worker.training.evaluate import Measured
-from worker.training.heads import places
+from worker.training.heads import beside_truth, places
 from worker.training.intervals import Z, wilson
 
 Numbers = NDArray[np.float64]
@@ -127,9 +127,8 @@ def of_heads(config: FusionConfig, measured: Measured) -> list[HeadMeasured]:
     """Each further head on the samples that tell its truth; nothing of a model without any."""
     if measured.columns is None or measured.targets is None:
         return []
-    heads, targets = Heads(config.heads), measured.targets
-    told = zip(heads.parts(torch.from_numpy(measured.columns)), places(heads), strict=True)
-    return [_known(head, head.read(columns).numpy(), targets[:, own]) for (head, columns), (_, own) in told]
+    told = beside_truth(Heads(config.heads), torch.from_numpy(measured.columns), measured.targets)
+    return [_known(head, head.read(columns).numpy(), truth) for head, columns, truth in told]
 
 
 def of_verdicts(config: FusionConfig, verdicts: Sequence[Verdict], targets: NDArray[np.float64]) -> list[HeadMeasured]:
@@ -157,7 +156,7 @@ def judged_by(config: FusionConfig, measured: Measured) -> float:
     """What the best epoch has most of, 0 to 1: macro-F1, of a number R2; with further heads their mean, and the label's
     where there is more than one."""
     told = [_worth(one) for one in of_heads(config, measured) if len(one.truth)]
-    own = [measured.macro_f1] if len(measured.names) > 1 or not told else []
+    own = [measured.macro_f1] if measured.has_label or not told else []
     return fmean([*own, *told])
 
 
@@ -166,7 +165,7 @@ def judge_of(config: FusionConfig) -> str:
     if not config.heads:
         return "macro F1"
     numbers = any(head.kind == NUMBER for head in Heads(config.heads).each)
-    of = "label and heads" if config.num_labels > 1 else "heads"
+    of = "label and heads" if config.has_label else "heads"
     return f"mean over {of} of macro F1{' (of numbers R2)' if numbers else ''}"
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.errors import ConfigError
@@ -18,6 +21,7 @@ from worker.training.rows import Sample
 from worker.training.targets import MAY_BE, Target, kind_of, shown
 
 _MOST_LABELS = 64  # Of a head: each is a series of metrics.
+_Targets = TypeVar("_Targets", Tensor, NDArray[np.float64])
 
 
 def heads_of(train: Sequence[Sample], asked: Sequence[Asked] = (), level: float = DEFAULT_LEVEL) -> list[Head]:
@@ -102,6 +106,12 @@ def places(heads: Heads) -> list[tuple[Head, slice]]:
     """Each head, and which columns of `encoded` tell its truth."""
     ends = accumulate(map(_width, heads.each), initial=0)
     return [(head, slice(*own)) for head, own in zip(heads.each, pairwise(ends), strict=True)]
+
+
+def beside_truth(heads: Heads, columns: Tensor, targets: _Targets) -> Iterator[tuple[Head, Tensor, _Targets]]:
+    """Each head with its own of what the model says, [..., E], and of what is true, [..., W] as `encoded`."""
+    for (head, said), (_, own) in zip(heads.parts(columns), places(heads), strict=True):
+        yield head, said, targets[:, own]
 
 
 def _width(head: Head) -> int:

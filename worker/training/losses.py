@@ -13,7 +13,7 @@ from torch import Tensor
 from worker.model.fusion_model import FusionOutput
 from worker.model.heads import Head, Heads
 from worker.model.kinds import LABEL, LABELS
-from worker.training.heads import places
+from worker.training.heads import beside_truth
 
 # The article's margin, between cosine distances that lie in 0..2.
 MARGIN = 0.2
@@ -65,8 +65,7 @@ def heads_loss(heads: Heads, columns: Tensor, targets: Tensor) -> Tensor:
         targets: [B, W], as `heads.encoded`, NaN where nothing is known.
     """
     total = columns.float().sum() * 0.0
-    for (head, said), (_, own) in zip(heads.parts(columns.float()), places(heads), strict=True):
-        truth = targets[:, own]
+    for head, said, truth in beside_truth(heads, columns.float(), targets):
         known = ~truth.isnan().any(dim=1)
         if bool(known.any()):
             total = total + _head_loss(head, said[known], truth[known])

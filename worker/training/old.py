@@ -159,7 +159,7 @@ def fall(old: Old, config: FusionConfig, after: Measured, most: float) -> str:
 
 def _of_label(before: Measured, after: Measured) -> Iterator[tuple[str, float]]:
     """A sentence and by how much it fell; nothing of a model that has further heads alone."""
-    if len(before.names) < 2:
+    if not before.has_label:
         return
     truth = [before.names[number] for number in before.truth]
     one, other = (_right(measured, truth) for measured in (before, after))

@@ -139,7 +139,7 @@ def fit_beside(
     history = fit(model, train, dev, plan, folder, step)
     best, judge = kept_of(history)["judged"], judge_of(model.config)
     rounds = range(1, how.rounds + 1)
-    if rounds and model.config.num_labels < 2:
+    if rounds and not model.config.has_label:
         told.append("no labels are made: the model has further heads alone, and rounds make labels alone")
         rounds = range(0)
     for number in rounds:

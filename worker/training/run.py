@@ -52,7 +52,8 @@ def train(arguments: Namespace) -> int:
     make_folder(arguments.out, arguments.overwrite or arguments.resume)
     torch.manual_seed(arguments.seed)
     data = data_to_train(arguments, console)
-    if (old := with_old(arguments, data, start := opened(arguments))) is not None:
+    start = opened(arguments)
+    if (old := with_old(arguments, data, start)) is not None:
         data = old.data
         console.print(*old.told, sep="\n", highlight=False, markup=False, soft_wrap=True)
     beside = rows_beside(arguments, data, old.test if old is not None else (), console)
@@ -90,7 +91,7 @@ def _summary(
 ) -> str:
     kept = kept_of(history)
     told = [f"dev {judge_of(config)} {kept['judged']:.3f}"]
-    if config.num_labels > 1:
+    if config.has_label:
         told += [f"the label's macro F1 {kept['dev macro F1']:.3f}"] if config.heads else []
         told.append(f"accuracy {kept['dev accuracy']:.3f}")
     return (
